@@ -66,9 +66,10 @@ fmt: ## format the code
 	cargo fmt --all
 	"$$DELTALAKEDB_PYTHON" -m black --quiet python examples/*.py
 
-lint: ## words, format, shell scripts, dependencies, clippy
+lint: ## words, prose, format, shell scripts, dependencies, clippy
 	@scripts/setup lint
 	scripts/check_words
+	scripts/check_prose
 	cargo fmt --all --check
 	git grep --untracked -lE '^#!/usr/bin/env bash' | xargs shellcheck
 	scripts/deny

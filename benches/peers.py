@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a user would pick instead, timed as its users have it. One JSON line for each figure.
+"""Measures alternatives as their users have them. Prints one JSON line for each figure.
 
 usage: peers.py versions
        peers.py open TABLE N                      delta-rs, DuckDB delta; writes a checkpoint first
@@ -70,7 +70,7 @@ def reason(e: Exception) -> str:
 
 
 def duck(extension: str) -> duckdb.DuckDBPyConnection:
-    """A connection with an extension from PyPI: nothing is fetched while we measure."""
+    """A connection with an extension from PyPI: nothing is downloaded during a measurement."""
     spec = importlib.util.find_spec(f"duckdb_extension_{extension}")
     if spec is None or spec.origin is None:
         raise RuntimeError(f"the package duckdb-extension-{extension} is not installed: run scripts/setup python")
@@ -81,7 +81,7 @@ def duck(extension: str) -> duckdb.DuckDBPyConnection:
 
 
 def attached(folder: Path) -> duckdb.DuckDBPyConnection:
-    """DuckLake with its catalog in a DuckDB file. Every insert becomes a Parquet file, as it does with the others."""
+    """DuckLake with its catalog in a DuckDB file. Every insert becomes a Parquet file, as in the other systems."""
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     connection = duck("ducklake")
@@ -91,11 +91,11 @@ def attached(folder: Path) -> duckdb.DuckDBPyConnection:
 
 
 def lake_of_files(folder: Path, commits: int, files: int) -> None:
-    """The benchmark's table as DuckLake keeps it, without data files.
+    """The benchmark's table in DuckLake, without data files.
 
-    DuckLake registers only Parquet files that it can open, so the rows that it would have written for them are
-    written here, into the tables of its specification
-    (https://ducklake.select/docs/stable/specification/introduction), in the shape that an insert of this version has.
+    DuckLake registers only Parquet files that it can open, so the catalog rows for
+    these files are written here, into the tables of its specification
+    (https://ducklake.select/docs/stable/specification/introduction), in the form that an insert of this version has.
     """
     if (folder / "meta.ducklake").exists():
         return
@@ -156,7 +156,7 @@ def versions() -> None:
 
 
 def planner(system: str, table: str, lake: Path) -> Call:
-    """What opens the table and plans a condition; connections and extensions are there."""
+    """A function that opens the table and plans a condition; connections and extensions exist already."""
 
     def delta_rs(condition: str) -> int:
         return len(DeltaTable(table).file_uris(file_pruning_predicate=condition))
@@ -259,10 +259,10 @@ def resident(field: str) -> int:
 
 
 def memory(system: str, table: str, lake: Path, condition: str) -> None:
-    """How far the process grows at its peak while it opens and plans once; libraries and connections are there."""
+    """The growth of the peak memory while it opens and plans once; libraries and connections exist already."""
     try:
         call = planner(system, table, lake)
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the peak
         before = resident("VmRSS")
         call(condition)
         say("memory", system, samples=[max(resident("VmHWM") - before, 0)])
@@ -315,7 +315,7 @@ def append_to_two(folder: Path, n: int) -> None:
 
 
 def append_at_once(folder: Path, clients: int, seconds: float, repeated: int) -> None:
-    """Threads that append 100 rows each to one table, again and again. What is refused is tried again, as users do."""
+    """Threads that append 100 rows each to one table, in a loop. Rejected commits are retried, as users do."""
     rows = pa.table({"id": list(range(100)), "v": [float(i) for i in range(100)], "s": ["x" * 10] * 100})
 
     def delta_rs() -> list[Callable[[], object]]:

@@ -1,5 +1,5 @@
-//! The build script of every package whose programs, tests or examples call DuckDB: they look for `libduckdb.so` where
-//! it lay when they were built, and beside themselves, so that nobody has to set `LD_LIBRARY_PATH`.
+//! The build script of every package whose programs, tests or examples call DuckDB: they search `libduckdb.so` in its
+//! folder at build time, and in their own folder, so that `LD_LIBRARY_PATH` need not be set.
 
 use std::env;
 use std::io::{self, Write};

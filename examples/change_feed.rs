@@ -1,4 +1,4 @@
-//! Reads what changed in a table, row by row.
+//! Reads the changes of a table, row by row.
 //!
 //! `cargo run --example change_feed`
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let new = NewTable::new("numbers".parse()?, Location::parse(&dir.path().join("numbers").to_string_lossy())?);
     let n: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
     let rows = vec![RecordBatch::try_from_iter([("n", n)])?];
-    // Changes are recorded from the version on that sets this.
+    // Changes are recorded from the version that sets this property on.
     let properties = HashMap::from([("delta.enableChangeDataFeed".to_string(), "true".to_string())]);
     create_with_data(catalog.as_ref(), new.clone(), rows, &[], &properties, &options).await?;
     let table = DeltaTable::open_in(catalog, &TableRef::Name(new.name)).await?;

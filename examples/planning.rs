@@ -1,4 +1,4 @@
-//! Asks the catalog which files a query needs, and how it finds them.
+//! Shows which files a query needs, and how the catalog finds them.
 //!
 //! `cargo run --example planning`
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]

@@ -1,4 +1,4 @@
-//! Reads a table as it was, and makes it that again.
+//! Reads an earlier version of a table, and restores it.
 //!
 //! `cargo run --example time_travel`
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]

@@ -18,7 +18,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let catalog = connect(&format!("deltasql://sqlite/{}/meta.db", dir.path().display())).await?;
 
-    // Tables are made in a transaction, too.
+    // Tables can be created in a transaction as well.
     let tx = Transaction::begin(catalog.clone(), TransactionOptions::default()).await?;
     for name in ["north", "south"] {
         let location = Location::parse(&dir.path().join(name).to_string_lossy())?;
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     tx.commit().await?;
 
-    // It reads what it wrote; nobody else does before the commit.
+    // The transaction reads its own writes; other readers do not see them before the commit.
     let tx = Transaction::begin(catalog.clone(), TransactionOptions::default()).await?;
     tx.update("north", &[("amount", "amount - 30")], None).await?;
     tx.update("south", &[("amount", "amount + 30")], None).await?;
@@ -37,7 +37,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("version {} at {}", committed.version, committed.timestamp);
     }
 
-    // A transaction that is dropped, or rolled back, leaves no trace.
+    // A transaction that is dropped, or rolled back, leaves no changes.
     let tx = Transaction::begin(catalog, TransactionOptions::default()).await?;
     tx.delete("north", None).await?;
     tx.rollback().await;

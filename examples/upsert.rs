@@ -1,4 +1,4 @@
-//! Merges rows into a table: those that are there are updated, the others inserted.
+//! Merges rows into a table: matching rows are updated, the others inserted.
 //!
 //! `cargo run --example upsert`
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     create_with_data(catalog.as_ref(), new.clone(), rows, &[], &HashMap::new(), &options).await?;
     let table = DeltaTable::open_in(catalog, &TableRef::Name(new.name)).await?;
 
-    // The first clause that applies to a row decides.
+    // The first applicable clause decides for each row.
     let upsert = Merge::on("target.id = source.id")
         .when(MergeClause::MatchedDelete { condition: Some("source.amount = 0".into()) })
         .when(MergeClause::MatchedUpdate { condition: None, set: Assignments::All })

@@ -14,7 +14,7 @@ def _example(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What examples in docstrings find: a catalog, data, and a table that holds it."""
+    """The names in docstring examples: a catalog, data, and a table with it."""
     if not isinstance(request.node, pytest.DoctestItem):
         return
     import pyarrow as pa
@@ -38,7 +38,7 @@ def _example(
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Tells `scripts/skipped` what is left out; what fails as expected is not."""
+    """Reports skipped tests to `scripts/skipped`, but not expected failures."""
     file = os.environ.get("DELTALAKEDB_SKIPPED")
     # Of processes that run tests side by side, the one that started them reports all.
     if not file or "PYTEST_XDIST_WORKER" in os.environ:

@@ -9,7 +9,7 @@ const TOP: f64 = 44.0;
 const BAR: f64 = 15.0;
 const TITLE: f64 = 26.0;
 
-/// Follows the reader's light or dark.
+/// Follows the reader's light or dark colour scheme.
 const STYLE: &str = "\
 text { font: 12px system-ui, sans-serif; fill: #1f2328; }
 .title { font-weight: 600; }
@@ -27,7 +27,7 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328; }
 }
 ";
 
-/// The times of a report as SVG. Other units are in the table only.
+/// The times of a report as SVG. Figures in other units are only in the table.
 pub(crate) fn svg(report: &Report) -> String {
     let times = |what: &str| -> Vec<&Figure> {
         report.figures_of(what).into_iter().filter(|f| f.unit == Unit::Seconds && f.p50 > 0.0).collect()
@@ -36,7 +36,7 @@ pub(crate) fn svg(report: &Report) -> String {
     let all = || rows.iter().flat_map(|(_, figures)| figures).map(|f| f.p50.log10());
     let first = all().fold(0.0, f64::min).floor();
     let last = all().fold(first + 1.0, f64::max).ceil();
-    // The smallest figure still gets a bar to see.
+    // The smallest figure still has a visible bar.
     let x = |log: f64| LEFT + (RIGHT - LEFT) * (log - first + 0.05) / (last - first + 0.05);
     let height = rows.iter().fold(TOP, |y, (_, figures)| y + TITLE + BAR * figures.len() as f64) + 16.0;
 
@@ -101,7 +101,7 @@ fn label(decade: f64) -> String {
     }
 }
 
-/// Markdown's marks of code mean nothing here.
+/// Markdown's code marks have no meaning here.
 fn escaped(text: &str) -> String {
     text.replace('`', "").replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -1,4 +1,4 @@
-//! Many clients at once: how many commits a second they get in all, and how long the slowest of them wait.
+//! Many concurrent clients: their total number of commits per second, and the latency of the slowest commits.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,39 +6,41 @@ use std::time::{Duration, Instant};
 
 use deltalakedb_log::{Durability, ErrorKind, Result, TableId, TxnLogError};
 
+use crate::bench_catalog::BenchCatalog;
 use crate::databases::Server;
-use crate::ours::Ours;
 use crate::peers;
 use crate::report::{Report, System, Unit};
 
-/// How long each number of clients commits; the peers, too.
+/// How long each number of clients commits; also for the peers.
 const TIME: Duration = Duration::from_secs(3);
-/// How often that is repeated.
+/// The number of repetitions.
 const REPEATED: usize = 3;
 
-/// What some clients did.
+/// The result of concurrent clients.
 struct Ran {
-    /// Commits a second, of each repetition.
+    /// Commits per second, for each repetition.
     rates: Vec<f64>,
-    /// The seconds that ninety-nine of a hundred commits took at most.
+    /// The 99th percentile of the commit latency, in seconds.
     slow: f64,
 }
 
-/// Clients that commit one file's metadata each, and clients that append rows; and peers that append the same rows.
+/// Measures clients that commit one file's metadata each, clients that append rows, and peers that append the same
+/// rows.
 pub(crate) async fn measure(report: &mut Report, folder: &Path, server: &Server, small: bool) -> Result<()> {
     let time = if small { TIME / 20 } else { TIME };
-    // Catalogs of their own: what other rows leave behind is not measured here.
+    // Separate catalogs, so that the effects of other rows are not measured here.
     let folder = folder.join("clients");
-    std::fs::create_dir_all(&folder).map_err(crate::ours::unavailable)?;
-    for ours in Ours::everywhere(&folder, server).await?.into_iter().map(Arc::new) {
-        let tables = folder.join(ours.system.name());
-        commits(report, &ours, &tables, time).await?;
-        appends(report, &ours, &tables, time).await?;
+    std::fs::create_dir_all(&folder).map_err(crate::bench_catalog::unavailable)?;
+    for bench in BenchCatalog::everywhere(&folder, server).await?.into_iter().map(Arc::new) {
+        let tables = folder.join(bench.system.name());
+        commits(report, &bench, &tables, time).await?;
+        appends(report, &bench, &tables, time).await?;
     }
     for clients in [1, 16] {
-        let theirs = folder.join(format!("peers-{clients}"));
-        let (theirs, clients, time) = (theirs.to_string_lossy(), clients.to_string(), time.as_secs_f64().to_string());
-        for line in peers::run(&["append-at-once", &theirs, &clients, &time, &REPEATED.to_string()])? {
+        let peer_folder = folder.join(format!("peers-{clients}"));
+        let (peer_folder, clients, time) =
+            (peer_folder.to_string_lossy(), clients.to_string(), time.as_secs_f64().to_string());
+        for line in peers::run(&["append-at-once", &peer_folder, &clients, &time, &REPEATED.to_string()])? {
             let (row, unit) = match line.row.as_str() {
                 "rate" => (appending(&clients), Unit::CommitsPerSecond),
                 _ => (slowest(&appending(&clients)), Unit::Seconds),
@@ -71,35 +73,35 @@ fn slowest(row: &str) -> String {
     format!("99 of 100 take at most: {row}")
 }
 
-async fn commits(report: &mut Report, ours: &Arc<Ours>, folder: &Path, time: Duration) -> Result<()> {
+async fn commits(report: &mut Report, bench: &Arc<BenchCatalog>, folder: &Path, time: Duration) -> Result<()> {
     for clients in [1, 16, 64] {
-        let table = ours.create(&folder.join(format!("one{clients}")), &format!("one{clients}")).await?;
-        let ran = committing_to(ours, vec![table], clients, time).await?;
+        let table = bench.create(&folder.join(format!("one{clients}")), &format!("one{clients}")).await?;
+        let ran = committing_to(bench, vec![table], clients, time).await?;
         let row = committing(clients);
-        report.add(&row, ours.system, Unit::CommitsPerSecond, ran.rates);
-        report.add(&slowest(&row), ours.system, Unit::Seconds, vec![ran.slow]);
+        report.add(&row, bench.system, Unit::CommitsPerSecond, ran.rates);
+        report.add(&slowest(&row), bench.system, Unit::Seconds, vec![ran.slow]);
     }
     let mut tables = Vec::new();
     for n in 0..64 {
-        tables.push(ours.create(&folder.join(format!("own{n}")), &format!("own{n}")).await?);
+        tables.push(bench.create(&folder.join(format!("own{n}")), &format!("own{n}")).await?);
     }
-    let ran = committing_to(ours, tables.clone(), tables.len(), time).await?;
-    report.add(TO_MANY, ours.system, Unit::CommitsPerSecond, ran.rates);
+    let ran = committing_to(bench, tables.clone(), tables.len(), time).await?;
+    report.add(TO_MANY, bench.system, Unit::CommitsPerSecond, ran.rates);
     for count in [2, 20] {
-        report.add(&to_all(count), ours.system, Unit::Seconds, ours.commits_to_all(&tables[..count]).await?);
+        report.add(&to_all(count), bench.system, Unit::Seconds, bench.commits_to_all(&tables[..count]).await?);
     }
     Ok(())
 }
 
-async fn appends(report: &mut Report, ours: &Arc<Ours>, folder: &Path, time: Duration) -> Result<()> {
-    let system = ours.system;
+async fn appends(report: &mut Report, bench: &Arc<BenchCatalog>, folder: &Path, time: Duration) -> Result<()> {
+    let system = bench.system;
     for clients in [1, 16] {
         let name = format!("rows{clients}");
-        let table = ours.create(&folder.join(&name), &name).await?;
-        let (ours, mirror) = (ours.clone(), ours.mirror(Durability::Full));
+        let table = bench.create(&folder.join(&name), &name).await?;
+        let (bench, mirror) = (bench.clone(), bench.mirror(Durability::Full));
         let append = move |_, _| {
-            let (ours, name, mirror) = (ours.clone(), name.clone(), mirror.clone());
-            async move { ours.append_to(&name, table, &mirror).await }
+            let (bench, name, mirror) = (bench.clone(), name.clone(), mirror.clone());
+            async move { bench.append_to(&name, table, &mirror).await }
         };
         let ran = run(clients, time, append).await?;
         let row = appending(&clients.to_string());
@@ -110,16 +112,16 @@ async fn appends(report: &mut Report, ours: &Arc<Ours>, folder: &Path, time: Dur
 }
 
 /// Clients that commit one file's metadata each, to the tables in turn.
-async fn committing_to(ours: &Arc<Ours>, tables: Vec<TableId>, clients: usize, time: Duration) -> Result<Ran> {
-    let (ours, tables) = (ours.clone(), Arc::new(tables));
+async fn committing_to(bench: &Arc<BenchCatalog>, tables: Vec<TableId>, clients: usize, time: Duration) -> Result<Ran> {
+    let (bench, tables) = (bench.clone(), Arc::new(tables));
     let commit = move |client: usize, n| {
-        let (ours, table) = (ours.clone(), tables[client % tables.len()]);
-        async move { ours.commit_to(table, n).await }
+        let (bench, table) = (bench.clone(), tables[client % tables.len()]);
+        async move { bench.commit_to(table, n).await }
     };
     run(clients, time, commit).await
 }
 
-/// Clients that commit one after the other, all at once. A commit that fails ends the benchmark.
+/// Concurrent clients, each of which commits in a loop. A commit that fails ends the benchmark.
 async fn run<F: Future<Output = Result<()>> + Send + 'static>(
     clients: usize,
     time: Duration,
@@ -172,7 +174,7 @@ fn promises(report: &mut Report) {
         Some(p50 >= 1.5 * report.p50(&of(1), system)?)
     });
     let promised = "PostgreSQL: at most 3 times that to 2 tables; SQLite, DuckDB: less than 10 times";
-    report.promise(&to_all(20), promised, &System::OURS, |report, system, p50| {
+    report.promise(&to_all(20), promised, &System::OUR_SYSTEMS, |report, system, p50| {
         let times = if system == System::Postgres { 3.0 } else { 10.0 };
         Some(p50 <= times * report.p50(&to_all(2), system)?)
     });

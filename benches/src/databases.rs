@@ -1,4 +1,4 @@
-//! The databases without our catalog between: what they are, and what reading rows by their key costs.
+//! The databases without our catalog: their versions, and the cost of reading rows by key.
 
 use std::path::Path;
 
@@ -11,18 +11,18 @@ use sqlx::{AssertSqlSafe, Connection, Postgres, Sqlite};
 /// The columns of an add action, as planning reads them.
 const COLUMNS: &str = "path, size_bytes, partition_values, stats, data_change, modification_time, deletion_vector, \
      tags, base_row_id, default_row_commit_version, clustering_provider, extra";
-/// Keys asked for in one statement.
+/// The number of keys in one statement.
 const CHUNK: usize = 500;
-/// The schema of the catalog in PostgreSQL. It is dropped when a run begins, and so are the others.
+/// The schema of the catalog in PostgreSQL. It is dropped at the start of a run, like the others.
 const SCHEMA: &str = "deltalakedb_bench";
-/// Those of catalogs that are measured while a table comes to them.
+/// The schema of catalogs that are measured during an import.
 pub(crate) const IMPORTS: &str = "deltalakedb_bench_imports";
 pub(crate) const COPIES: &str = "deltalakedb_bench_copies";
 
 /// The PostgreSQL server of the run.
 pub(crate) struct Server {
     pub(crate) version: String,
-    /// Whether a commit is on the disk when the server says so.
+    /// Whether the server syncs a commit to disk before it acknowledges it.
     pub(crate) is_durable: bool,
     options: PgConnectOptions,
 }
@@ -44,12 +44,12 @@ impl Server {
         Ok(Self { version, is_durable: fsync == "on" && synchronous != "off", options })
     }
 
-    /// The URI of the catalog of the run. Nothing is there yet.
+    /// The URI of the catalog of the run, which does not exist yet.
     pub(crate) fn catalog_uri(&self) -> String {
         self.uri_of(SCHEMA)
     }
 
-    /// That of a catalog in another schema.
+    /// The URI of a catalog in another schema.
     pub(crate) fn uri_of(&self, schema: &str) -> String {
         let database = self.options.get_database().unwrap_or("postgres");
         let (host, port, user) = (self.options.get_host(), self.options.get_port(), self.options.get_username());
@@ -61,7 +61,6 @@ async fn setting(client: &mut PgConnection, show: &'static str) -> Result<String
     sqlx::query_scalar::<Postgres, String>(show).fetch_one(client).await.map_err(failed)
 }
 
-/// The version of the SQLite that is linked in.
 pub(crate) async fn sqlite_version() -> Result<String> {
     let options = SqliteConnectOptions::new().in_memory(true);
     let mut client = SqliteConnection::connect_with(&options).await.map_err(failed)?;
@@ -76,7 +75,7 @@ pub(crate) enum Client {
 
 impl Client {
     pub(crate) async fn of_sqlite(file: &Path) -> Result<Self> {
-        // The cache that our catalog has as well.
+        // The same cache size as in our catalog.
         let options = SqliteConnectOptions::new().filename(file).pragma("cache_size", "-16384");
         Ok(Self::Sqlite(SqliteConnection::connect_with(&options).await.map_err(failed)?))
     }
@@ -85,8 +84,7 @@ impl Client {
         Ok(Self::Postgres(PgConnection::connect_with(&server.options).await.map_err(failed)?))
     }
 
-    /// Reads the rows of these live files by their keys, and makes nothing of them. Gives how many
-    /// there were.
+    /// Reads the rows of these live files by their keys, without decoding them. Returns their number.
     pub(crate) async fn rows_by_key(&mut self, table: TableId, files: &[Add]) -> Result<usize> {
         let table = table.0.as_bytes().to_vec();
         let mut rows = 0;
@@ -121,5 +119,5 @@ impl Client {
 }
 
 fn failed(e: sqlx::Error) -> TxnLogError {
-    TxnLogError::new(ErrorKind::Unavailable, "a database of the benchmark does not answer as it should").with_source(e)
+    TxnLogError::new(ErrorKind::Unavailable, "a database of the benchmark did not answer as expected").with_source(e)
 }

@@ -8,13 +8,13 @@ use deltalakedb_log::commit::{Base, CommitRequest};
 use deltalakedb_log::conformance::actions;
 use deltalakedb_log::{Action, Catalog, Clock, Result, SystemClock, TableId};
 
+use crate::bench_catalog::{BenchCatalog, measure_in_process, peak_growth, unavailable};
 use crate::databases::Server;
-use crate::ours::{Ours, grown, growth, unavailable};
 use crate::report::{Report, System, Unit};
 
-/// How often each is done.
+/// The number of repetitions.
 const REPEATED: usize = 3;
-/// The bytes that a process may grow by.
+/// The maximum growth of a process in bytes.
 pub(crate) const MEMORY: f64 = 256.0 * 1024.0 * 1024.0;
 
 pub(crate) async fn measure(report: &mut Report, folder: &Path, server: &Server, small: bool) -> Result<()> {
@@ -22,16 +22,16 @@ pub(crate) async fn measure(report: &mut Report, folder: &Path, server: &Server,
     let (rate, memory) = (format!("one commit of {count} files"), "memory grown by that commit, at the peak");
     let folder = folder.join("large");
     fs::create_dir_all(&folder).map_err(unavailable)?;
-    for ours in Ours::everywhere(&folder, server).await? {
+    for bench in BenchCatalog::everywhere(&folder, server).await? {
         let mut tables = Vec::new();
         for n in 0..REPEATED {
             let name = format!("large{n}");
-            tables.push(ours.create(&folder.join(ours.system.name()).join(&name), &name).await?);
+            tables.push(bench.create(&folder.join(bench.system.name()).join(&name), &name).await?);
         }
-        let (mut rates, mut bytes, system) = (Vec::new(), Vec::new(), ours.system);
-        let uri = ours.close().await;
+        let (mut rates, mut bytes, system) = (Vec::new(), Vec::new(), bench.system);
+        let uri = bench.close().await;
         for table in tables {
-            let [grew, took] = grown(&["large-commit", &uri, &table.to_string(), &count.to_string()])?;
+            let [grew, took] = measure_in_process(&["large-commit", &uri, &table.to_string(), &count.to_string()])?;
             bytes.push(grew);
             rates.push(f64::from(count) / took);
         }
@@ -46,8 +46,8 @@ pub(crate) async fn measure(report: &mut Report, folder: &Path, server: &Server,
     Ok(())
 }
 
-/// In a process of its own: the bytes by which resident memory grew at its peak, over the connection and the request that
-/// are there, and the seconds.
+/// In a separate process: the growth of peak resident memory in bytes, in addition to the existing connection and
+/// request, and the seconds.
 pub(crate) async fn commit(uri: &str, table: &str, count: &str) -> Result<[f64; 2]> {
     let wrong = || deltalakedb_log::TxnLogError::invalid(format!("{count:?} is not a number of files"));
     let (table, count) = (table.parse::<TableId>()?, count.parse::<i64>().map_err(|_| wrong())?);
@@ -56,5 +56,5 @@ pub(crate) async fn commit(uri: &str, table: &str, count: &str) -> Result<[f64; 
     let name = |n| format!("day=a/part-{n:08}-{}.c000.snappy.parquet", SystemClock.new_uuid());
     let adds = (0..count).map(|n| Action::add(actions::file(&name(n), n, n + 9))).collect();
     let request = CommitRequest::new(table, SystemClock.new_uuid(), Base::RebaseFrom(head), adds);
-    growth(async { catalog.commit_all(vec![request]).await?.committed() }).await
+    peak_growth(async { catalog.commit_all(vec![request]).await?.committed() }).await
 }

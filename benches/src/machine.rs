@@ -1,26 +1,26 @@
-//! The machine of a run, as far as it explains the figures: no name, no path, nobody's.
+//! The machine of a run, as far as it explains the figures: without names, paths or users.
 
 use std::fs;
 use std::os::linux::fs::MetadataExt;
 use std::path::Path;
 
-/// What was measured on.
+/// The machine of the measurements.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
     /// The processor's model, and whether it is a virtual one.
     pub(crate) cpu: String,
-    /// How many processors there are for us.
+    /// The number of processors available to the process.
     pub(crate) cores: usize,
     /// Memory in bytes.
     pub(crate) memory: u64,
     /// Distribution and kernel.
     pub(crate) system: String,
-    /// Kind and file system of the disk that the files of the run are on.
+    /// Kind and file system of the disk with the files of the run.
     pub(crate) disk: String,
 }
 
 impl Machine {
-    /// This machine, and the disk that `folder` is on.
+    /// This machine, and the disk of `folder`.
     pub(crate) fn of(folder: &Path) -> Self {
         let cpus = read("/proc/cpuinfo");
         let model = field(&cpus, "model name").unwrap_or_else(|| "unknown processor".into());
@@ -49,7 +49,7 @@ fn field(text: &str, name: &str) -> Option<String> {
     line.split_once(':').map(|(_, value)| value.trim().to_string())
 }
 
-/// Such as `ext4 on a solid-state disk`. A file system in memory has no disk, and nothing on it is durable.
+/// Such as `ext4 on a solid-state disk`. A file system in memory has no disk, and is not durable.
 fn disk(folder: &Path) -> String {
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
     let mounts = read("/proc/self/mounts");
@@ -63,12 +63,12 @@ fn disk(folder: &Path) -> String {
         let device = m.st_dev();
         let (major, minor) = ((device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xf_ff00));
         let block = format!("/sys/dev/block/{major}:{minor}");
-        // A partition has no queue of its own; its disk is the folder above.
+        // A partition has no queue of its own; its disk is the parent folder.
         ["queue", "../queue"].iter().find_map(|q| fs::read_to_string(format!("{block}/{q}/rotational")).ok())
     });
     match turning.as_deref().map(str::trim) {
         Some("0") => format!("{kind} on a solid-state disk"),
         Some("1") => format!("{kind} on a turning disk"),
-        _ => format!("{kind}, on no disk that can be seen"),
+        _ => format!("{kind}, on an unknown disk"),
     }
 }

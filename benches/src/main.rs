@@ -1,17 +1,17 @@
 //! Compares this library with its alternatives: one run on one machine, one table of results.
 //!
-//! `make bench` builds this in release and runs it beside a PostgreSQL server. The rows are below, in the order of the
-//! table; what they mean is in `docs/benchmarks.md`, where the results go as well, with `results.json` beside this
-//! crate's manifest. With the argument `small` it goes through everything on small tables, with
-//! `clients`, `large` or `transfers` only through some of the rows; then it writes no file.
+//! `make bench` builds this in release mode and runs it with a PostgreSQL server. The rows are below, in the order of
+//! the table; `docs/benchmarks.md` describes them and contains the results, which are also in `results.json` next to
+//! this crate's manifest. The argument `small` runs everything on small tables, and `clients`, `large` or `transfers`
+//! only some of the rows; then no file is written.
 #![allow(clippy::print_stdout, reason = "a table on standard output is what this program is for")]
 
+mod bench_catalog;
 mod chart;
 mod clients;
 mod databases;
 mod large;
 mod machine;
-mod ours;
 mod peers;
 mod report;
 mod scans;
@@ -25,9 +25,9 @@ use std::time::Instant;
 
 use deltalakedb_log::{Clock, Durability, ErrorKind, Predicate, Result, SystemClock, TableId, TxnLogError, time};
 
+use bench_catalog::{BenchCatalog, unavailable};
 use databases::{Client, Server};
 use machine::Machine;
-use ours::{Ours, unavailable};
 use report::{Report, System, Unit, grouped};
 
 /// Samples of each peer: some of them take seconds.
@@ -35,14 +35,14 @@ const PEER_SAMPLES: usize = 9;
 /// Rows of each file of the tables.
 const ROWS: i64 = 1000;
 
-/// What one sync takes.
+/// The duration of one sync.
 const SYNC: &str = "one append and fsync of this disk";
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const BEGIN: &str = "<!-- Written by `make bench` from here on. -->";
 const END: &str = "<!-- Written by `make bench` up to here. -->";
 
-/// The tables: commits, and files of each; and the scale of TPC-H's rows.
+/// The sizes of the tables: commits, and files of each; and the scale of TPC-H's rows.
 #[derive(Clone, Copy)]
 struct Scale {
     short: (u64, u64),
@@ -64,30 +64,32 @@ async fn main() -> Result<()> {
         [] => measure(FULL).await?,
         ["small"] => measure(SMALL).await?,
         [part @ ("clients" | "large" | "transfers")] => measure_part(part).await?,
-        ["large-commit", uri, table, count] => return said(&large::commit(uri, table, count).await?),
-        ["import", uri, table] => return said(&transfers::import(uri, table).await?),
-        ["copy", from, to] => return said(&transfers::copy(from, to).await?),
-        ["memory", uri, table, id] => return said(&[ours::memory_of_plan(uri, table, id).await?]),
-        ["memory-of-query", uri, table, id] => return said(&[ours::memory_of_query(uri, table, id).await?]),
+        ["large-commit", uri, table, count] => return print_numbers(&large::commit(uri, table, count).await?),
+        ["import", uri, table] => return print_numbers(&transfers::import(uri, table).await?),
+        ["copy", from, to] => return print_numbers(&transfers::copy(from, to).await?),
+        ["memory", uri, table, id] => return print_numbers(&[bench_catalog::memory_of_plan(uri, table, id).await?]),
+        ["memory-of-query", uri, table, id] => {
+            return print_numbers(&[bench_catalog::memory_of_query(uri, table, id).await?]);
+        }
         _ => return Err(TxnLogError::invalid("usage: deltalakedb-benches [small | clients | large | transfers]")),
     };
     print!("{}", report.table());
     if !arguments.is_empty() {
-        return Ok(()); // promises and documents are about the full size
+        return Ok(()); // promises and documents apply to the full size
     }
     publish(&report)?;
     if report.is_missed() { Err(TxnLogError::invalid("a figure is worse than promised")) } else { Ok(()) }
 }
 
-/// What a process of its own says to the one that started it.
-fn said(numbers: &[f64]) -> Result<()> {
+/// Prints the numbers of a separate process for its parent.
+fn print_numbers(numbers: &[f64]) -> Result<()> {
     println!("{}", numbers.iter().map(f64::to_string).collect::<Vec<_>>().join(" "));
     Ok(())
 }
 
-/// A catalog with both tables in it.
+/// A catalog that contains both tables.
 struct Loaded {
-    ours: Ours,
+    bench: BenchCatalog,
     short: TableId,
     long: TableId,
 }
@@ -102,7 +104,7 @@ async fn measure(scale: Scale) -> Result<Report> {
 
     let short = tables::write(folder, scale.short.0, scale.short.1).map_err(unavailable)?;
     let long = tables::write(folder, scale.long.0, scale.long.1).map_err(unavailable)?;
-    // Before any peer: theirs are the checkpoints, which an import would begin at.
+    // Before any peer: they write checkpoints, from which an import would start.
     let loaded = imports(&mut report, scale, folder, &server, [&short, &long]).await?;
     opens(&mut report, scale, &loaded, [&short, &long]).await?;
     let lake = folder.join("lake");
@@ -121,7 +123,7 @@ async fn measure(scale: Scale) -> Result<Report> {
     Ok(report)
 }
 
-/// Some of the rows by themselves.
+/// Only some of the rows.
 async fn measure_part(part: &str) -> Result<Report> {
     let folder = tempfile::tempdir().map_err(unavailable)?;
     let (folder, server) = (folder.path(), Server::connect().await?);
@@ -165,12 +167,12 @@ async fn imports(
 ) -> Result<Vec<Loaded>> {
     let rows = [scale.short, scale.long].map(|s| (format!("import of {}", shape(s)), (s.0 * s.1) as f64));
     let mut loaded = Vec::new();
-    for ours in Ours::everywhere(folder, server).await? {
-        let (short, seconds) = ours.import(tables[0], "short").await?;
-        report.add(&rows[0].0, ours.system, Unit::FilesPerSecond, vec![rows[0].1 / seconds]);
-        let (long, seconds) = ours.import(tables[1], "long").await?;
-        report.add(&rows[1].0, ours.system, Unit::FilesPerSecond, vec![rows[1].1 / seconds]);
-        loaded.push(Loaded { ours, short, long });
+    for bench in BenchCatalog::everywhere(folder, server).await? {
+        let (short, seconds) = bench.import(tables[0], "short").await?;
+        report.add(&rows[0].0, bench.system, Unit::FilesPerSecond, vec![rows[0].1 / seconds]);
+        let (long, seconds) = bench.import(tables[1], "long").await?;
+        report.add(&rows[1].0, bench.system, Unit::FilesPerSecond, vec![rows[1].1 / seconds]);
+        loaded.push(Loaded { bench, short, long });
     }
     let all = [System::Sqlite, System::Postgres, System::DuckDb];
     report.promise(&rows[0].0, "at least 1,000 files/s", &all, |_, _, p50| Some(p50 >= 1_000.0));
@@ -180,24 +182,24 @@ async fn imports(
 async fn opens(report: &mut Report, scale: Scale, loaded: &[Loaded], tables: [&Path; 2]) -> Result<()> {
     let [short, long] = [scale.short, scale.long].map(|s| format!("open, {}", shape(s)));
     for one in loaded {
-        report.add(&short, one.ours.system, Unit::Seconds, one.ours.open(one.short).await?);
-        report.add(&long, one.ours.system, Unit::Seconds, one.ours.open(one.long).await?);
+        report.add(&short, one.bench.system, Unit::Seconds, one.bench.open(one.short).await?);
+        report.add(&long, one.bench.system, Unit::Seconds, one.bench.open(one.long).await?);
     }
     for (row, table) in [(&short, tables[0]), (&long, tables[1])] {
         let path = table.to_string_lossy();
         let lines = peers::run(&["open", &path, &PEER_SAMPLES.to_string()])?;
         add_peers(report, Some(row), Unit::Seconds, lines);
     }
-    report.promise(&short, "at most 1/50 of delta-rs", &System::OURS, |report, _, p50| {
+    report.promise(&short, "at most 1/50 of delta-rs", &System::OUR_SYSTEMS, |report, _, p50| {
         Some(p50 * 50.0 <= report.p50(&short, System::DeltaRs)?)
     });
-    report.promise(&long, "at most 1.25 times the above + 0.5 ms", &System::OURS, |report, system, p50| {
+    report.promise(&long, "at most 1.25 times the above + 0.5 ms", &System::OUR_SYSTEMS, |report, system, p50| {
         Some(p50 <= report.p50(&short, system)? * 1.25 + 0.000_5)
     });
     Ok(())
 }
 
-/// A row of plans: what it is called, the predicates asked in turn, and the row of the same files read by key.
+/// A row of plans: its name, the predicates in turn, and the row of the same files read by key.
 struct Plan {
     row: String,
     predicates: Vec<Predicate>,
@@ -211,18 +213,18 @@ fn plans_of(files: u64) -> Vec<Plan> {
     let plan = |row: String, predicates| Plan { row, predicates, by_key: None };
     let (from, to) = (rows / 2, rows / 2 + (rows / 100).max(ROWS));
     vec![
-        plan(format!("{one} at the start"), vec![ours::id_is(ROWS / 2)]),
-        plan(format!("{one} in the middle"), vec![ours::id_is((rows + ROWS) / 2)]),
-        plan(format!("{one} at the end"), vec![ours::id_is(rows - ROWS / 2)]),
-        plan(format!("{one} at random"), (0..200).map(|_| ours::id_is(random.i64(0..rows))).collect()),
+        plan(format!("{one} at the start"), vec![bench_catalog::id_is(ROWS / 2)]),
+        plan(format!("{one} in the middle"), vec![bench_catalog::id_is((rows + ROWS) / 2)]),
+        plan(format!("{one} at the end"), vec![bench_catalog::id_is(rows - ROWS / 2)]),
+        plan(format!("{one} at random"), (0..200).map(|_| bench_catalog::id_is(random.i64(0..rows))).collect()),
         Plan {
             row: "open and plan `id >= a AND id < b`, 1 % of the files".into(),
-            predicates: vec![ours::id_between(from, to)],
+            predicates: vec![bench_catalog::id_between(from, to)],
             by_key: Some("just the rows of that 1 %, by file key".into()),
         },
         Plan {
             row: "open and plan `day = '…'`, a partition".into(),
-            predicates: vec![ours::day_is("2024-01-01")],
+            predicates: vec![bench_catalog::day_is("2024-01-01")],
             by_key: Some("just the rows of that partition, by file key".into()),
         },
     ]
@@ -242,28 +244,28 @@ async fn plans(
     for plan in &plans {
         let Some(first) = plan.predicates.first() else { continue };
         for one in loaded {
-            report.add(&plan.row, one.ours.system, Unit::Seconds, one.ours.plan(one.short, &plan.predicates).await?);
+            report.add(&plan.row, one.bench.system, Unit::Seconds, one.bench.plan(one.short, &plan.predicates).await?);
         }
         let Some(by_key) = &plan.by_key else { continue };
         for one in loaded {
-            let client = match one.ours.system {
-                System::Sqlite => Client::of_sqlite(&ours::sqlite_file(folder)).await?,
+            let client = match one.bench.system {
+                System::Sqlite => Client::of_sqlite(&bench_catalog::sqlite_file(folder)).await?,
                 System::Postgres => Client::of_postgres(server).await?,
-                // The columns of DuckDB's tables are scanned in groups of rows, index or not.
+                // DuckDB scans the columns of its tables in row groups, with or without an index.
                 _ => continue,
             };
             let samples = by_keys(client, one, first).await?;
-            report.add(by_key, one.ours.system, Unit::Seconds, samples);
+            report.add(by_key, one.bench.system, Unit::Seconds, samples);
         }
         let promised = "SQLite, PostgreSQL: at most 3 times the rows by file key";
         report.promise(&plan.row, promised, &[System::Sqlite, System::Postgres], |report, system, p50| {
             Some(p50 <= report.p50(by_key, system)? * 3.0)
         });
     }
-    let mut asked = serde_json::Map::new();
+    let mut predicates = serde_json::Map::new();
     for plan in &plans {
         let sql: Vec<String> = plan.predicates.iter().take(PEER_SAMPLES).map(|p| p.to_string()).collect();
-        asked.insert(plan.row.clone(), serde_json::Value::from(sql));
+        predicates.insert(plan.row.clone(), serde_json::Value::from(sql));
     }
     let lines = peers::run(&[
         "plan",
@@ -272,36 +274,37 @@ async fn plans(
         &commits.to_string(),
         &files.to_string(),
         &PEER_SAMPLES.to_string(),
-        &serde_json::Value::from(asked).to_string(),
+        &serde_json::Value::from(predicates).to_string(),
     ])?;
     for line in &lines {
         let first = plans.iter().find(|p| p.row == line.row).and_then(|p| p.predicates.first());
-        if let (Some(theirs), Some(first)) = (line.files, first) {
-            check_same_plan(loaded, first, line.system, theirs).await?;
+        if let (Some(peer_files), Some(first)) = (line.files, first) {
+            check_same_plan(loaded, first, line.system, peer_files).await?;
         }
     }
     add_peers(report, None, Unit::Seconds, lines);
     Ok(())
 }
 
-/// Times are worth comparing only where the answers are the same.
-async fn check_same_plan(loaded: &[Loaded], asked: &Predicate, peer: System, theirs: u64) -> Result<()> {
+/// Times are comparable only if the answers are the same.
+async fn check_same_plan(loaded: &[Loaded], predicate: &Predicate, peer: System, peer_files: u64) -> Result<()> {
     for one in loaded {
-        let files = one.ours.files(one.short, asked).await?.len();
-        if files as u64 != theirs {
-            let (ours, peer) = (one.ours.system.name(), peer.name());
-            let message = format!("for {asked} {ours} plans {files} files and {peer} {theirs}: one of them is wrong");
+        let files = one.bench.files(one.short, predicate).await?.len();
+        if files as u64 != peer_files {
+            let (system, peer) = (one.bench.system.name(), peer.name());
+            let message =
+                format!("for {predicate} {system} plans {files} files and {peer} {peer_files}: one of them is wrong");
             return Err(TxnLogError::new(ErrorKind::Internal, message));
         }
     }
     Ok(())
 }
 
-/// Reads just the rows that a plan would give, without finding out which.
+/// Reads only the rows that a plan would return, without planning.
 async fn by_keys(mut client: Client, one: &Loaded, predicate: &Predicate) -> Result<Vec<f64>> {
-    let files = one.ours.files(one.short, predicate).await?;
+    let files = one.bench.files(one.short, predicate).await?;
     let wanted = files.len();
-    ours::sampled(200, async |_| {
+    bench_catalog::sampled(200, async |_| {
         let rows = client.rows_by_key(one.short, &files).await?;
         if rows == wanted {
             return Ok(());
@@ -315,25 +318,25 @@ async fn commits(report: &mut Report, folder: &Path, server: &Server, loaded: &[
     let (row, alone) = ("durable commit of one file's metadata", SYNC);
     let (to_long, late) = ("the same to the table of 50,000 commits", "the same, made for its first version");
     for one in loaded {
-        if one.ours.system == System::Postgres && !server.is_durable {
+        if one.bench.system == System::Postgres && !server.is_durable {
             report.add_absent(row, System::Postgres, "the server runs with fsync or synchronous_commit off");
             continue;
         }
-        report.add(row, one.ours.system, Unit::Seconds, one.ours.commits(one.short).await?);
-        report.add(to_long, one.ours.system, Unit::Seconds, one.ours.commits(one.long).await?);
-        report.add(late, one.ours.system, Unit::Seconds, one.ours.late_commits(one.long).await?);
+        report.add(row, one.bench.system, Unit::Seconds, one.bench.commits(one.short).await?);
+        report.add(to_long, one.bench.system, Unit::Seconds, one.bench.commits(one.long).await?);
+        report.add(late, one.bench.system, Unit::Seconds, one.bench.late_commits(one.long).await?);
     }
     report.add(alone, System::Disk, Unit::Seconds, append_and_sync(&folder.join("append")).map_err(unavailable)?);
     report.promise(row, "SQLite: at most the disk alone + 1.5 ms", &[System::Sqlite], |report, _, p50| {
         Some(p50 <= report.p50(alone, System::Disk)? + 0.001_5)
     });
-    report.promise(late, "at most 1.5 times the above", &System::OURS, |report, system, p50| {
+    report.promise(late, "at most 1.5 times the above", &System::OUR_SYSTEMS, |report, system, p50| {
         Some(p50 <= report.p50(to_long, system)? * 1.5)
     });
     Ok(())
 }
 
-/// Seconds to append four KiB to a file and sync it.
+/// Seconds to append 4 KiB to a file and sync it.
 fn append_and_sync(path: &Path) -> std::io::Result<Vec<f64>> {
     let mut file = File::options().create(true).append(true).open(path)?;
     let mut samples = Vec::new();
@@ -350,17 +353,17 @@ async fn appends(report: &mut Report, folder: &Path, loaded: &[Loaded]) -> Resul
     let (row, fast) = ("append of 100 rows, published", "the same, the catalog alone durable");
     let two = "append of 100 rows to each of two tables at once, the catalog alone durable";
     for one in loaded {
-        let system = one.ours.system;
+        let system = one.bench.system;
         let place = |what: &str| folder.join(format!("{what}-{}", system.name()));
-        report.add(row, system, Unit::Seconds, one.ours.appends(&place("appended"), Durability::Full).await?);
-        report.add(fast, system, Unit::Seconds, one.ours.appends(&place("fast"), Durability::Catalog).await?);
-        report.add(two, system, Unit::Seconds, one.ours.appends_to_two(&place("two"), Durability::Catalog).await?);
+        report.add(row, system, Unit::Seconds, one.bench.appends(&place("appended"), Durability::Full).await?);
+        report.add(fast, system, Unit::Seconds, one.bench.appends(&place("fast"), Durability::Catalog).await?);
+        report.add(two, system, Unit::Seconds, one.bench.appends_to_two(&place("two"), Durability::Catalog).await?);
     }
-    let theirs = folder.join("appended-peers");
-    let lines = peers::run(&["append", &theirs.to_string_lossy(), "50"])?;
+    let peer_folder = folder.join("appended-peers");
+    let lines = peers::run(&["append", &peer_folder.to_string_lossy(), "50"])?;
     add_peers(report, Some(row), Unit::Seconds, lines);
-    let theirs = folder.join("appended-peers-to-two");
-    let lines = peers::run(&["append-to-two", &theirs.to_string_lossy(), "50"])?;
+    let peer_folder = folder.join("appended-peers-to-two");
+    let lines = peers::run(&["append-to-two", &peer_folder.to_string_lossy(), "50"])?;
     add_peers(report, Some(two), Unit::Seconds, lines);
     report.promise(
         row,
@@ -381,10 +384,10 @@ async fn appends(report: &mut Report, folder: &Path, loaded: &[Loaded]) -> Resul
     Ok(())
 }
 
-/// The Python package beside `deltalake`, in one interpreter.
+/// The Python package and `deltalake`, in one interpreter.
 fn python(report: &mut Report, folder: &Path, loaded: &[Loaded], table: &Path) -> Result<()> {
-    let Some(sqlite) = loaded.iter().find(|one| one.ours.system == System::Sqlite) else { return Ok(()) };
-    let uri = sqlite.ours.uri_of("short");
+    let Some(sqlite) = loaded.iter().find(|one| one.bench.system == System::Sqlite) else { return Ok(()) };
+    let uri = sqlite.bench.uri_of("short");
     let mut lines = peers::run(&["python-open", &uri, &table.to_string_lossy(), &PEER_SAMPLES.to_string()])?;
     lines.extend(peers::run(&["python-append", &folder.join("python").to_string_lossy(), "50"])?);
     let rows: Vec<_> = lines.iter().map(|line| line.row.clone()).collect();
@@ -399,7 +402,7 @@ fn python(report: &mut Report, folder: &Path, loaded: &[Loaded], table: &Path) -
     Ok(())
 }
 
-/// A query of one value, planned to the end in DataFusion.
+/// A query of one value, planned completely in DataFusion.
 async fn selects(report: &mut Report, scale: Scale, loaded: &[Loaded], table: &Path) -> Result<()> {
     let files = scale.short.0 * scale.short.1;
     let row = format!("open and plan `SELECT … WHERE id = x` in DataFusion, one file of {}", grouped(files as f64));
@@ -407,11 +410,11 @@ async fn selects(report: &mut Report, scale: Scale, loaded: &[Loaded], table: &P
     let mut random = fastrand::Rng::with_seed(11);
     let ids: Vec<i64> = (0..200).map(|_| random.i64(0..rows)).collect();
     for one in loaded {
-        report.add(&row, one.ours.system, Unit::Seconds, one.ours.selects("short", &ids).await?);
+        report.add(&row, one.bench.system, Unit::Seconds, one.bench.selects("short", &ids).await?);
     }
-    let asked: Vec<String> = ids.iter().take(PEER_SAMPLES).map(|id| format!("id = {id}")).collect();
-    let asked = serde_json::Value::from(asked).to_string();
-    let lines = peers::run(&["select", &table.to_string_lossy(), &asked])?;
+    let predicates: Vec<String> = ids.iter().take(PEER_SAMPLES).map(|id| format!("id = {id}")).collect();
+    let predicates = serde_json::Value::from(predicates).to_string();
+    let lines = peers::run(&["select", &table.to_string_lossy(), &predicates])?;
     add_peers(report, Some(&row), Unit::Seconds, lines);
     let by_index = [System::Sqlite, System::Postgres];
     report.promise(&row, "SQLite, PostgreSQL: at most 1/30 of delta-rs", &by_index, |report, _, p50| {
@@ -420,23 +423,28 @@ async fn selects(report: &mut Report, scale: Scale, loaded: &[Loaded], table: &P
     Ok(())
 }
 
-/// Appends to a table of few files and to one of many, and a query of the latter's rows.
+/// Appends to a table with few files and to one with many, and a query of the rows of the latter.
 async fn appends_to_many_files(report: &mut Report, scale: Scale, folder: &Path, loaded: &[Loaded]) -> Result<()> {
     let count = |(commits, files): (u64, u64)| grouped((commits * files) as f64);
     let rows = [scale.few, scale.many].map(|s| format!("append of 100 rows to a table of {} files", count(s)));
     let memory = format!("memory grown by a query of one value, {} files, at the peak", count(scale.many));
-    let late = ours::late_rows()?;
-    // Many files take long to bring in: one database stands for all.
-    for one in loaded.iter().filter(|one| one.ours.system == System::Sqlite) {
+    let late = bench_catalog::late_rows()?;
+    // The import of many files takes long, so it is measured in one database only.
+    for one in loaded.iter().filter(|one| one.bench.system == System::Sqlite) {
         for (row, (name, shape)) in rows.iter().zip([("few", scale.few), ("many", scale.many)]) {
             let table = tables::write(folder, shape.0, shape.1).map_err(unavailable)?;
-            one.ours.import(&table, name).await?;
-            // A checkpoint costs what the table has; it is not what an append does.
-            one.ours.set(name, ("delta.checkpointInterval", "1000000")).await?;
-            let samples = one.ours.appends_to(name, &late, Durability::Full).await?;
-            report.add(row, one.ours.system, Unit::Seconds, samples);
+            one.bench.import(&table, name).await?;
+            // The cost of a checkpoint depends on the table, and is not part of an append.
+            one.bench.set(name, ("delta.checkpointInterval", "1000000")).await?;
+            let samples = one.bench.appends_to(name, &late, Durability::Full).await?;
+            report.add(row, one.bench.system, Unit::Seconds, samples);
         }
-        report.add(&memory, one.ours.system, Unit::Bytes, one.ours.memory_of_query("many", ours::LATE).await?);
+        report.add(
+            &memory,
+            one.bench.system,
+            Unit::Bytes,
+            one.bench.memory_of_query("many", bench_catalog::LATE).await?,
+        );
     }
     report.promise(&rows[1], "at most 1.25 times the above + 0.5 ms", &[System::Sqlite], |report, system, p50| {
         Some(p50 <= report.p50(&rows[0], system)? * 1.25 + 0.000_5)
@@ -445,16 +453,16 @@ async fn appends_to_many_files(report: &mut Report, scale: Scale, folder: &Path,
     Ok(())
 }
 
-/// Every value of a table of TPC-H.
+/// Reads every value of a TPC-H table.
 async fn scan(report: &mut Report, scale: Scale, folder: &Path, loaded: &[Loaded]) -> Result<()> {
     let row = format!("every value of TPC-H's lineitem, scale {}", scale.lineitem);
     let bare = "the same query of DataFusion on the bare files";
     let generated = folder.join("tpch");
     peers::generate_lineitem(&generated, scale.lineitem)?;
     let table = folder.join("lineitem");
-    for one in loaded.iter().filter(|one| one.ours.system == System::Sqlite) {
-        one.ours.load(&table, "lineitem", &generated.join("lineitem.parquet")).await?;
-        report.add(&row, one.ours.system, Unit::Seconds, one.ours.queries(scans::EVERY_VALUE).await?);
+    for one in loaded.iter().filter(|one| one.bench.system == System::Sqlite) {
+        one.bench.load(&table, "lineitem", &generated.join("lineitem.parquet")).await?;
+        report.add(&row, one.bench.system, Unit::Seconds, one.bench.queries(scans::EVERY_VALUE).await?);
     }
     report.add(bare, System::Disk, Unit::Seconds, scans::on_bare_files(&table).await?);
     report.promise(&row, "at most 1.4 times the bare files", &[System::Sqlite], |report, _, p50| {
@@ -467,19 +475,19 @@ async fn memory(report: &mut Report, scale: Scale, loaded: Vec<Loaded>, table: &
     let row = "memory grown by open and plan, at the peak";
     let middle = i64::try_from(scale.short.0 * scale.short.1).unwrap_or_default() * ROWS / 2 + ROWS / 2;
     for one in loaded {
-        let system = one.ours.system;
-        report.add(row, system, Unit::Bytes, one.ours.memory(one.short, middle).await?);
+        let system = one.bench.system;
+        report.add(row, system, Unit::Bytes, one.bench.memory(one.short, middle).await?);
     }
     for peer in System::COLUMNS.into_iter().filter(|s| !s.is_ours()) {
         let (table, lake) = (table.to_string_lossy(), lake.to_string_lossy());
-        let lines = peers::run(&["memory", peer.name(), &table, &lake, &ours::id_is(middle).to_string()])?;
+        let lines = peers::run(&["memory", peer.name(), &table, &lake, &bench_catalog::id_is(middle).to_string()])?;
         add_peers(report, Some(row), Unit::Bytes, lines);
     }
-    report.promise(row, "less than 20 MB", &System::OURS, |_, _, p50| Some(p50 < 20e6));
+    report.promise(row, "less than 20 MB", &System::OUR_SYSTEMS, |_, _, p50| Some(p50 < 20e6));
     Ok(())
 }
 
-/// Puts what the peers did into its row: the one given, or the one they name.
+/// Adds the figures of the peers to the given row, or to the row that they name.
 fn add_peers(report: &mut Report, row: Option<&str>, unit: Unit, lines: Vec<peers::Line>) {
     for line in lines {
         let row = row.unwrap_or(&line.row);

@@ -1,4 +1,4 @@
-//! Our peers as their users have them: Python packages, timed by `peers.py` in processes of their own.
+//! The peers as their users have them: Python packages, measured by `peers.py` in separate processes.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,16 +8,16 @@ use serde_json::Value;
 
 use crate::report::System;
 
-/// The program beside this crate's manifest.
+/// The program in this crate's folder.
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers.py");
 
-/// What a peer did for a row.
+/// The result of a peer for a row.
 pub(crate) struct Line {
     pub(crate) row: String,
     pub(crate) system: System,
-    /// Samples, or why there are none.
+    /// The samples, or the reason why there are none.
     pub(crate) samples: std::result::Result<Vec<f64>, String>,
-    /// How many files it would read, where it says so.
+    /// The number of files it would read, if it reports it.
     pub(crate) files: Option<u64>,
 }
 
@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<Vec<Line>> {
     text.lines().map(|line| read(line).ok_or_else(|| failed(&format!("it printed {line:?}")))).collect()
 }
 
-/// Makes `lineitem.parquet` of TPC-H in a folder.
+/// Writes `lineitem.parquet` of TPC-H to a folder.
 pub(crate) fn generate_lineitem(folder: &Path, scale: &str) -> Result<()> {
     output(&["lineitem", &folder.to_string_lossy(), scale]).map(|_| ())
 }

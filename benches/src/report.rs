@@ -1,10 +1,10 @@
-//! What was measured, kept once: the table, the JSON and the chart are made of it.
+//! The measured figures, from which the table, the JSON and the chart are generated.
 
 use serde_json::{Value, json};
 
 use crate::machine::Machine;
 
-/// Who is measured.
+/// The measured system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum System {
     /// Ours in SQLite.
@@ -19,7 +19,7 @@ pub(crate) enum System {
     DuckDbDelta,
     /// DuckDB's extension `ducklake`.
     DuckLake,
-    /// Nobody: what the disk takes by itself.
+    /// The disk itself, without a database.
     Disk,
 }
 
@@ -27,8 +27,8 @@ impl System {
     /// The columns of the table.
     pub(crate) const COLUMNS: [System; 6] =
         [Self::Sqlite, Self::Postgres, Self::DuckDb, Self::DeltaRs, Self::DuckDbDelta, Self::DuckLake];
-    /// The databases of ours.
-    pub(crate) const OURS: [System; 3] = [Self::Sqlite, Self::Postgres, Self::DuckDb];
+    /// Our databases.
+    pub(crate) const OUR_SYSTEMS: [System; 3] = [Self::Sqlite, Self::Postgres, Self::DuckDb];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -48,11 +48,11 @@ impl System {
     }
 
     pub(crate) fn is_ours(self) -> bool {
-        Self::OURS.contains(&self)
+        Self::OUR_SYSTEMS.contains(&self)
     }
 }
 
-/// In what a figure is counted.
+/// The unit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
     Seconds,
@@ -71,7 +71,7 @@ impl Unit {
         }
     }
 
-    /// The value for people, three digits of it.
+    /// The value for people, with three digits.
     pub(crate) fn show(self, value: f64) -> String {
         match self {
             Self::Seconds if value >= 1.0 => format!("{} s", digits(value)),
@@ -105,13 +105,13 @@ pub(crate) fn grouped(value: f64) -> String {
     text
 }
 
-/// One thing measured of one system.
+/// A figure of one system.
 #[derive(Clone, Debug)]
 pub(crate) struct Figure {
     pub(crate) what: String,
     pub(crate) system: System,
     pub(crate) unit: Unit,
-    /// How many samples.
+    /// The number of samples.
     pub(crate) n: usize,
     pub(crate) p50: f64,
     pub(crate) p95: f64,
@@ -123,7 +123,7 @@ impl Figure {
     }
 }
 
-/// A figure that could not be had.
+/// A figure that could not be measured.
 #[derive(Clone, Debug)]
 struct Absent {
     what: String,
@@ -131,7 +131,7 @@ struct Absent {
     why: String,
 }
 
-/// What we promise of a row, and which of ours break it.
+/// A promise about a row, and the systems of ours that break it.
 #[derive(Clone, Debug)]
 struct Promise {
     what: String,
@@ -155,7 +155,7 @@ impl Report {
         Self { machine, date, versions, figures: Vec::new(), absent: Vec::new(), promises: Vec::new() }
     }
 
-    /// Adds a figure. Rows stand in the order in which their first figure comes.
+    /// Adds a figure. Rows are ordered by their first figure.
     pub(crate) fn add(&mut self, what: &str, system: System, unit: Unit, mut samples: Vec<f64>) {
         samples.sort_by(f64::total_cmp);
         let (Some(p50), Some(p95)) = (percentile(&samples, 50), percentile(&samples, 95)) else {
@@ -164,12 +164,12 @@ impl Report {
         self.figures.push(Figure { what: what.into(), system, unit, n: samples.len(), p50, p95 });
     }
 
-    /// Says why there is no figure.
+    /// Records why there is no figure.
     pub(crate) fn add_absent(&mut self, what: &str, system: System, why: &str) {
         self.absent.push(Absent { what: what.into(), system, why: why.into() });
     }
 
-    /// Judges `systems` by a promise about a row. Where a figure is missing, the promise is not kept.
+    /// Checks a promise about a row for `systems`. A missing figure breaks the promise.
     pub(crate) fn promise(
         &mut self,
         what: &str,
@@ -190,7 +190,7 @@ impl Report {
         self.figures.iter().find(|f| f.what == what && f.system == system)
     }
 
-    /// What the rows are about, in order.
+    /// The names of the rows, in order.
     pub(crate) fn rows(&self) -> Vec<&str> {
         let mut rows: Vec<&str> = Vec::new();
         for figure in &self.figures {
@@ -211,7 +211,7 @@ impl Report {
         self.promises.iter().any(|p| !p.broken_by.is_empty())
     }
 
-    /// The table, and below it why figures are missing.
+    /// The table, followed by the reasons for missing figures.
     pub(crate) fn table(&self) -> String {
         let names = System::COLUMNS.map(System::name).join(" | ");
         let mut text = format!("| what | {names} | promised | kept |\n|{}\n", "---|".repeat(System::COLUMNS.len() + 3));
@@ -237,16 +237,16 @@ impl Report {
         text
     }
 
-    /// The figure; a peer's with how many times ours in SQLite it is.
+    /// The figure; for a peer also the ratio to ours in SQLite.
     fn cell(&self, what: &str, system: System) -> String {
         let Some(figure) = self.figure(what, system) else { return "-".into() };
-        match self.p50(what, System::Sqlite).filter(|ours| !system.is_ours() && *ours > 0.0) {
-            Some(ours) => format!("{} ({}x)", figure.show(), digits(figure.p50 / ours)),
+        match self.p50(what, System::Sqlite).filter(|sqlite_p50| !system.is_ours() && *sqlite_p50 > 0.0) {
+            Some(sqlite_p50) => format!("{} ({}x)", figure.show(), digits(figure.p50 / sqlite_p50)),
             None => figure.show(),
         }
     }
 
-    /// The day, the machine and the versions, a line each.
+    /// The date, the machine and the versions, one line each.
     pub(crate) fn circumstances(&self) -> String {
         let m = &self.machine;
         let mut lines = vec![
@@ -260,7 +260,7 @@ impl Report {
         lines.join("\n") + "\n"
     }
 
-    /// Everything, for programs. Seconds, bytes and files per second.
+    /// All figures, for programs, in seconds, bytes and files per second.
     pub(crate) fn to_json(&self) -> Value {
         let m = &self.machine;
         let versions: serde_json::Map<_, _> =
@@ -285,7 +285,7 @@ impl Report {
     }
 }
 
-/// By nearest rank: always a value that was measured.
+/// By nearest rank, so the result is always a measured value.
 fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied()

@@ -1,4 +1,4 @@
-//! What a scan of many rows costs beside DataFusion on the bare files.
+//! The cost of a scan of many rows, compared with DataFusion on the bare files.
 
 use std::path::Path;
 
@@ -6,15 +6,15 @@ use datafusion::prelude::{ParquetReadOptions, SessionContext};
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use futures::TryStreamExt;
 
-use crate::ours::{FEWEST, sampled};
+use crate::bench_catalog::{FEWEST, sampled};
 
-/// Reads every value of every column of TPC-H's `lineitem`, and leaves one row.
+/// Reads every value of every column of TPC-H's `lineitem`, and returns one row.
 pub(crate) const EVERY_VALUE: &str = "SELECT sum(l_orderkey), sum(l_partkey), sum(l_suppkey), sum(l_linenumber), \
      sum(l_quantity), sum(l_extendedprice), sum(l_discount), sum(l_tax), max(l_returnflag), max(l_linestatus), \
      max(l_shipdate), max(l_commitdate), max(l_receiptdate), max(l_shipinstruct), max(l_shipmode), max(l_comment) \
      FROM lineitem";
 
-/// The seconds of that query on the Parquet files of a folder, which nobody keeps a log of.
+/// The seconds of that query on the Parquet files of a folder without a log.
 pub(crate) async fn on_bare_files(folder: &Path) -> Result<Vec<f64>> {
     let failed = |e| TxnLogError::new(ErrorKind::Internal, "DataFusion cannot read the bare files").with_source(e);
     sampled(FEWEST, async |_| {

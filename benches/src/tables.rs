@@ -1,4 +1,4 @@
-//! Delta logs of any size: metadata only, no data files, the same bytes at every run.
+//! Delta logs of any size: metadata only, no data files, the same bytes in every run.
 
 use std::fmt::Write as _;
 use std::io::Write;

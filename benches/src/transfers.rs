@@ -1,4 +1,4 @@
-//! The memory that a table of very many files takes while it is imported, and while its catalog is copied.
+//! The memory for the import of a table with very many files, and for a copy of its catalog.
 
 use std::fs;
 use std::path::Path;
@@ -8,13 +8,14 @@ use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog, copy_catalog};
 use deltalakedb_log::{Location, Result, SystemClock};
 use deltalakedb_mirror::Mirror;
 
+use crate::bench_catalog::{measure_in_process, peak_growth, unavailable};
 use crate::databases::{COPIES, IMPORTS, Server};
 use crate::large::MEMORY;
-use crate::ours::{grown, growth, unavailable};
 use crate::report::{Report, System, Unit, grouped};
 use crate::tables;
 
-/// Of a table of so many commits and files of each. Each catalog is new, and each transfer has a process of its own.
+/// Measures a table with this many commits and files of each. Each catalog is new, and each transfer runs in a separate
+/// process.
 pub(crate) async fn measure(report: &mut Report, folder: &Path, server: &Server, shape: (u64, u64)) -> Result<()> {
     let (table, files) = (tables::write(folder, shape.0, shape.1).map_err(unavailable)?, shape.0 * shape.1);
     let rows =
@@ -37,10 +38,10 @@ pub(crate) async fn measure(report: &mut Report, folder: &Path, server: &Server,
         report.add(&memory[row], system, Unit::Bytes, vec![bytes]);
     };
     for (system, uri) in &imports {
-        add(0, *system, grown(&["import", uri, &table])?);
+        add(0, *system, measure_in_process(&["import", uri, &table])?);
     }
     for (system, uri) in uris("copied", COPIES) {
-        add(1, system, grown(&["copy", &imports[0].1, &uri])?);
+        add(1, system, measure_in_process(&["copy", &imports[0].1, &uri])?);
     }
     for row in &memory {
         let held = [System::Sqlite, System::Postgres];
@@ -49,17 +50,17 @@ pub(crate) async fn measure(report: &mut Report, folder: &Path, server: &Server,
     Ok(())
 }
 
-/// In a process of its own: the bytes by which resident memory grew at its peak over the connection, and the seconds.
+/// In a separate process: the growth of peak resident memory in bytes, in addition to the connection, and the seconds.
 pub(crate) async fn import(uri: &str, table: &str) -> Result<[f64; 2]> {
     let (catalog, place) = (connect(uri).await?, Location::parse(table)?);
     let (mirror, name) = (Mirror::new(Arc::new(catalog), Arc::new(SystemClock)), "imported".parse()?);
-    growth(mirror.import(&place, Some(&name), &|_, _| {})).await
+    peak_growth(mirror.import(&place, Some(&name), &|_, _| {})).await
 }
 
-/// The same.
+/// The same for a copy.
 pub(crate) async fn copy(from: &str, to: &str) -> Result<[f64; 2]> {
     let (from, to) = (connect(from).await?, connect(to).await?);
-    growth(copy_catalog(&from, &to, &|_, _| {})).await
+    peak_growth(copy_catalog(&from, &to, &|_, _| {})).await
 }
 
 async fn connect(uri: &str) -> Result<SqlCatalog> {

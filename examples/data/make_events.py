@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes `events/` beside this file: a small Delta table with a life, made by delta-rs.
+"""Writes `events/` beside this file: a small Delta table with some history, written by delta-rs.
 
 Its rows are the same at every run; file names and commit times are not. The table is kept in the repository as it
 was written, so run this only to change it (with the Python environment of `scripts/setup python`).
@@ -86,7 +86,7 @@ def make(table: Path) -> None:
 
 def main() -> None:
     kept = Path(__file__).parent / "events"
-    # Made elsewhere first, because the first commit names the folder it was made in.
+    # Created elsewhere first, because the first commit contains the path of its folder.
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "events"
         make(made)

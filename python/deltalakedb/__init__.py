@@ -1,7 +1,7 @@
 """Delta tables whose transaction log lives in SQL.
 
-What `deltalake` has is here by the same names: ``import deltalakedb as deltalake``.
-Beyond it, `connect` opens a catalog, and `begin` a transaction across its tables.
+The names are those of `deltalake`: ``import deltalakedb as deltalake``.
+In addition, `connect` opens a catalog, and `begin` a transaction across its tables.
 
 Example:
     >>> import deltalakedb
@@ -63,16 +63,17 @@ __all__ = [
 
 
 def init_tracing(endpoint: str | None = None) -> None:
-    """Reports what happens inside, as far as ``RUST_LOG`` says.
+    """Writes log messages of the library, at the level of ``RUST_LOG``.
 
     Args:
-        endpoint: accepted for compatibility, and ignored: reports go to standard error.
+        endpoint: accepted for compatibility, and ignored: messages go to standard
+            error.
     """
     _internal.init_tracing(endpoint)
 
 
 def enable_nanosecond_timestamps() -> None:
-    """Would let timestamps keep their nanoseconds: they are microseconds here.
+    """Not supported: timestamps are in microseconds.
 
     Raises:
         RuntimeError: always.
@@ -83,7 +84,7 @@ def enable_nanosecond_timestamps() -> None:
     )
 
 
-# Programs that would use nanoseconds ask by these whether they can.
+# Programs check with these whether nanoseconds are supported.
 _NANOSECOND_TIMESTAMPS = False
 
 
@@ -92,12 +93,12 @@ def _nanosecond_timestamps_enabled() -> bool:
 
 
 def _disable_nanosecond_timestamps() -> None:
-    """Nothing: they are not enabled."""
+    """Does nothing: they are never enabled."""
 
 
 _internal._NANOSECOND_TIMESTAMPS = _NANOSECOND_TIMESTAMPS
 
-# Code for `deltalake` imports these from there, too.
+# Code for `deltalake` imports these from submodules as well.
 for _one in (
     exceptions.CommitFailedError,
     exceptions.DeltaError,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class TableAlterer:
-    """Changes what a table is.
+    """Changes the metadata of a table.
 
     Args:
         table: the table.
@@ -46,14 +46,15 @@ class TableAlterer:
 
         Args:
             feature: one or several.
-            allow_protocol_versions_increase: whether the protocol may become the one
-                with lists of features, which older readers and writers do not know.
+            allow_protocol_versions_increase: whether the protocol may be raised to the
+                versions with lists of features, which older readers and writers do not
+                support.
             *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
+            commit_properties: properties of the commit.
+            post_commithook_properties: options for the steps after the commit.
 
         Raises:
-            DeltaError: the protocol would have to change, and may not.
+            DeltaError: the protocol would have to be raised, and may not be.
 
         Example:
             >>> from deltalakedb import TableFeatures
@@ -84,13 +85,13 @@ class TableAlterer:
         commit_properties: CommitProperties | None = None,
         post_commithook_properties: PostCommitHookProperties | None = None,
     ) -> None:
-        """Adds columns, or fields within columns. They are null in rows that are there.
+        """Adds columns, or fields within columns. They are null in existing rows.
 
         Args:
             fields: one or several.
             *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
+            commit_properties: properties of the commit.
+            post_commithook_properties: options for the steps after the commit.
 
         Example:
             >>> from deltalakedb import Field
@@ -120,16 +121,16 @@ class TableAlterer:
         commit_properties: CommitProperties | None = None,
         post_commithook_properties: PostCommitHookProperties | None = None,
     ) -> None:
-        """Adds a condition that all rows must meet, those that are there included.
+        """Adds a constraint, which existing rows must satisfy as well.
 
         Args:
-            constraints: the condition in SQL, by its name.
+            constraints: the conditions in SQL, by name.
             *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
+            commit_properties: properties of the commit.
+            post_commithook_properties: options for the steps after the commit.
 
         Raises:
-            DeltaError: a row does not meet it.
+            DeltaError: a row does not satisfy it.
 
         Example:
             >>> dt.alter.add_constraint({"priced": "price > 0"})
@@ -157,14 +158,14 @@ class TableAlterer:
         commit_properties: CommitProperties | None = None,
         post_commithook_properties: PostCommitHookProperties | None = None,
     ) -> None:
-        """Removes a condition.
+        """Drops a constraint.
 
         Args:
             name: its name.
-            raise_if_not_exists: whether it is an error that there is none.
+            raise_if_not_exists: whether a missing constraint is an error.
             *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
+            commit_properties: properties of the commit.
+            post_commithook_properties: options for the steps after the commit.
 
         Raises:
             DeltaError: there is none.
@@ -192,8 +193,8 @@ class TableAlterer:
 
         Args:
             column_name: the column.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
+            commit_properties: properties of the commit.
+            post_commithook_properties: options for the steps after the commit.
 
         Raises:
             DeltaError: there is no such column, or it may be null already.
@@ -214,13 +215,13 @@ class TableAlterer:
 
         Args:
             properties: the values by name.
-            raise_if_not_exists: whether names that Delta does not know are refused.
+            raise_if_not_exists: whether names unknown to Delta are rejected.
             *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
+            commit_properties: properties of the commit.
+            post_commithook_properties: options for the steps after the commit.
 
         Raises:
-            DeltaError: a name or a value is not right.
+            DeltaError: a name or a value is invalid.
 
         Example:
             >>> dt.alter.set_table_properties({"delta.enableChangeDataFeed": "true"})
@@ -254,8 +255,8 @@ class TableAlterer:
         Args:
             name: at most 255 characters.
             *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
+            commit_properties: properties of the commit.
+            post_commithook_properties: options for the steps after the commit.
         """
         commit_properties, post_commithook_properties = (
             deprecate_positional_commit_args(
@@ -279,8 +280,8 @@ class TableAlterer:
         Args:
             description: at most 4000 characters.
             *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
+            commit_properties: properties of the commit.
+            post_commithook_properties: options for the steps after the commit.
         """
         commit_properties, post_commithook_properties = (
             deprecate_positional_commit_args(
@@ -309,8 +310,8 @@ class TableAlterer:
             column: the column.
             metadata: values by key.
             *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
+            commit_properties: properties of the commit.
+            post_commithook_properties: options for the steps after the commit.
 
         Raises:
             DeltaError: there is no such column.

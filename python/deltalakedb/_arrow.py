@@ -1,9 +1,9 @@
-"""Arrow data of any library as a stream of batches with types that Delta has.
+"""Converts Arrow data of any library to a stream of batches with Delta's types.
 
 Unsigned integers become signed ones of the same width, timestamps become microseconds
 (in UTC, where they have a zone), binary of fixed size becomes binary. A value that
-would not be the same is refused. What is in maps is left as it is: arro3 does not tell
-what that is.
+would change is rejected. The content of maps is not converted, because arro3 does not
+expose its type.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _SIGNED = (
 
 
 class Stream:
-    """Rows for a table, read as they are asked for.
+    """Rows for a table, read on demand.
 
     Args:
         data: what `write_deltalake` takes.
@@ -58,13 +58,13 @@ class Stream:
         self.reader = self._read(data)
         target = delta_schema(self.reader.schema, existing)
         if not target.equals(self.reader.schema):
-            cast = self._noting(_cast(batch, target) for batch in self.reader)
+            cast = self._recording_errors(_cast(batch, target) for batch in self.reader)
             self.reader = RecordBatchReader.from_batches(target, cast)
         self.schema = target
 
     @contextmanager
     def reading(self) -> Iterator[RecordBatchReader]:
-        """A block that reads. What the data raised leaves it as it was raised."""
+        """A block that reads. An exception of the data is raised unchanged."""
         try:
             yield self.reader
         except Exception as e:
@@ -77,14 +77,14 @@ class Stream:
             try:
                 schema = data[0].schema
             except IndexError:
-                what = "an empty list of batches has no schema: give one"
+                what = "an empty list of batches has no schema: pass one"
                 raise IndexError(what) from None
             return RecordBatchReader.from_batches(schema, iter(data))
         if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
             return RecordBatchReader.from_arrow(data)
         if isinstance(data, Iterator):
             return self._read_iterator(data)
-        # Datasets of pyarrow have a scanner, and scanners a reader.
+        # Datasets of pyarrow have a scanner, and scanners have a reader.
         if hasattr(data, "scanner"):
             data = data.scanner()
         if hasattr(data, "to_reader"):
@@ -97,16 +97,16 @@ class Stream:
     def _read_iterator(self, data: Iterator[Any]) -> RecordBatchReader:
         first = next(data, None)
         if first is None:
-            raise ValueError("an iterator without batches has no schema: give one")
+            raise ValueError("an iterator without batches has no schema: pass one")
         if not hasattr(first, "__arrow_c_array__"):
             kind = type(first).__name__
             raise TypeError(f"an iterator must give batches, not {kind}")
         schema = RecordBatch.from_arrow(first).schema
-        batches = self._noting(chain((first,), data))
+        batches = self._recording_errors(chain((first,), data))
         return RecordBatchReader.from_batches(schema, batches)
 
-    def _noting(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """The batches; an exception on the way is noted."""
+    def _recording_errors(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """The batches; an exception is recorded."""
         try:
             yield from batches
         except Exception as e:
@@ -115,12 +115,12 @@ class Stream:
 
 
 def delta_schema(schema: Schema, existing: Schema | None = None) -> Schema:
-    """The schema with types that Delta has. What pandas says beside it is left out."""
+    """The schema with Delta's types, without the metadata of pandas."""
     return Schema(_delta_fields(_columns(schema), _columns(existing)))
 
 
 def _columns(schema: Schema | None) -> list[Field]:
-    # By number, as names may be there twice.
+    # By index, because names may be duplicated.
     return [] if schema is None else [schema.field(i) for i in range(len(schema))]
 
 
@@ -136,7 +136,7 @@ def _delta_type(given: DataType, existing: DataType | None = None) -> DataType:
     if DataType.is_dictionary(given):
         values = _decoded(given)
         target = _delta_type(values)
-        # Parquet writers know no dictionaries of views.
+        # Parquet writers do not support dictionaries of views.
         is_view = DataType.is_string_view(values) or DataType.is_binary_view(values)
         return target if is_view or not target.equals(values) else given
     if DataType.is_fixed_size_binary(given):
@@ -184,7 +184,7 @@ def _cast(batch: RecordBatch, target: Schema) -> RecordBatch:
 
 
 def _check_cast(name: str, source: Array, cast: Array) -> None:
-    """Raises unless every value is still there. One that does not fit becomes null."""
+    """Raises if a cast has turned a value that does not fit into null."""
     if DataType.is_null(source.type) or DataType.is_dictionary(source.type):
         return
     if cast.null_count > source.null_count:
@@ -213,10 +213,10 @@ def _check_cast(name: str, source: Array, cast: Array) -> None:
 
 
 def _has_nanoseconds(source: Array, cast: Array) -> bool:
-    """Whether something of a time was cut off."""
+    """Whether a cast has truncated a time."""
     if not DataType.is_timestamp(source.type) or source.type.time_unit != "ns":
         return False
-    # Both cast, as arrays of one type differ where the names of their fields do.
+    # Both are cast, because arrays of one type differ if their field names do.
     return bool(cast.cast(source.type) != source.cast(source.type))
 
 

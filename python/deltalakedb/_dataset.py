@@ -1,4 +1,4 @@
-"""Tables as datasets of pyarrow. Only imported where pyarrow is there."""
+"""Tables as datasets of pyarrow. Imported only if pyarrow is installed."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from deltalakedb.fs import DeltaStorageHandler
 if TYPE_CHECKING:
     from deltalakedb.table import DeltaTable
 
-# Beyond it, writers that keep statistics as doubles round them.
+# Writers that keep statistics as doubles round longer decimals.
 _EXACT_DIGITS = 15
-# Statistics of timestamps may be cut off after milliseconds.
+# Statistics of timestamps may be truncated to milliseconds.
 _CUT_OFF = timedelta(milliseconds=1)
 
 
@@ -37,7 +37,7 @@ def of_table(
     schema: pa.Schema | None,
     as_large_types: bool,
 ) -> ds.FileSystemDataset:
-    """The data files, each with what the log guarantees of its rows."""
+    """The data files, each with the conditions that the log guarantees for its rows."""
     files = [
         (_relative(path), size, values, stats)
         for path, size, values, stats in table._table.files(pruning)
@@ -68,8 +68,8 @@ def of_table(
 def _filesystem(table: DeltaTable, sizes: dict[str, int]) -> pa_fs.FileSystem:
     """The files of the table.
 
-    Local ones go without Python, which pyarrow's threads may need when the interpreter
-    is about to end.
+    Local files are read without Python, which pyarrow's threads could need while the
+    interpreter is ending.
     """
     place = urlsplit(table.table_uri)
     if place.scheme == "file" and not place.netloc:
@@ -98,7 +98,7 @@ def expression(filters: Any) -> ds.Expression | None:
 def _guarantee(
     schema: pa.Schema, values: dict[str, str | None], stats: str | None
 ) -> ds.Expression | None:
-    """What is true of every row of a file."""
+    """A condition that holds for every row of a file."""
     parts = [
         *_of_partition(schema, values),
         *_of_statistics(
@@ -163,7 +163,7 @@ def _of_statistics(schema: pa.Schema, stats: dict[str, Any]) -> Iterator[ds.Expr
 
 
 def _limit(value: Any, type_: pa.DataType, highest: bool) -> pa.Scalar | None:
-    """A minimum or maximum; `None` where it says nothing for certain."""
+    """A minimum or maximum; `None` if it is not certain."""
     if value is None or isinstance(value, dict):
         return None
     try:
@@ -182,6 +182,6 @@ def _limit(value: Any, type_: pa.DataType, highest: bool) -> pa.Scalar | None:
         if pa.types.is_string(type_) or pa.types.is_large_string(type_):
             return pa.scalar(value, type_)
     except (ArithmeticError, TypeError, ValueError):
-        # Years beyond datetime's, for example: without a limit the file is read.
+        # A year beyond the range of datetime, for example: the file is not skipped.
         return None
     return None

@@ -37,10 +37,10 @@ class Hold:
         return datetime.fromtimestamp(self._hold.until_ms() / 1000, UTC)
 
     def renew(self, seconds: float = 3600) -> None:
-        """Holds the version for so many seconds from now on.
+        """Extends the hold to this many seconds from now on.
 
         Raises:
-            DeltaError: the hold has ended, and files of the version may be gone.
+            DeltaError: the hold has ended; files of the version may have been removed.
         """
         self._hold.renew(seconds)
 

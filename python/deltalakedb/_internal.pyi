@@ -1,7 +1,7 @@
-"""The compiled half of the package: what the Python classes call. Not for users.
+"""The compiled part of the package, called by the Python classes. Not for users.
 
 Schemas and types travel as JSON in the form of the Delta protocol. Methods that run an
-operation answer with its metrics as JSON. Errors are the classes of
+operation return its metrics as JSON. Errors are the classes of
 `deltalakedb.exceptions`.
 """
 
@@ -46,7 +46,7 @@ def field_from_arrow(field: ArrowSchemaExportable) -> str: ...
 _Pruning = str | list[list[tuple[str, str, str | list[str]]]] | None
 
 class RawTable:
-    """A table at one version, and where it is."""
+    """A table at one version, and its location."""
 
     def __init__(
         self, uri: str, version: int | None, storage_options: dict[str, str] | None
@@ -304,7 +304,7 @@ def convert_table(
 ) -> None: ...
 
 class RawHold:
-    """A version of a table that is held."""
+    """A held version of a table."""
 
     def __init__(
         self, table: RawTable, version: int, seconds: float, holder: str
@@ -322,7 +322,7 @@ class RawQuery:
     def execute(self, sql: str) -> RecordBatchReader: ...
 
 class RawStore:
-    """The files of a place, by paths relative to it."""
+    """The files of a location, by paths relative to it."""
 
     def __init__(self, uri: str, storage_options: dict[str, str] | None) -> None: ...
     def uri(self) -> str: ...
@@ -384,7 +384,7 @@ class RawCatalog:
         dry_run: bool,
     ) -> list[str]: ...
     def verify(self, table: str | None) -> list[str]:
-        """The differences, a sentence each."""
+        """The differences, one sentence each."""
 
     def open(self, table: str, version: int | None) -> RawTable: ...
     def query(self, sql: str) -> RecordBatchReader | None:
@@ -432,6 +432,6 @@ class RawTransaction:
         self, table: RawTable | str, columns: list[str] | None, predicate: str | None
     ) -> RecordBatchReader: ...
     def commit(self) -> dict[str, int]:
-        """The version each table got, by its name."""
+        """The new version of each table, by its name."""
 
     def rollback(self) -> None: ...

@@ -41,10 +41,10 @@ class MergeBuilder:
 
     def all_columns(self, except_cols: list[str] | None) -> dict[str, str]:
         """The assignment of each column of the source to that of the table."""
-        ours = f"{self.target_alias}." if self.target_alias is not None else ""
-        theirs = f"{self.source_alias}." if self.source_alias is not None else ""
+        target_alias = f"{self.target_alias}." if self.target_alias is not None else ""
+        source_alias = f"{self.source_alias}." if self.source_alias is not None else ""
         return {
-            f"{ours}`{column}`": f"{theirs}`{column}`"
+            f"{target_alias}`{column}`": f"{source_alias}`{column}`"
             for column in self.source.schema.names
             if column not in (except_cols or ()) and self._has(column)
         }
@@ -54,12 +54,12 @@ class MergeBuilder:
 
 
 class TableMerger:
-    """A merge that takes its clauses. Nothing happens before `execute`.
+    """A merge, to which clauses are added. It runs with `execute`.
 
-    For each row the first clause whose predicate is true counts.
+    For each row the first clause with a true predicate applies.
 
     Args:
-        builder: what the merge will do.
+        builder: the clauses of the merge.
         table: the table.
     """
 
@@ -74,7 +74,7 @@ class TableMerger:
 
         Args:
             updates: the new values by column, in SQL.
-            predicate: which of these rows, in SQL.
+            predicate: an additional condition in SQL.
         """
         return self._add("matched_update", updates, predicate)
 
@@ -84,7 +84,7 @@ class TableMerger:
         """Changes rows that match one of the source: all columns become the source's.
 
         Args:
-            predicate: which of these rows, in SQL.
+            predicate: an additional condition in SQL.
             except_cols: columns that stay.
         """
         updates = self._builder.all_columns(except_cols)
@@ -94,7 +94,7 @@ class TableMerger:
         """Removes rows that match one of the source.
 
         Args:
-            predicate: which of these rows, in SQL.
+            predicate: an additional condition in SQL.
         """
         return self._add("matched_delete", None, predicate)
 
@@ -105,7 +105,7 @@ class TableMerger:
 
         Args:
             updates: the values by column, in SQL.
-            predicate: which of these rows, in SQL.
+            predicate: an additional condition in SQL.
         """
         return self._add("not_matched_insert", updates, predicate)
 
@@ -115,7 +115,7 @@ class TableMerger:
         """Adds rows of the source that match none of the table, with all columns.
 
         Args:
-            predicate: which of these rows, in SQL.
+            predicate: an additional condition in SQL.
             except_cols: columns that are left out.
         """
         updates = self._builder.all_columns(except_cols)
@@ -128,7 +128,7 @@ class TableMerger:
 
         Args:
             updates: the new values by column, in SQL.
-            predicate: which of these rows, in SQL.
+            predicate: an additional condition in SQL.
         """
         return self._add("not_matched_by_source_update", updates, predicate)
 
@@ -138,7 +138,7 @@ class TableMerger:
         """Removes rows that match none of the source.
 
         Args:
-            predicate: which of these rows, in SQL.
+            predicate: an additional condition in SQL.
         """
         return self._add("not_matched_by_source_delete", None, predicate)
 
@@ -149,9 +149,9 @@ class TableMerger:
             The metrics of the merge.
 
         Raises:
-            DeltaError: there is no such column, the SQL is not right, or several rows
+            DeltaError: there is no such column, the SQL is invalid, or several rows
                 of the source match one of the table.
-            CommitFailedError: another commit came first and contradicts this one.
+            CommitFailedError: a concurrent commit conflicts with this one.
         """
         builder = self._builder
         if builder.is_over:

@@ -64,9 +64,9 @@ class _DeltaTableConfig(NamedTuple):
 
 
 class DeltaTableConfig(_DeltaTableConfig):
-    """How a table was loaded, once. Nothing depends on it any more.
+    """How a table was loaded. It has no effect any more.
 
-    .. deprecated:: there is nothing in its place.
+    .. deprecated:: there is no replacement.
     """
 
     def __new__(

@@ -55,18 +55,18 @@ class TableOptimizer:
 
         Args:
             partition_filters: in which partitions, as filters that must all match.
-            target_size: bytes of a file, about; instead of the property
-                ``delta.targetFileSize``.
+            target_size: the approximate size of a file in bytes, instead of the
+                property ``delta.targetFileSize``.
             max_concurrent_tasks: how many files are written at once.
             max_spill_size: accepted for compatibility, and ignored.
             max_temp_directory_size: accepted for compatibility, and ignored.
-            min_commit_interval: makes a commit of what is done whenever so much time,
-                or so many seconds, have passed, instead of one of all. They are made
-                when the last file is done.
-            writer_properties: how Parquet files are written.
+            min_commit_interval: makes a commit of the finished files each time this
+                time (a timedelta, or seconds) has passed, instead of one for all files.
+                The commits are made when the last file is finished.
+            writer_properties: properties of the Parquet files.
             *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
+            commit_properties: properties of the commit.
+            post_commithook_properties: options for the steps after the commit.
 
         Returns:
             The metrics of the operation.
@@ -116,20 +116,20 @@ class TableOptimizer:
         """Clusters rows with similar values (Z-order), so that reads need fewer files.
 
         Args:
-            columns: the columns whose values count.
+            columns: the columns to cluster by.
             partition_filters: in which partitions, as filters that must all match.
-            target_size: bytes of a file, about; instead of the property
-                ``delta.targetFileSize``.
+            target_size: the approximate size of a file in bytes, instead of the
+                property ``delta.targetFileSize``.
             max_concurrent_tasks: how many files are written at once.
             max_spill_size: accepted for compatibility, and ignored.
             max_temp_directory_size: accepted for compatibility, and ignored.
-            min_commit_interval: makes a commit of what is done whenever so much time,
-                or so many seconds, have passed, instead of one of all. They are made
-                when the last file is done.
-            writer_properties: how Parquet files are written.
+            min_commit_interval: makes a commit of the finished files each time this
+                time (a timedelta, or seconds) has passed, instead of one for all files.
+                The commits are made when the last file is finished.
+            writer_properties: properties of the Parquet files.
             *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
+            commit_properties: properties of the commit.
+            post_commithook_properties: options for the steps after the commit.
 
         Returns:
             The metrics of the operation.

@@ -2,7 +2,7 @@ from enum import Enum
 
 
 class TableFeatures(Enum):
-    """What a table can ask of its readers and writers.
+    """Features that a table may require of its readers and writers.
 
     Pass members to `TableAlterer.add_feature`.
     """
@@ -29,7 +29,7 @@ class TableFeatures(Enum):
 
     @property
     def protocol_name(self) -> str:
-        """How the log spells it."""
+        """The name in the log."""
         return _SPECIAL.get(self.name) or self.name[0].lower() + self.name[1:]
 
 

@@ -8,12 +8,12 @@ from datetime import date, datetime
 from types import FrameType
 from typing import Any, cast
 
-#: Arguments that older programs give by position.
+#: Arguments that older programs pass by position.
 HOOKS_FIRST = ("post_commithook_properties", "commit_properties")
 
 
 def encode_partition_value(val: Any) -> str:
-    """The value as the log spells values of partition columns."""
+    """The value of a partition column as the log spells it."""
     match val:
         case bool():
             return str(val).lower()
@@ -40,7 +40,7 @@ def deprecate_positional_commit_args(
     post_commithook_properties: Any = None,
     legacy_order: tuple[str, ...] = _COMMIT_ARGUMENTS,
 ) -> tuple[Any, Any]:
-    """The commit arguments, of which some may have come by position, with a warning."""
+    """The commit arguments; warns if some were passed by position."""
     commit, hooks = positional_args(
         method_name,
         args,
@@ -61,9 +61,9 @@ def positional_args(
     named: dict[str, Any],
     stacklevel: int = 3,
 ) -> dict[str, Any]:
-    """`named`, completed by what came by position in an order that once was allowed.
+    """`named`, completed by arguments passed by position in a former order.
 
-    What is `None` in `named`, or a default that was left alone, may still be given.
+    Arguments that are `None` in `named`, or have their default, may be given.
     """
     if not args:
         return named
@@ -96,7 +96,7 @@ class Default:
 
 
 def given(value: Any) -> Any:
-    """The value, be it given or the default."""
+    """The given value, or the default."""
     return value.value if isinstance(value, Default) else value
 
 

@@ -1,4 +1,4 @@
-"""Catalogs, which hold the logs of tables, and transactions across tables."""
+"""Catalogs, which store the logs of tables, and transactions across tables."""
 
 from __future__ import annotations
 
@@ -53,16 +53,16 @@ def connect(
     Args:
         uri: ``deltasql://sqlite//var/data/meta.db``,
             ``deltasql://duckdb//var/data/catalog.duckdb`` or
-            ``deltasql://postgres/mydb/public``. Without it, ``DELTALAKEDB_CATALOG``
-            says.
-        create: whether a catalog is made where there is none, and one that an older
-            release made is brought up to date. Without it, as the setting
-            ``sql.schema`` says: one in a file is, one in PostgreSQL is not.
+            ``deltasql://postgres/mydb/public``. By default that of
+            ``DELTALAKEDB_CATALOG``.
+        create: whether a missing catalog is created, and one of an older release
+            upgraded. By default the setting ``sql.schema`` decides: a file is, a schema
+            in PostgreSQL is not.
         settings: settings such as ``{"mirror.mode": "background"}``.
 
     Raises:
-        CatalogError: there is no catalog, or it cannot be opened.
-        DeltaError: the URI is not right.
+        CatalogError: the catalog does not exist, or cannot be opened.
+        DeltaError: the URI is invalid.
 
     Example:
         >>> connect().tables()
@@ -75,14 +75,14 @@ def connect(
 
 
 class Catalog:
-    """A catalog that is connected. `connect` gives one.
+    """A connected catalog, as returned by `connect`.
 
     A table has a name, such as ``sales.orders``; without a namespace it is in
     ``default``.
 
     All objects of a catalog share its connections. They end with the process, or when
     the last `Catalog` is closed: with `close`, or at the end of a ``with`` block. That
-    lets go of a DuckDB file, which only one process can have open.
+    releases a DuckDB file, which only one process can have open.
 
     Example:
         >>> with connect() as catalog:
@@ -110,8 +110,8 @@ class Catalog:
     def close(self) -> None:
         """Ends its connections, unless another `Catalog` uses them.
 
-        Once closed, it can be closed again, and nothing else. Tables and transactions
-        that were opened before cannot be used any more; open them again.
+        A closed catalog can only be closed again. Tables and transactions that were
+        opened before can no longer be used; open them again.
         """
         self._catalog.close()
 
@@ -132,7 +132,7 @@ class Catalog:
             version: the version, instead of the latest.
 
         Raises:
-            TableNotFoundError: there is none of that name.
+            TableNotFoundError: no table has that name.
             DeltaError: there is no such version.
 
         Example:
@@ -151,18 +151,18 @@ class Catalog:
         partition_by: Sequence[str] | str | None = None,
         configuration: Mapping[str, str | None] | None = None,
     ) -> DeltaTable:
-        """Makes a table without rows.
+        """Creates a table without rows.
 
         Args:
             name: its name.
             schema: its columns.
-            location: where its files are to be; without it, below the setting
+            location: where its files are stored; by default below the setting
                 ``warehouse``.
             partition_by: the columns that files are partitioned by.
             configuration: its properties.
 
         Raises:
-            DeltaError: the name or the location is taken, or a property is not right.
+            DeltaError: the name or the location is taken, or a property is invalid.
 
         Example:
             >>> from deltalakedb import Field
@@ -204,7 +204,7 @@ class Catalog:
         return self.table(self._catalog.import_table(os.fspath(location), name))
 
     def exists(self, name: str) -> bool:
-        """Whether there is a table.
+        """Whether the table exists.
 
         Args:
             name: its name.
@@ -227,7 +227,7 @@ class Catalog:
             The table.
 
         Raises:
-            TableNotFoundError: there is none of that name.
+            TableNotFoundError: no table has that name.
             DeltaError: another table has the new name.
         """
         check_type("name", name, str)
@@ -240,18 +240,18 @@ class Catalog:
     ) -> None:
         """Drops a table, after its commits are published.
 
-        Its name and its place are free then, and `undrop` brings it back until the time
-        of the setting ``retention.time``, or of the catalog, is over, thirty days. Of
-        an import that did not come to its end: gives it up.
+        Its name and its location are free then, and `undrop` restores it until the time
+        of the setting ``retention.time``, or of the catalog, has passed, by default
+        thirty days. An import that was not finished is abandoned.
 
         Args:
             name: its name.
-            delete_files: also deletes the files that belong to it. Nothing brings them
-                back; without it, all stay.
+            delete_files: also deletes the files that belong to it. They cannot be
+                restored; by default all files stay.
             force: drops it even if not all of its commits can be published.
 
         Raises:
-            TableNotFoundError: there is none of that name.
+            TableNotFoundError: no table has that name.
             DeltaError: not all of its commits can be published.
         """
         check_type("name", name, str)
@@ -264,14 +264,15 @@ class Catalog:
 
         Args:
             name: the name it had; of several tables, the one that was dropped last.
-            new_name: another name, where its own was taken meanwhile.
+            new_name: another name, if its own has been taken since.
 
         Returns:
             The table.
 
         Raises:
-            TableNotFoundError: none of that name was dropped, or its time is over.
-            DeltaError: its name or its place was taken meanwhile, or its files were
+            TableNotFoundError: no table of that name was dropped, or its retention
+                has ended.
+            DeltaError: its name or its location has been taken since, or its files were
                 deleted.
         """
         check_type("name", name, str)
@@ -279,16 +280,16 @@ class Catalog:
         return self.table(self._catalog.undrop(name, new_name))
 
     def detach(self, name: str) -> None:
-        """Takes a table out of the catalog, after its commits are published.
+        """Detaches a table from the catalog, after its commits are published.
 
         Its files stay, and are a plain Delta table that no catalog manages.
-        `import_table` brings it in again.
+        `import_table` imports it again.
 
         Args:
             name: its name.
 
         Raises:
-            TableNotFoundError: there is none of that name.
+            TableNotFoundError: no table has that name.
             DeltaError: not all of its commits can be published.
         """
         check_type("name", name, str)
@@ -299,7 +300,7 @@ class Catalog:
 
         Args:
             name: the table.
-            limit: how many, at most.
+            limit: the maximum number.
 
         Returns:
             ``version``, ``timestamp``, ``operation``, ``parameters`` and ``metrics`` as
@@ -327,11 +328,11 @@ class Catalog:
         return Table.from_arrays(arrays, schema=_HISTORY)
 
     def mirror_status(self) -> list[dict[str, Any]]:
-        """How far each table's ``_delta_log`` is behind the catalog."""
+        """How far the ``_delta_log`` of each table is behind the catalog."""
         return [json.loads(status) for status in self._catalog.mirror_status()]
 
     def publish(self, name: str | None = None) -> None:
-        """Writes what is committed to ``_delta_log``, for other engines.
+        """Publishes the commits to ``_delta_log``, for other engines.
 
         Args:
             name: the table; without it, all.
@@ -353,25 +354,25 @@ class Catalog:
         `keep_versions` retains it.
 
         Args:
-            name: the table; without it, all, and what the audit says of that time. Then
-                tables that were dropped at least seven days ago and whose retention is
-                over are removed, too.
-            keep: versions that were the newest within this time stay; without it, what
-                the table's property ``delta.logRetentionDuration`` says, or else the
-                setting ``retention.time``, or the catalog, thirty days.
-            keep_versions: so many of the newest versions stay, however old they are;
-                without it, what the table's property ``deltalakedb.retention.versions``
-                says, or else the setting ``retention.versions``, or the catalog, 1.
-            dry_run: only tells what would end.
+            name: the table; by default all, and the audit entries of that time. Then
+                tables that were dropped at least seven days ago and whose retention has
+                ended are removed as well.
+            keep: versions that were the newest within this time are kept; by default
+                the table's property ``delta.logRetentionDuration``, or else the setting
+                ``retention.time``, or that of the catalog, thirty days.
+            keep_versions: this many of the newest versions are kept, however old they
+                are; by default the table's property ``deltalakedb.retention.versions``,
+                or else the setting ``retention.versions``, or that of the catalog, 1.
+            dry_run: only reports what would expire.
 
         Returns:
-            For each table, ``table``, its ``base_version``, which is the oldest that is
-            held, how many ``versions`` and ``files`` ended, and how many ``log_files``
-            are gone.
+            For each table, ``table``, its ``base_version``, which is the oldest
+            retained version, how many ``versions`` and ``files`` expired, and how many
+            ``log_files`` were removed.
 
         Raises:
-            TableNotFoundError: there is none of that name.
-            DeltaError: a history cannot end.
+            TableNotFoundError: no table has that name.
+            DeltaError: a history cannot be expired.
 
         Example:
             >>> connect().expire("dt")[0]["versions"]
@@ -396,7 +397,7 @@ class Catalog:
             name: the table; without it, all.
 
         Returns:
-            The differences, a sentence each.
+            The differences, one sentence each.
 
         Example:
             >>> connect().verify()
@@ -415,7 +416,7 @@ class Catalog:
             The rows of the last statement that has any.
 
         Raises:
-            DeltaError: the SQL is not right, or names what is not there.
+            DeltaError: the SQL is invalid, or names something unknown.
 
         Example:
             >>> rows = connect().query("SELECT count(*) AS n FROM dt")
@@ -443,21 +444,21 @@ def begin(
     timeout_secs: float | None = None,
     serializable: bool = False,
 ) -> TableTransaction:
-    """A transaction across tables: all of it is committed, or nothing.
+    """A transaction across tables: everything is committed, or nothing.
 
-    It begins with its ``with`` block, is committed at the end of it, and rolled back by
-    an exception. It reads all tables as they were when it began, and its own writes.
+    It begins with its ``with`` block, is committed at the end of it, and is rolled back
+    by an exception. It reads all tables as they were when it began, and its own writes.
 
     Args:
-        catalog: the catalog or its URI; without it, ``DELTALAKEDB_CATALOG`` says.
-        max_tables: how many tables it may write.
+        catalog: the catalog or its URI; by default that of ``DELTALAKEDB_CATALOG``.
+        max_tables: the maximum number of tables it may write.
         timeout_secs: after how many seconds it can no longer be committed.
-        serializable: whether what it has read must be unchanged when it is committed,
-            too.
+        serializable: whether everything it has read must also be unchanged when it is
+            committed.
 
     Raises:
-        TransactionConflictError: at the end of the block, another commit came first and
-            contradicts this one.
+        TransactionConflictError: at the end of the block, a concurrent commit conflicts
+            with this one.
         CommitOutcomeUnknownError: at the end of the block, it is not known whether it
             was committed.
 
@@ -484,7 +485,7 @@ _begun: ContextVar[TableTransaction | None] = ContextVar(
 
 
 class TableTransaction:
-    """A transaction across tables. `begin` gives one.
+    """A transaction across tables, as returned by `begin`.
 
     It is used within its ``with`` block only, and one at a time. Tables are given by
     name, by path, by ``deltasql://`` URI, or as a `DeltaTable` of the same catalog. A
@@ -538,18 +539,18 @@ class TableTransaction:
 
     @property
     def versions(self) -> dict[str, int]:
-        """The version each table got, by its name; nothing before the commit."""
+        """The new version of each table, by its name; empty before the commit."""
         return dict(self._versions)
 
     def commit(self) -> dict[str, int]:
         """Commits it before the block ends.
 
         Returns:
-            The version each table got, by its name.
+            The new version of each table, by its name.
 
         Raises:
-            TransactionConflictError: another commit came first and contradicts this
-                one. Nothing of it is visible.
+            TransactionConflictError: a concurrent commit conflicts with this one.
+                Nothing of this transaction is visible.
             CommitOutcomeUnknownError: it is not known whether it was committed.
         """
         with self._closing() as transaction:
@@ -574,13 +575,13 @@ class TableTransaction:
         """Writes rows to a table, as `write_deltalake` does.
 
         Args:
-            table: the table; one that is not there is made.
-            data: rows of any library that speaks Arrow.
-            mode: what to do where there is a table.
+            table: the table; created if it does not exist.
+            data: rows of any library that supports Arrow.
+            mode: what to do if the table exists.
             schema_mode: how the schema of the table may change.
             predicate: with ``overwrite``, the rows that are replaced, in SQL.
             partition_by: the columns that files of a new table are partitioned by.
-            location: where the files of a new table are to be.
+            location: where the files of a new table are stored.
 
         Returns:
             The metrics of the operation.
@@ -607,7 +608,7 @@ class TableTransaction:
 
         Args:
             table: the table.
-            predicate: which rows, in SQL; without it, all.
+            predicate: a condition in SQL; by default all rows.
 
         Returns:
             The metrics of the operation.
@@ -629,8 +630,8 @@ class TableTransaction:
         Args:
             table: the table.
             updates: the new values by column, in SQL.
-            predicate: which rows, in SQL; without it, all.
-            new_values: the new values by column, as they are; instead of `updates`.
+            predicate: a condition in SQL; by default all rows.
+            new_values: the new values by column, not as SQL; instead of `updates`.
 
         Returns:
             The metrics of the operation.
@@ -657,14 +658,15 @@ class TableTransaction:
 
         Args:
             table: the table.
-            source: rows of any library that speaks Arrow.
-            predicate: when a row of the table and one of the source match, in SQL.
-            source_alias: what the source is called in SQL.
-            target_alias: what the table is called in SQL.
+            source: rows of any library that supports Arrow.
+            predicate: the join condition of the table and the source, in SQL.
+            source_alias: the alias of the source in SQL.
+            target_alias: the alias of the table in SQL.
             merge_schema: whether new columns of the source are added to the table.
 
         Returns:
-            What takes the clauses. Its ``execute`` is part of the transaction.
+            A merger, to which clauses are added. Its ``execute`` is part of the
+            transaction.
         """
         target = _target(table)
         check_type("predicate", predicate, str)
@@ -697,12 +699,12 @@ class TableTransaction:
 
         Args:
             table: the table.
-            df: rows of any library that speaks Arrow.
+            df: rows of any library that supports Arrow.
             actions: files that are added and removed; instead of `df`.
             mode: ``append``, or ``overwrite``.
 
         Raises:
-            TypeError: there are both, or neither, or an action is not one.
+            TypeError: both are given, or neither, or an action is invalid.
         """
         transaction = self._running()
         if (df is None) == (actions is None):
@@ -720,12 +722,12 @@ class TableTransaction:
         columns: list[str] | None = None,
         predicate: str | None = None,
     ) -> RecordBatchReader:
-        """The rows of a table, with what the transaction wrote.
+        """The rows of a table, including the writes of the transaction.
 
         Args:
             table: the table.
             columns: some of the columns.
-            predicate: which rows, in SQL.
+            predicate: a condition in SQL.
         """
         transaction = self._running()
         check_type("predicate", predicate, str, type(None))
@@ -741,13 +743,13 @@ class TableTransaction:
 
     @contextmanager
     def _closing(self) -> Iterator[RawTransaction]:
-        """The transaction, which is over then, whatever happens."""
+        """The transaction, which is closed afterwards in any case."""
         transaction = self._running()
         try:
             yield transaction
         finally:
             self._transaction = None
-            # It alone may be what keeps the catalog open.
+            # It may be the last reference that keeps the catalog open.
             self._catalog = None
             if _begun.get() is self:
                 _begun.set(None)

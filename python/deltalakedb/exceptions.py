@@ -20,24 +20,24 @@ class DeltaError(Exception):
 
 
 class TableNotFoundError(DeltaError):
-    """There is no table at the location, or none of that name."""
+    """No table exists at the location, or with the name."""
 
 
 class CommitFailedError(DeltaError):
-    """A commit was refused, and nothing of it is in the table."""
+    """A commit was rejected, and nothing of it is in the table."""
 
 
 class CommitOutcomeUnknownError(DeltaError):
     """The outcome of a commit is unknown and could not be determined.
 
-    The database did not answer at the end of a commit, nor when it was asked for it.
-    All of it is committed, or nothing. Look at the history once the database answers
-    again, before you repeat what was done.
+    The database did not answer at the end of a commit, nor when the commit was looked
+    up. All of it is committed, or nothing. Check the history once the database answers
+    again, before you repeat the operation.
     """
 
 
 class DeltaProtocolError(DeltaError):
-    """A table asks for a feature that is not supported here."""
+    """A table requires a feature that is not supported here."""
 
 
 class SchemaMismatchError(DeltaError):
@@ -45,7 +45,7 @@ class SchemaMismatchError(DeltaError):
 
 
 class CatalogError(DeltaError):
-    """A catalog cannot be opened, or does not hold what it should."""
+    """A catalog cannot be opened, or lacks an expected part."""
 
 
 class TransactionClosedError(DeltaError):
@@ -53,14 +53,14 @@ class TransactionClosedError(DeltaError):
 
 
 class TransactionConflictError(CommitFailedError):
-    """A concurrent commit won, and this transaction conflicts with it.
+    """This transaction conflicts with a concurrent commit.
 
     Nothing of the transaction is committed. Read again and repeat it.
 
     Attributes:
-        table: the name of the table both wrote.
-        version: the version that came first, where it is known.
-        operation: what that commit did, for example ``DELETE``.
+        table: the name of the table in which they conflict.
+        version: the version of the concurrent commit, if known.
+        operation: the operation of that commit, for example ``DELETE``.
     """
 
     table: str

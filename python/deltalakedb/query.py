@@ -16,7 +16,7 @@ class QueryBuilder:
             ``datafusion.execution.batch_size``.
 
     Raises:
-        DeltaError: there is no such setting.
+        DeltaError: a setting does not exist.
 
     Example:
         >>> query = QueryBuilder().register("sales", dt)
@@ -32,8 +32,8 @@ class QueryBuilder:
         """Gives a table a name.
 
         Args:
-            table_name: what it is called in SQL.
-            delta_table: the table, at the version it is at now.
+            table_name: its name in SQL.
+            delta_table: the table, at its current version.
         """
         self._query.register(table_name, delta_table._table)
         return self
@@ -45,9 +45,9 @@ class QueryBuilder:
             sql: the query.
 
         Returns:
-            Its rows, read as they are asked for.
+            Its rows, read on demand.
 
         Raises:
-            DeltaError: the SQL is not right, or names what is not there.
+            DeltaError: the SQL is invalid, or names something unknown.
         """
         return self._query.execute(sql)

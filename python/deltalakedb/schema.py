@@ -1,8 +1,8 @@
 """The schema of a table: fields and their types.
 
-They are values: two of equal content are equal, and none can be changed. Their JSON is
+They are immutable values: two with equal content are equal. Their JSON is
 that of the Delta protocol (section Schema Serialization Format). Each has
-``__arrow_c_schema__``, so Arrow libraries take it where they take a schema.
+``__arrow_c_schema__``, so Arrow libraries accept it as a schema.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class _Type(_Value):
         """The type that holds the values of an Arrow type.
 
         Args:
-            data_type: a type of any library that speaks Arrow.
+            data_type: a type of any library that supports Arrow.
 
         Raises:
             ValueError: it has no ``__arrow_c_schema__``.
@@ -303,11 +303,11 @@ class Field(_Value):
     """A column, or a part of a struct: a name, a type, and whether it may be null.
 
     Args:
-        name: what it is called.
+        name: its name.
         type: its type, or the name of a primitive type.
         nullable: whether values may be null.
-        metadata: what else is known about it. Text and integers are kept as they are;
-            anything else becomes JSON text.
+        metadata: additional metadata. Text and integers are kept; other values become
+            JSON text.
 
     Example:
         >>> Field("id", "long", nullable=False)
@@ -334,7 +334,7 @@ class Field(_Value):
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name."""
         return self._name
 
     @property
@@ -349,7 +349,7 @@ class Field(_Value):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What else is known about it."""
+        """Additional metadata."""
         return dict(self._metadata)
 
     @classmethod
@@ -382,7 +382,7 @@ class Field(_Value):
         """The field that holds the values of an Arrow field.
 
         Args:
-            field: a field of any library that speaks Arrow.
+            field: a field of any library that supports Arrow.
 
         Raises:
             ValueError: it has no ``__arrow_c_schema__``.
@@ -489,7 +489,7 @@ class Schema(StructType):
 
     @property
     def invariants(self) -> list[tuple[str, str]]:
-        """The conditions rows must meet: path of the field, and SQL.
+        """The conditions that rows must satisfy: path of the field, and SQL.
 
         Raises:
             DeltaError: the metadata of a field holds an invariant that is not JSON.
@@ -530,7 +530,7 @@ class Schema(StructType):
         """The schema of a table for data with an Arrow schema.
 
         Args:
-            data_type: a schema of any library that speaks Arrow.
+            data_type: a schema of any library that supports Arrow.
 
         Raises:
             ValueError: it has no ``__arrow_c_schema__``.

@@ -123,13 +123,13 @@ _DEFAULT_NONE = Default(None)
 class DeltaTable:
     """A table at one version.
 
-    It stays at that version: what others commit shows after `update_incremental`. What
-    is written through it moves it along.
+    It stays at that version: later commits are visible after `update_incremental`. A
+    write through this object moves it to the new version.
 
     Args:
         table_uri: where it is: a path, the URI of an object store, or a ``deltasql://``
-            URI that names catalog and table. A text without a slash is a path, too;
-            only where nothing is there, ``namespace.name`` may be a table of the
+            URI that names catalog and table. A text without a slash is a path as well;
+            only if nothing exists there, ``namespace.name`` may be a table of the
             catalog.
         version: the version, instead of the latest.
         storage_options: options for the object store.
@@ -138,7 +138,7 @@ class DeltaTable:
         skip_stats: deprecated, and ignored.
 
     Raises:
-        TableNotFoundError: there is no table.
+        TableNotFoundError: the table does not exist.
         DeltaError: there is no such version.
 
     Example:
@@ -200,7 +200,7 @@ class DeltaTable:
     def table_config(self) -> DeltaTableConfig:
         """How the table was loaded.
 
-        .. deprecated:: nothing depends on it.
+        .. deprecated:: it has no effect.
         """
         warnings.warn(
             "The 'table_config' property is deprecated: nothing depends on it.",
@@ -214,7 +214,7 @@ class DeltaTable:
         table_uri: str | Path | os.PathLike[str],
         storage_options: dict[str, str] | None = None,
     ) -> bool:
-        """Whether there is a table.
+        """Whether the table exists.
 
         Args:
             table_uri: where.
@@ -242,26 +242,25 @@ class DeltaTable:
         post_commithook_properties: PostCommitHookProperties | None = None,
         raise_if_key_not_exists: bool = cast(bool, _DEFAULT_TRUE),
     ) -> DeltaTable:
-        """Makes a table without rows.
+        """Creates a table without rows.
 
         Args:
-            table_uri: where it is to be.
+            table_uri: its location.
             schema: its columns.
-            mode: what to do where there is a table: ``error``, ``overwrite`` it, or
+            mode: what to do if the table exists: ``error``, ``overwrite`` it, or
                 ``ignore`` the call. ``append`` is an error, too.
             partition_by: the columns that files are partitioned by.
             name: the name in its metadata.
-            description: what it is about.
+            description: its description.
             configuration: its properties.
             storage_options: options for the object store.
             *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
-            raise_if_key_not_exists: whether properties that Delta does not know are
-                refused.
+            commit_properties: properties of the commit.
+            post_commithook_properties: options for the steps after the commit.
+            raise_if_key_not_exists: whether properties unknown to Delta are rejected.
 
         Raises:
-            DeltaError: the table is there already, or a property is not right.
+            DeltaError: the table exists, or a property is invalid.
 
         Example:
             >>> from deltalakedb import Field, Schema
@@ -308,16 +307,16 @@ class DeltaTable:
 
     @property
     def optimize(self) -> TableOptimizer:
-        """Arranging the files anew."""
+        """Operations that rewrite the files."""
         return TableOptimizer(self)
 
     @property
     def alter(self) -> TableAlterer:
-        """Changing what the table is."""
+        """Operations that change the metadata."""
         return TableAlterer(self)
 
     def version(self) -> int:
-        """The version it is at."""
+        """The version of this object."""
         return self._table.version()
 
     def schema(self) -> Schema:
@@ -342,7 +341,7 @@ class DeltaTable:
 
         Args:
             partition_filters: deprecated; use `file_pruning_predicate`.
-            file_pruning_predicate: leaves out partitions, as in `file_uris`.
+            file_pruning_predicate: omits partitions, as in `file_uris`.
 
         Example:
             >>> from deltalakedb import write_deltalake
@@ -362,12 +361,12 @@ class DeltaTable:
         *,
         file_pruning_predicate: FilePruningPredicateType | None = None,
     ) -> list[str]:
-        """Where the data files are.
+        """The URIs of the data files.
 
         Args:
             partition_filters: deprecated; use `file_pruning_predicate`.
-            file_pruning_predicate: leaves out files that have no matching row, by their
-                partition and their statistics; others stay whole. A condition in SQL,
+            file_pruning_predicate: omits files without a matching row, by their
+                partition and their statistics. A condition in SQL,
                 or filters ``(column, operator, value)``: a list of filters that must
                 all match, or a list of such lists of which one must match. Operators
                 are ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=``, ``in`` and ``not in``.
@@ -389,7 +388,7 @@ class DeltaTable:
         return self._table.file_uris(pruning(predicate))
 
     def get_add_actions(self, flatten: bool = False) -> Table:
-        """The data files, a row each.
+        """The data files, one row each.
 
         Args:
             flatten: whether partition values and statistics are columns of their own,
@@ -409,8 +408,8 @@ class DeltaTable:
     def count(self) -> int:
         """The number of rows.
 
-        It is read from the log, which costs next to nothing; where the log does not
-        have the number of every file, from the rows.
+        It is read from the log, which is cheap; if the log does not have the number of
+        every file, from the data files.
 
         Example:
             >>> dt.count()
@@ -422,8 +421,9 @@ class DeltaTable:
         """Loads another version into this object.
 
         Args:
-            version: the version; or a time, whose last version it becomes. A time is a
-                datetime (in UTC, without a zone) or text in the form of RFC 3339.
+            version: the version; or a time, which selects the last version at that
+                time. A time is a datetime (in UTC, without a zone) or text in the form
+                of RFC 3339.
 
         Raises:
             DeltaError: there is no such version.
@@ -456,14 +456,14 @@ class DeltaTable:
     def scan(
         self, columns: list[str] | None = None, predicate: str | None = None
     ) -> RecordBatchReader:
-        """The rows, read as they are asked for.
+        """The rows, read on demand.
 
         Args:
             columns: some of the columns.
-            predicate: which rows, in SQL.
+            predicate: a condition in SQL.
 
         Raises:
-            DeltaError: there is no such column, or the SQL is not right.
+            DeltaError: there is no such column, or the SQL is invalid.
 
         Example:
             >>> pa.table(dt.scan(columns=["name"], predicate="id = 2")).to_pylist()
@@ -491,7 +491,7 @@ class DeltaTable:
             starting_timestamp: the time of the first version, in RFC 3339.
             ending_timestamp: the time of the last version.
             columns: some of the columns.
-            predicate: which rows, in SQL.
+            predicate: a condition in SQL.
             allow_out_of_range: whether versions and times beyond the latest give no
                 rows instead of an error.
 
@@ -510,11 +510,11 @@ class DeltaTable:
         )
 
     def deletion_vectors(self) -> RecordBatchReader:
-        """Which rows of files are deleted, a row for each file that has such.
+        """The deletion vectors, one row for each file that has one.
 
         Returns:
             ``filepath``, and ``selection_vector``: for each row of the file, whether it
-            is still there.
+            is kept.
         """
         return self._table.deletion_vectors()
 
@@ -522,7 +522,7 @@ class DeltaTable:
         """The commits, newest first.
 
         Args:
-            limit: how many, at most.
+            limit: the maximum number.
 
         Example:
             >>> [(c["version"], c["operation"]) for c in dt.history()]
@@ -534,7 +534,7 @@ class DeltaTable:
         """The latest ``txn`` version that an application has committed.
 
         Args:
-            app_id: names the application.
+            app_id: the id of the application.
         """
         return self._table.transaction_version(app_id)
 
@@ -545,20 +545,20 @@ class DeltaTable:
         seconds: float = 3600,
         holder: str | None = None,
     ) -> Hold:
-        """Holds a version, so that neither vacuum nor expiry takes it away.
+        """Holds a version, so that neither vacuum nor expiry removes it.
 
         Args:
             version: the version, instead of the one that this object is at.
-            seconds: how long at most. A reader that was killed holds it no longer.
-            holder: the name that ``dl show`` gives the holder; without it, the process
-                and the machine.
+            seconds: the maximum duration, also for a reader that was killed.
+            holder: the name of the holder in ``dl show``; by default the process and
+                the machine.
 
         Returns:
             A context manager that ends the hold.
 
         Raises:
             DeltaError: there is no such version, or no catalog has the table.
-            CommitFailedError: a vacuum is going on that may remove its files.
+            CommitFailedError: a vacuum is running that may remove its files.
 
         Example:
             >>> with dt.hold(seconds=60):
@@ -574,7 +574,7 @@ class DeltaTable:
         return Hold(_internal.RawHold(self._table, version, seconds, holder))
 
     def generate(self) -> None:
-        """Writes a manifest of the files, for readers that know nothing of Delta."""
+        """Writes a manifest of the files, for readers without Delta support."""
         self._table.generate()
 
     def vacuum(
@@ -592,19 +592,19 @@ class DeltaTable:
     ) -> list[str]:
         """Deletes data files that no version within the retention has.
 
-        Older versions cannot be read any more after it.
+        Older versions can no longer be read afterwards.
 
         Args:
             retention_hours: the retention, instead of the property
                 ``delta.deletedFileRetentionDuration``.
-            dry_run: whether to tell only.
+            dry_run: whether nothing is changed.
             enforce_retention_duration: whether a shorter retention than the property's
                 is an error.
             *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
-            full: whether files that no version ever had are deleted, too.
-            keep_versions: versions whose files stay.
+            commit_properties: properties of the commit.
+            post_commithook_properties: options for the steps after the commit.
+            full: whether files that were never part of the table are deleted as well.
+            keep_versions: versions whose files are kept.
 
         Returns:
             The paths of the files.
@@ -657,21 +657,21 @@ class DeltaTable:
 
         Args:
             updates: the new values by column, in SQL.
-            new_values: the new values by column, as they are; instead of `updates`.
-            predicate: which rows, in SQL; without it, all.
-            writer_properties: how Parquet files are written.
+            new_values: the new values by column, not as SQL; instead of `updates`.
+            predicate: a condition in SQL; by default all rows.
+            writer_properties: properties of the Parquet files.
             error_on_type_mismatch: whether a value that does not fit its column is an
-                error, and not null.
+                error instead of null.
             *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
+            commit_properties: properties of the commit.
+            post_commithook_properties: options for the steps after the commit.
 
         Returns:
             The metrics of the operation.
 
         Raises:
-            DeltaError: there is no such column, or the SQL is not right.
-            CommitFailedError: another commit came first and contradicts this one.
+            DeltaError: there is no such column, or the SQL is invalid.
+            CommitFailedError: a concurrent commit conflicts with this one.
 
         Example:
             >>> dt.update({"price": "2 * price"}, predicate="id=1")["num_updated_rows"]
@@ -709,18 +709,18 @@ class DeltaTable:
         """Removes rows.
 
         Args:
-            predicate: which rows, in SQL; without it, all.
-            writer_properties: how Parquet files are written.
+            predicate: a condition in SQL; by default all rows.
+            writer_properties: properties of the Parquet files.
             *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
+            commit_properties: properties of the commit.
+            post_commithook_properties: options for the steps after the commit.
 
         Returns:
             The metrics of the operation.
 
         Raises:
-            DeltaError: there is no such column, or the SQL is not right.
-            CommitFailedError: another commit came first and contradicts this one.
+            DeltaError: there is no such column, or the SQL is invalid.
+            CommitFailedError: a concurrent commit conflicts with this one.
 
         Example:
             >>> dt.delete("price > 2")["num_deleted_rows"]
@@ -758,28 +758,28 @@ class DeltaTable:
     ) -> TableMerger:
         """Changes rows by those of a source: update, delete and insert in one commit.
 
-        Nothing happens before `TableMerger.execute`.
+        It runs with `TableMerger.execute`.
 
         Args:
-            source: rows of any library that speaks Arrow.
-            predicate: when a row of the table and one of the source match, in SQL.
-            source_alias: what the source is called in SQL.
-            target_alias: what the table is called in SQL.
+            source: rows of any library that supports Arrow.
+            predicate: the join condition of the table and the source, in SQL.
+            source_alias: the alias of the source in SQL.
+            target_alias: the alias of the table in SQL.
             merge_schema: whether new columns of the source are added to the table.
             error_on_type_mismatch: whether a value that does not fit its column is an
-                error, and not null.
-            writer_properties: how Parquet files are written.
-            streamed_exec: whether the values of the source, which is held in memory
-                all the same, are left alone when the table is read; they narrow what is
-                read of it otherwise.
+                error instead of null.
+            writer_properties: properties of the Parquet files.
+            streamed_exec: whether the values of the source are not used for data
+                skipping when the table is read. The source is held in memory in either
+                case.
             max_spill_size: accepted for compatibility, and ignored.
             max_temp_directory_size: accepted for compatibility, and ignored.
             *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
+            commit_properties: properties of the commit.
+            post_commithook_properties: options for the steps after the commit.
 
         Returns:
-            What takes the clauses.
+            A merger, to which clauses are added.
 
         Example:
             >>> source = data.set_column(0, "id", pa.array([3, 4, 5]))
@@ -839,12 +839,11 @@ class DeltaTable:
         Args:
             target: the version; or a time: a datetime with a zone, or text in the form
                 of RFC 3339.
-            ignore_missing_files: whether files that are gone are left out, and no
-                error.
-            protocol_downgrade_allowed: whether the table may ask less of its readers
-                and writers afterwards.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
+            ignore_missing_files: whether missing files are omitted instead of an error.
+            protocol_downgrade_allowed: whether the protocol of the table may be
+                lowered.
+            commit_properties: properties of the commit.
+            post_commithook_properties: options for the steps after the commit.
 
         Returns:
             The metrics of the operation.
@@ -873,13 +872,13 @@ class DeltaTable:
         commit_properties: CommitProperties | None = None,
         post_commithook_properties: PostCommitHookProperties | None = None,
     ) -> dict[str, Any]:
-        """Removes data files from the table that are not there any more.
+        """Removes data files from the table that no longer exist.
 
         Args:
-            dry_run: whether to tell only.
+            dry_run: whether nothing is changed.
             *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
+            commit_properties: properties of the commit.
+            post_commithook_properties: options for the steps after the commit.
 
         Returns:
             ``dry_run``, and the paths as ``files_removed``.
@@ -916,7 +915,7 @@ class DeltaTable:
         commit_properties: CommitProperties | None = None,
         post_commithook_properties: PostCommitHookProperties | None = None,
     ) -> None:
-        """Commits data files that were written, or are to be removed, by other means.
+        """Commits data files that the caller has written.
 
         Args:
             actions: the files. None is added and removed at once, and with
@@ -926,13 +925,13 @@ class DeltaTable:
             partition_by: the columns that files are partitioned by.
             partition_filters: the partitions that ``overwrite`` replaces.
             *args: deprecated; name the arguments below instead.
-            commit_properties: what the commit says about itself.
-            post_commithook_properties: what follows the commit.
+            commit_properties: properties of the commit.
+            post_commithook_properties: options for the steps after the commit.
 
         Raises:
-            TypeError: an action is not one.
-            CommitFailedError: the table takes appends only, or another commit came
-                first and contradicts this one.
+            TypeError: an action is invalid.
+            CommitFailedError: the table is append-only, or a concurrent commit
+                conflicts with this one.
         """
         commit_properties, post_commithook_properties = (
             deprecate_positional_commit_args(
@@ -956,11 +955,11 @@ class DeltaTable:
         )
 
     def create_checkpoint(self) -> None:
-        """Writes a checkpoint of the version it is at."""
+        """Writes a checkpoint of the version of this object."""
         self._table.create_checkpoint()
 
     def compact_logs(self, starting_version: int, ending_version: int) -> None:
-        """Writes the log of some versions as one file.
+        """Writes a log compaction file for some versions.
 
         Args:
             starting_version: the first version.
@@ -990,7 +989,7 @@ class DeltaTable:
             parquet_read_options: how Parquet files are read.
             schema: the schema of the dataset, instead of the table's.
             as_large_types: lists, text and binary with offsets of 64 bits.
-            file_pruning_predicate: leaves out files, as in `file_uris`.
+            file_pruning_predicate: omits files, as in `file_uris`.
 
         Raises:
             DeltaProtocolError: the table has deletion vectors, column mapping, or
@@ -1086,7 +1085,7 @@ class DeltaTable:
         )
 
     def _check_protocol(self) -> None:
-        """Raises where pyarrow would read the wrong rows."""
+        """Raises if pyarrow would read wrong rows."""
         protocol = self.protocol()
         if protocol.min_reader_version > MAX_SUPPORTED_READER_VERSION:
             raise DeltaProtocolError(
@@ -1094,7 +1093,7 @@ class DeltaTable:
                 f"{MAX_SUPPORTED_READER_VERSION} is the latest that is supported."
             )
         features = set(protocol.reader_features or ())
-        # Version 2 is column mapping, without a list that says so.
+        # Version 2 implies column mapping, without a feature list.
         if protocol.min_reader_version == 2 and self._maps_columns():
             features.add("columnMapping")
         missing = sorted(features - SUPPORTED_READER_FEATURES)

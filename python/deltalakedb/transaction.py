@@ -1,4 +1,4 @@
-"""What a commit holds, and what it says about itself."""
+"""The actions and the properties of a commit."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from deltalakedb.schema import Schema
 class Transaction:
     """The progress of an application, kept with the table.
 
-    Written with `CommitProperties.app_transactions`, read with
-    `DeltaTable.transaction_version`: so an application knows what it has written.
+    It is written with `CommitProperties.app_transactions` and read with
+    `DeltaTable.transaction_version`, so that an application knows what it has written.
 
     Attributes:
-        app_id: names the application.
-        version: how far it has come.
+        app_id: the id of the application.
+        version: the version of its progress.
         last_updated: when, in milliseconds since 1970.
     """
 
@@ -36,7 +36,7 @@ class Transaction:
         check_type("last_updated", self.last_updated, int, type(None))
 
     def __repr__(self) -> str:
-        return _shown(self)
+        return _repr(self)
 
 
 @dataclass
@@ -48,8 +48,7 @@ class AddAction:
         size: bytes.
         partition_values: the values of the partition columns, as the log spells them.
         modification_time: when it was written, in milliseconds since 1970.
-        data_change: whether rows become different by it; not so where files are only
-            arranged anew.
+        data_change: whether the rows change; false if files are only rearranged.
         stats: its statistics, as JSON in the form of the log.
     """
 
@@ -67,7 +66,7 @@ class RemoveAction:
 
     Attributes:
         path: where it is, as the table has it.
-        data_change: whether rows become different by it.
+        data_change: whether the rows change.
         deletion_timestamp: when, in milliseconds since 1970.
         size: bytes.
         partition_values: the values of the partition columns, as the log spells them.
@@ -85,7 +84,7 @@ class RemoveAction:
         check_type("deletion_timestamp", self.deletion_timestamp, int)
 
     def __repr__(self) -> str:
-        return _shown(self)
+        return _repr(self)
 
 
 @dataclass(init=False)
@@ -94,8 +93,8 @@ class PostCommitHookProperties:
 
     Args:
         create_checkpoint: whether a checkpoint is written when one is due.
-        cleanup_expired_logs: whether expired log files are deleted. Without it, the
-            property ``delta.enableExpiredLogCleanup`` says.
+        cleanup_expired_logs: whether expired log files are deleted. By default the
+            property ``delta.enableExpiredLogCleanup`` decides.
     """
 
     create_checkpoint: bool
@@ -110,14 +109,14 @@ class PostCommitHookProperties:
 
 @dataclass(init=False)
 class CommitProperties:
-    """What a commit says about itself.
+    """The properties of a commit.
 
     Args:
-        custom_metadata: what `DeltaTable.history` shows beside what it always shows.
+        custom_metadata: additional entries for `DeltaTable.history`.
         max_commit_retries: how often a commit is retried when the database is busy or
             unreachable. A conflict is never retried, and concurrent commits that do not
             conflict need no retry.
-        app_transactions: how far applications have come by this commit.
+        app_transactions: the progress of applications, set by this commit.
 
     Example:
         >>> from deltalakedb import write_deltalake
@@ -164,18 +163,18 @@ def create_table_with_add_actions(
         table_uri: where it is.
         schema: the schema of the table.
         add_actions: the files.
-        mode: what to do where there is a table.
+        mode: what to do if the table exists.
         partition_by: the columns that files are partitioned by.
         name: the name in the table's metadata.
-        description: what the table is about.
+        description: the description of the table.
         configuration: properties of the table.
         storage_options: options for the object store.
         *args: deprecated; name the arguments below instead.
-        commit_properties: what the commit says about itself.
-        post_commithook_properties: what follows the commit.
+        commit_properties: properties of the commit.
+        post_commithook_properties: options for the steps after the commit.
 
     Raises:
-        DeltaError: the table is there already.
+        DeltaError: the table exists.
     """
     commit_properties, post_commithook_properties = deprecate_positional_commit_args(
         "create_table_with_add_actions",
@@ -249,6 +248,6 @@ def _partition_values(values: Mapping[str, str | None]) -> dict[str, str | None]
     return dict(values)
 
 
-def _shown(value: object) -> str:
+def _repr(value: object) -> str:
     parts = ", ".join(f"{name}={part}" for name, part in vars(value).items())
     return f"{type(value).__name__}({parts})"

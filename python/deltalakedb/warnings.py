@@ -6,11 +6,11 @@ class ExperimentalWarning(Warning):
 
 
 class CommitWarning(UserWarning):
-    """A commit stands, and something that concerns it needs attention."""
+    """A commit succeeded, but something about it needs attention."""
 
 
 class MirrorWarning(CommitWarning):
-    """A commit stands, and ``_delta_log``, which other engines read, lacks something.
+    """A commit succeeded, but ``_delta_log``, which other engines read, lacks a file.
 
-    The next commit of the table, `Catalog.publish` and ``dl mirror run`` try again.
+    The next commit of the table, `Catalog.publish` and ``dl mirror run`` retry.
     """

@@ -1,4 +1,4 @@
-//! Arguments of Python as options of the library.
+//! Converts Python arguments to options of the library.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -15,7 +15,7 @@ use crate::schema;
 /// Kind, assignments, condition.
 pub(crate) type Clause = (String, Option<BTreeMap<String, String>>, Option<String>);
 
-/// Rows have the columns of the table, all of them: a column too few may be a mistake.
+/// The rows must have all columns of the table, because a missing column may be a mistake.
 pub(crate) fn check_columns(schema: &str, rows: Option<&ArrowSchema>) -> PyResult<()> {
     let table = schema::parse(schema)?;
     let (names, Some(rows)) = (table.names(), rows) else { return Ok(()) };
@@ -113,9 +113,10 @@ pub(crate) fn actions_of(lines: &[String]) -> PyResult<Vec<Action>> {
     if paths.len() < adds {
         return Err(PyValueError::new_err("a file is added twice"));
     }
-    match all.iter().any(|action| matches!(action, Action::Remove(remove) if paths.contains(remove.path.as_str()))) {
-        true => Err(PyValueError::new_err("Cannot add and remove the same file path")),
-        false => Ok(all),
+    if all.iter().any(|action| matches!(action, Action::Remove(remove) if paths.contains(remove.path.as_str()))) {
+        Err(PyValueError::new_err("Cannot add and remove the same file path"))
+    } else {
+        Ok(all)
     }
 }
 
@@ -125,7 +126,7 @@ pub(crate) fn time_of(text: &str) -> PyResult<DateTime<Utc>> {
         DateTime::parse_from_rfc3339(text).or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%:z"));
     parsed.map(|time| time.with_timezone(&Utc)).map_err(|e| {
         PyValueError::new_err(format!(
-            "Failed to parse datetime string: {text:?} is none: {e}; expected such as 2024-01-31T12:00:00Z"
+            "Failed to parse datetime string: {text:?}: {e}; expected for example 2024-01-31T12:00:00Z"
         ))
     })
 }

@@ -1,7 +1,7 @@
-//! A catalog: all its tables, and what concerns more than one.
+//! A catalog with all its tables, and operations on several of them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use deltalakedb_catalog::{CatalogUri, catalog_in_environment};
@@ -17,11 +17,12 @@ use deltalakedb_table::{
     detach_table, drop_inactive, drop_table,
 };
 use futures::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use serde_json::json;
 
-use crate::connection::{self, CatalogConnection, none_given};
+use crate::connection::{self, CatalogConnection, no_catalog_configured};
 use crate::errors::{CatalogError, raise_of_transaction};
 use crate::handle::TableHandle;
 use crate::history::history;
@@ -42,19 +43,19 @@ pub(crate) struct RawCatalog {
 
 impl RawCatalog {
     fn of(connection: Arc<CatalogConnection>) -> Self {
-        Self { uri: connection.uri.to_string(), connection: Mutex::new(Some(connection.held())) }
+        Self { uri: connection.uri.to_string(), connection: Mutex::new(Some(connection.add_handle())) }
     }
 
     fn connection(&self) -> PyResult<Arc<CatalogConnection>> {
-        let connection = self.connection.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let connection = self.connection.lock();
         let closed = || CatalogError::new_err(format!("the catalog {} is closed: connect again", self.uri));
         connection.clone().ok_or_else(closed)
     }
 
-    /// Takes the catalog out of it, if it is the last that stands for it.
+    /// Takes the connection, if this is its last handle.
     fn take(&self) -> Option<Arc<CatalogConnection>> {
-        let mut connection = self.connection.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        connection.take().filter(|connection| connection.let_go())
+        let mut connection = self.connection.lock();
+        connection.take().filter(|connection| connection.release_handle())
     }
 }
 
@@ -77,10 +78,10 @@ impl RawCatalog {
         let settings = settings.unwrap_or_default();
         let connected = async {
             let configured = if uri.is_none() { catalog_in_environment()? } else { None };
-            let uri = uri.or(configured.as_deref()).ok_or_else(none_given)?;
+            let uri = uri.or(configured.as_deref()).ok_or_else(no_catalog_configured)?;
             if let Some(table) = CatalogUri::parse(uri)?.table {
                 return Err(TxnLogError::invalid(format!(
-                    "the catalog's URI names the table {table}: leave that out of it"
+                    "the catalog URI contains the table {table}: remove it from the URI"
                 )));
             }
             CatalogConnection::connect(uri, create, &settings).await
@@ -125,7 +126,7 @@ impl RawCatalog {
             let name: TableName = table.parse()?;
             let location = connection.resolve_location(&name, location)?;
             let new = NewTable::new(name, location);
-            let made = spec.create(connection.catalog.as_ref(), new, &columns, &connection.options()?).await?;
+            let made = spec.create(connection.catalog.as_ref(), new, &columns, &connection.options()).await?;
             connection.publish(made.table, true).await;
             Ok(())
         })
@@ -154,23 +155,23 @@ impl RawCatalog {
     fn rename(&self, py: Python<'_>, table: &str, name: &str) -> PyResult<()> {
         let connection = self.connection()?;
         wait(py, async move {
-            let (entry, committer) = (entry(&connection, table).await?, connection.options()?.committer());
+            let (entry, committer) = (entry(&connection, table).await?, connection.options().committer());
             connection.catalog.rename_table(entry.id, &name.parse()?, &committer).await.map(drop)
         })
     }
 
     #[pyo3(signature = (table, delete_files=false, force=false))]
     fn drop(&self, py: Python<'_>, table: &str, delete_files: bool, force: bool) -> PyResult<()> {
-        let (connection, how) = (self.connection()?, DropOptions { delete_files, force });
+        let (connection, drop_options) = (self.connection()?, DropOptions { delete_files, force });
         wait(py, async move {
-            let options = connection.options()?;
+            let options = connection.options();
             if let Ok(name) = table.parse::<TableName>()
                 && connection.catalog.find(&TableRef::Name(name.clone())).await?.is_none()
             {
-                return drop_inactive(connection.mirror(), &name, how, &options).await.map(drop);
+                return drop_inactive(connection.mirror(), &name, drop_options, &options).await.map(drop);
             }
             let entry = entry(&connection, table).await?;
-            drop_table(connection.mirror(), entry.id, how, &options).await.map(drop)
+            drop_table(connection.mirror(), entry.id, drop_options, &options).await.map(drop)
         })
     }
 
@@ -178,7 +179,7 @@ impl RawCatalog {
         let connection = self.connection()?;
         wait(py, async move {
             let entry = entry(&connection, table).await?;
-            detach_table(connection.mirror(), entry.id, &connection.options()?).await.map(drop)
+            detach_table(connection.mirror(), entry.id, &connection.options()).await.map(drop)
         })
     }
 
@@ -188,7 +189,7 @@ impl RawCatalog {
         wait(py, async move {
             let new_name: Option<TableName> = new_name.map(str::parse).transpose()?;
             let dropped = find_dropped(connection.catalog.as_ref(), &table.parse()?).await?;
-            let committer = connection.options()?.committer();
+            let committer = connection.options().committer();
             let undropped = connection.mirror().undrop_table(&dropped, new_name.as_ref(), &committer).await?;
             if let Some(warning) = undropped.warning {
                 warn(Warning::Mirror, warning);
@@ -244,7 +245,7 @@ impl RawCatalog {
             let settled = connection.mirror().settle().await;
             for (table, published) in tables {
                 match published {
-                    Ok(done) => connection::published(done),
+                    Ok(published) => connection::show_mirror_warnings(published),
                     Err(e) => failed.push((table, e)),
                 }
             }
@@ -270,10 +271,10 @@ impl RawCatalog {
         wait(py, async move {
             let options = ExpireOptions {
                 keep: Retention { time: keep_ms.map(Duration::from_millis), versions: keep_versions },
-                default: connection.settings.retention()?,
+                default: connection.settings.retention,
                 at_most: None,
                 dry_run,
-                committer: connection.options()?.committer(),
+                committer: connection.options().committer(),
             };
             let described = |expired: ExpiredHistory| {
                 json!({
@@ -295,7 +296,7 @@ impl RawCatalog {
                 match step {
                     ExpiryStep::History(_, Ok(expired)) => ended.push(described(expired)),
                     ExpiryStep::History(_, Err(e)) | ExpiryStep::Table(_, Err(e)) => failed.push(e),
-                    ExpiryStep::Table(_, Ok(_)) | ExpiryStep::Audit { .. } => {}
+                    _ => {}
                 }
             }
             failed.into_iter().next().map_or(Ok(ended), Err)
@@ -323,17 +324,17 @@ impl RawCatalog {
     #[pyo3(signature = (table, version=None))]
     fn open(&self, py: Python<'_>, table: &str, version: Option<Version>) -> PyResult<RawTable> {
         let connection = self.connection()?;
-        let held = wait(py, async move {
+        let handle = wait(py, async move {
             let entry = entry(&connection, table).await?;
             TableHandle::of_entry(connection, entry, version).await
         })?;
-        Ok(RawTable::of(held))
+        Ok(RawTable::of(handle))
     }
 
     fn query<'py>(&self, py: Python<'py>, sql: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
         let connection = self.connection()?;
         let rows = wait(py, async move {
-            let options = SqlOptions { warehouse: connection.warehouse(), write: connection.options()? };
+            let options = SqlOptions { warehouse: connection.warehouse(), write: connection.options() };
             let mut session = SqlSession::new(connection.catalog.clone(), options)?;
             let mut rows = None;
             {
@@ -341,17 +342,18 @@ impl RawCatalog {
                 while let Some(result) = script.next().await? {
                     match result {
                         SqlResult::Rows(stream) => rows = Some(stream),
-                        SqlResult::CommandComplete(done) => {
-                            for committed in done.committed {
+                        SqlResult::CommandComplete(result) => {
+                            for committed in result.committed {
                                 connection.publish(committed.table, true).await;
                             }
                         }
                     }
                 }
             }
-            match session.close().await? {
-                true => Err(TxnLogError::invalid("the statements begin a transaction and do not end it: add COMMIT")),
-                false => Ok(rows),
+            if session.close().await? {
+                Err(TxnLogError::invalid("the statements begin a transaction and do not end it: add COMMIT"))
+            } else {
+                Ok(rows)
             }
         })?;
         rows.map(|rows| outgoing(py, rows)).transpose()
@@ -366,8 +368,8 @@ impl RawCatalog {
         serializable: bool,
     ) -> PyResult<RawTransaction> {
         let connection = self.connection()?;
-        let mut options = TransactionOptions { serializable, ..TransactionOptions::default() };
-        options.write = connection.options().map_err(crate::errors::raise)?;
+        let write = connection.options();
+        let mut options = TransactionOptions { write, serializable, ..TransactionOptions::default() };
         if let Some(max) = max_tables {
             options.max_tables = max;
         }
@@ -384,7 +386,7 @@ impl RawCatalog {
     }
 }
 
-/// The table of that name, or else at that place.
+/// The table of that name, or else at that location.
 pub(crate) async fn entry(connection: &CatalogConnection, table: &str) -> Result<TableEntry> {
     if let Ok(name) = table.parse::<TableName>() {
         return require(connection.catalog.as_ref(), &TableRef::Name(name)).await;

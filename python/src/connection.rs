@@ -1,10 +1,9 @@
-//! A catalog that is connected, how it is written to, and where plain paths lead.
+//! A connected catalog, its write options, and the catalog for plain paths.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use deltalakedb_catalog::{Backend, CatalogUri, ConnectOptions, SqlCatalog, catalog_in_environment};
@@ -15,30 +14,32 @@ use deltalakedb_log::{
 };
 use deltalakedb_mirror::{Mirror, Published};
 use deltalakedb_table::{Notices, Settings, WriteOptions};
+use parking_lot::Mutex;
 
 use crate::warnings::{Warning, warn};
 
-/// A catalog and what was set for it.
+/// A catalog with its settings.
 pub(crate) struct CatalogConnection {
     pub(crate) uri: CatalogUri,
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) settings: Settings,
     mirror: Mirror,
-    /// Whether what was published is about to be recorded.
+    /// Whether published versions are about to be recorded.
     settling: Arc<AtomicBool>,
     stores: Arc<ConfiguredStores>,
     key: Key,
     sql: SqlCatalog,
-    /// Objects of Python that stand for it. Tables are none: they are opened by path, and end with their process.
+    /// The number of Python objects that are handles. Tables are not: they are opened by path, and stay open until the
+    /// process ends.
     handles: AtomicUsize,
 }
 
-/// What a catalog is opened for.
+/// The purpose for which a catalog is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Nothing is made or brought up to date.
+    /// The catalog is neither created nor upgraded.
     Read,
-    /// A catalog that is missing is made, and an older one brought up to date, as the settings say.
+    /// A missing catalog is created, and an older one upgraded, as the settings allow.
     Write,
 }
 
@@ -50,58 +51,48 @@ type Key = (String, BTreeMap<String, String>);
 struct Connections {
     /// Those in use.
     open: HashMap<Key, Weak<CatalogConnection>>,
-    /// The connections that were opened last stay open, even when they are not in use.
+    /// The most recently opened connections, which stay open even when they are not in use.
     recent: VecDeque<Arc<CatalogConnection>>,
 }
 
-/// How long files that were published are left to the system before they are synced, many at a time.
+/// The delay before published files are synced, many at a time.
 const SETTLE_AFTER: Duration = Duration::from_millis(500);
 
-/// How many unused connections stay open.
+/// The number of unused connections that stay open.
 const RECENT: usize = 4;
 
 static CONNECTIONS: LazyLock<Mutex<Connections>> = LazyLock::new(Mutex::default);
 
 impl CatalogConnection {
-    /// The catalog at a URI, with settings beside those of the configuration. One that is not there yet is made, and an
-    /// older one brought up to date, if `create` says so; where it says nothing, as the settings say.
+    /// The catalog at a URI, with settings in addition to those of the configuration. `create` says whether a missing
+    /// catalog is created, and an older one upgraded; without it, the settings decide.
     pub(crate) async fn connect(uri: &str, create: Option<bool>, own: &BTreeMap<String, String>) -> Result<Arc<Self>> {
-        let parsed = CatalogUri { table: None, ..named(uri)? };
+        let parsed = CatalogUri { table: None, ..parse_catalog_uri(uri)? };
         let key = (parsed.to_string(), own.clone());
-        if let Some(connection) = connections().open.get(&key).and_then(Weak::upgrade) {
+        if let Some(connection) = CONNECTIONS.lock().open.get(&key).and_then(Weak::upgrade) {
             return Ok(connection);
         }
         let file = std::env::var_os("DELTALAKEDB_CONFIG").filter(|file| !file.is_empty());
         let own: Vec<_> = own.iter().map(|(k, v)| format!("{k}={v}")).collect();
         let settings = Settings::read(file.as_deref().map(std::path::Path::new), &own)?;
-        let by_setting = settings.create_if_missing(parsed.is_embedded())?;
-        let create = create.unwrap_or(by_setting);
-        let defaults = ConnectOptions::default();
-        let options = ConnectOptions {
-            create,
-            client: "python".into(),
-            file_mode: settings.file_mode()?.unwrap_or(defaults.file_mode),
-            allowed_paths: settings.allowed_paths()?,
-            max_waiting: settings.max_waiting()?.map_or(defaults.max_waiting, NonZeroUsize::get),
-            postgres: settings.postgres()?,
-            ..defaults
-        };
+        let create = create.or(settings.create_if_missing).unwrap_or(parsed.is_embedded());
+        let options = ConnectOptions { create, client: "python".into(), ..settings.connect.clone() };
         let sql = SqlCatalog::connect(&parsed, options).await?;
         let catalog: Arc<dyn Catalog> = Arc::new(sql.clone());
         let stores = Arc::new(ConfiguredStores::default());
         let mut mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock))
             .with_stores(stores.clone())
-            .with_durability(settings.write_options()?.durability)
-            .with_future_times(settings.future_times()?)
+            .with_durability(settings.write.durability)
+            .with_future_times(settings.future_times)
             .with_checkpoints_as_delta_rs();
-        if let Some(versions) = settings.checkpoint_interval()? {
+        if let Some(versions) = settings.checkpoint_interval {
             mirror = mirror.with_checkpoint_interval(versions);
         }
         let (of, handles, settling) = (key.clone(), AtomicUsize::new(0), Arc::default());
         let connection =
             Arc::new(Self { uri: parsed, catalog, settings, mirror, settling, stores, key: of, sql, handles });
-        let mut connections = connections();
-        // Another thread may have connected meanwhile.
+        let mut connections = CONNECTIONS.lock();
+        // Another thread may have connected in the meantime.
         if let Some(connection) = connections.open.get(&key).and_then(Weak::upgrade) {
             return Ok(connection);
         }
@@ -112,7 +103,7 @@ impl CatalogConnection {
         Ok(connection)
     }
 
-    /// The same with no settings of its own.
+    /// The catalog without additional settings.
     async fn open(uri: &str, access: Access) -> Result<Arc<Self>> {
         let create = (access == Access::Read).then_some(false);
         Self::connect(uri, create, &BTreeMap::new()).await
@@ -120,68 +111,72 @@ impl CatalogConnection {
 
     /// The catalog and the name of a table that a `deltasql://` URI names.
     pub(crate) async fn of_table(uri: &str, access: Access) -> Result<(Arc<Self>, TableName)> {
-        let CatalogUri { place, table } = named(uri)?;
+        let CatalogUri { backend, table } = parse_catalog_uri(uri)?;
         let name = table.ok_or_else(|| names_no_table(uri))?;
-        let catalog = CatalogUri { place, table: None };
+        let catalog = CatalogUri { backend, table: None };
         Ok((Self::open(&catalog.to_string(), access).await?, name))
     }
 
-    /// The catalog that plain paths lead to; `None` when none is configured, or when it is a file that the first write
-    /// will make.
+    /// The catalog for plain paths; `None` when none is configured, or when it is a file that the first write will
+    /// create.
     pub(crate) async fn configured(access: Access) -> Result<Option<Arc<Self>>> {
         let Some(uri) = catalog_in_environment()? else { return Ok(None) };
         match Self::open(&uri, access).await {
             Ok(connection) => Ok(Some(connection)),
-            Err(e) if access == Access::Read && e.kind() == ErrorKind::NotFound && named(&uri)?.is_embedded() => {
+            Err(e)
+                if access == Access::Read
+                    && e.kind() == ErrorKind::NotFound
+                    && parse_catalog_uri(&uri)?.is_embedded() =>
+            {
                 Ok(None)
             }
             Err(e) => Err(e),
         }
     }
 
-    /// The same for a write, for which there must be one.
+    /// The catalog for a write, which must be configured.
     pub(crate) async fn required() -> Result<Arc<Self>> {
-        Self::configured(Access::Write).await?.ok_or_else(none_given)
+        Self::configured(Access::Write).await?.ok_or_else(no_catalog_configured)
     }
 
-    /// Counts an object of Python that stands for the catalog.
-    pub(crate) fn held(self: Arc<Self>) -> Arc<Self> {
+    /// Counts a Python handle.
+    pub(crate) fn add_handle(self: Arc<Self>) -> Arc<Self> {
         self.handles.fetch_add(1, Ordering::SeqCst);
         self
     }
 
-    /// Counts it no longer: whether it was the last.
-    pub(crate) fn let_go(&self) -> bool {
+    /// Removes a handle; returns whether it was the last.
+    pub(crate) fn release_handle(&self) -> bool {
         self.handles.fetch_sub(1, Ordering::SeqCst) == 1
     }
 
     /// Closes the connections. Connecting again opens new ones; tables that were opened before fail.
     pub(crate) async fn close(&self) {
         {
-            let mut connections = connections();
+            let mut connections = CONNECTIONS.lock();
             connections.open.remove(&self.key);
             connections.recent.retain(|connection| connection.key != self.key);
         }
         if let Err(e) = self.mirror.settle().await {
-            tracing::warn!("what was published is not recorded, the next publishing does it: {e}");
+            tracing::warn!("the catalog did not record what was published, the next publish records it: {e}");
         }
         self.sql.close().await;
     }
 
-    /// Whether it is the catalog at a place.
-    pub(crate) fn is_at(&self, place: &Backend) -> bool {
+    /// Whether it is the catalog at this location.
+    pub(crate) fn is_at(&self, backend: &Backend) -> bool {
         let same =
             |a: &Path, b: &Path| a == b || a.canonicalize().ok().is_some_and(|a| b.canonicalize().ok() == Some(a));
-        match (&self.uri.place, place) {
+        match (&self.uri.backend, backend) {
             (Backend::Sqlite(a), Backend::Sqlite(b)) | (Backend::DuckDb(a), Backend::DuckDb(b)) => same(a, b),
             (a, b) => a == b,
         }
     }
 
-    /// How it is written to.
-    pub(crate) fn options(&self) -> Result<WriteOptions> {
+    /// Its write options.
+    pub(crate) fn options(&self) -> WriteOptions {
         let notices = Notices::to(|sentence| warn(Warning::Commit, sentence.to_string()));
-        Ok(WriteOptions { stores: self.stores(), notices, ..self.settings.write_options()? })
+        WriteOptions { stores: self.stores(), notices, ..self.settings.write.clone() }
     }
 
     /// The object stores of its tables.
@@ -189,25 +184,24 @@ impl CatalogConnection {
         self.stores.clone()
     }
 
-    /// Options of the object store that a table is in: for this catalog's tables at that place and below it.
+    /// Sets options of the object store for this catalog's tables at that location and below it.
     pub(crate) fn use_storage_options(&self, location: &Location, options: Option<&HashMap<String, String>>) {
         if let Some(options) = options.filter(|options| !options.is_empty()) {
             self.stores.configure(location, options.clone());
         }
     }
 
-    /// Publishes what was committed, unless that is left to another process, with a checkpoint where one is due. A mirror
-    /// that is behind is no error, and a warning says so.
+    /// Publishes the commits, unless that is left to another process, with a checkpoint when one is due. A failure is
+    /// not an error, and is reported as a warning.
     pub(crate) async fn publish(&self, table: TableId, checkpoint: bool) {
-        let done = match self.settings.publishes_inline() {
-            Ok(false) => return,
-            Ok(true) if checkpoint => self.mirror.publish(table).await,
-            Ok(true) => self.mirror.publish_commits(table).await,
-            Err(e) => Err(e),
-        };
-        match done {
-            Ok(done) => {
-                published(done);
+        if !self.settings.publishes_inline {
+            return;
+        }
+        let outcome =
+            if checkpoint { self.mirror.publish(table).await } else { self.mirror.publish_commits(table).await };
+        match outcome {
+            Ok(published) => {
+                show_mirror_warnings(published);
                 self.settle_soon();
             }
             Err(e) if e.kind() == ErrorKind::Conflict && self.follows(table).await => {
@@ -215,7 +209,10 @@ impl CatalogConnection {
             }
             Err(e) => warn(
                 Warning::Mirror,
-                format!("the commit stands, and _delta_log does not have it yet: {e}; connect().publish() tries again"),
+                format!(
+                    "the commit succeeded, but it is not published to _delta_log yet: {e}; connect().publish() tries \
+                     again"
+                ),
             ),
         }
     }
@@ -236,22 +233,22 @@ impl CatalogConnection {
             tokio::time::sleep(SETTLE_AFTER).await;
             settling.store(false, Ordering::Release);
             if let Err(e) = mirror.settle().await {
-                tracing::warn!("what was published is not recorded, the next publishing does it: {e}");
+                tracing::warn!("the catalog did not record what was published, the next publish records it: {e}");
             }
         });
     }
 
-    /// The publisher.
+    /// The mirror of the catalog.
     pub(crate) fn mirror(&self) -> &Mirror {
         &self.mirror
     }
 
-    /// The table at a place.
+    /// The table at a location.
     pub(crate) async fn find_at(&self, location: &Location) -> Result<Option<TableEntry>> {
         self.catalog.find(&TableRef::Location(location.clone())).await
     }
 
-    /// A name for a new table at a place: `default.<folder>`, with a number after it where that is taken.
+    /// A name for a new table at a location: `default.<folder>`, with a number appended if that is taken.
     pub(crate) async fn free_name(&self, location: &Location) -> Result<TableName> {
         let folder: String = location
             .folder()
@@ -268,26 +265,27 @@ impl CatalogConnection {
         Err(TxnLogError::invalid("every name is taken"))
     }
 
-    /// Below this place new tables are made: the setting, or `warehouse` beside the file of an embedded catalog.
+    /// The location below which new tables are created: the setting, or `warehouse` next to the file of an embedded
+    /// catalog.
     pub(crate) fn warehouse(&self) -> Option<String> {
         let beside = |file: &Path| Some(file.parent()?.join("warehouse").display().to_string());
-        let own = || match &self.uri.place {
+        let own = || match &self.uri.backend {
             Backend::Sqlite(file) | Backend::DuckDb(file) => beside(file),
             Backend::Postgres(_) => None,
         };
-        self.settings.get("warehouse").map(String::from).or_else(own)
+        self.settings.warehouse.clone().or_else(own)
     }
 
-    /// The place of a new table: the one given, or its own below the warehouse.
+    /// The location of a new table: the given one, or its own below the warehouse.
     pub(crate) fn resolve_location(&self, name: &TableName, given: Option<&str>) -> Result<Location> {
         deltalakedb_table::resolve_location(name, given, self.warehouse().as_deref())?.ok_or_else(|| {
             TxnLogError::invalid(format!(
-                "the new table {name} needs a place: give a location, or set warehouse for all new tables"
+                "the new table {name} needs a location: pass one, or set warehouse for all new tables"
             ))
         })
     }
 
-    /// Brings the table at a place in, which other engines wrote so far.
+    /// Imports the table at a location, which other engines have written so far.
     pub(crate) async fn import(&self, location: &Location, name: Option<&TableName>) -> Result<TableEntry> {
         let free = match name {
             Some(name) => name.clone(),
@@ -299,27 +297,27 @@ impl CatalogConnection {
     }
 }
 
-/// What a URI names. One file is one catalog, from whatever folder it is named.
-pub(crate) fn named(uri: &str) -> Result<CatalogUri> {
+/// The catalog of a URI. A file is the same catalog from every working directory.
+pub(crate) fn parse_catalog_uri(uri: &str) -> Result<CatalogUri> {
     let absolute = |file: PathBuf| {
-        let wrong = || TxnLogError::invalid(format!("{uri} names no file that there can be"));
+        let wrong = || TxnLogError::invalid(format!("{uri} is not a valid file URL"));
         std::path::absolute(file).map_err(|e| wrong().with_source(e))
     };
-    let CatalogUri { place, table } = CatalogUri::parse(uri)?;
-    let place = match place {
+    let CatalogUri { backend, table } = CatalogUri::parse(uri)?;
+    let backend = match backend {
         Backend::Sqlite(file) => Backend::Sqlite(absolute(file)?),
         Backend::DuckDb(file) => Backend::DuckDb(absolute(file)?),
-        server => server,
+        server @ Backend::Postgres(_) => server,
     };
-    Ok(CatalogUri { place, table })
+    Ok(CatalogUri { backend, table })
 }
 
-/// Warns of what went wrong beside the commits.
-pub(crate) fn published(done: Published) {
-    done.warnings.into_iter().for_each(|warning| warn(Warning::Mirror, warning));
+/// Warns about failures other than those of commits.
+pub(crate) fn show_mirror_warnings(published: Published) {
+    published.warnings.into_iter().for_each(|warning| warn(Warning::Mirror, warning));
 }
 
-pub(crate) fn none_given() -> TxnLogError {
+pub(crate) fn no_catalog_configured() -> TxnLogError {
     TxnLogError::invalid(
         "no catalog is given: pass its URI, or set DELTALAKEDB_CATALOG, for example to deltasql://sqlite/meta.db",
     )
@@ -327,8 +325,4 @@ pub(crate) fn none_given() -> TxnLogError {
 
 pub(crate) fn names_no_table(uri: &str) -> TxnLogError {
     TxnLogError::invalid(format!("{uri} is a catalog and names no table: add ?table=NAME"))
-}
-
-fn connections() -> MutexGuard<'static, Connections> {
-    CONNECTIONS.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

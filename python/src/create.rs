@@ -1,4 +1,4 @@
-//! Tables that are made.
+//! Creates tables.
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
@@ -15,7 +15,7 @@ use pyo3_arrow::PyRecordBatchReader;
 
 use crate::arguments::{actions_of, mode_of};
 use crate::connection::{Access, CatalogConnection};
-use crate::errors::{DeltaError, raise};
+use crate::errors::DeltaError;
 use crate::handle::{TableHandle, exists};
 use crate::options::{CommitProperties, Hooks, Parquet, with, written_file_size};
 use crate::rows::incoming;
@@ -29,7 +29,7 @@ pub(crate) fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(convert_table, m)?)
 }
 
-/// Makes a table.
+/// Creates a table.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)]
 fn create_table(
@@ -75,7 +75,7 @@ fn create_table(
     }
 }
 
-/// Makes a table of rows.
+/// Creates a table from rows.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)]
 fn create_table_of_rows(
@@ -105,12 +105,14 @@ fn create_table_of_rows(
             let pending = spec.prepare(connection.catalog.as_ref(), new, rows, options).await?;
             let committed = deltalakedb_table::commit(connection.catalog.as_ref(), vec![pending], options).await?;
             let made = committed.into_iter().next();
-            made.ok_or_else(|| TxnLogError::new(ErrorKind::Internal, "the catalog committed the table and named none"))
+            made.ok_or_else(|| {
+                TxnLogError::new(ErrorKind::Internal, "the catalog committed the table and returned no table")
+            })
         },
     )
 }
 
-/// Makes a table of Parquet files that are there.
+/// Creates a table from existing Parquet files.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)]
 fn convert_table(
@@ -153,7 +155,7 @@ struct CreateOptions {
     target_file_size: Option<NonZeroU64>,
 }
 
-/// Makes a table in the catalog that the URI or the configuration names, and publishes it.
+/// Creates a table in the catalog of the URI or of the configuration, and publishes it.
 fn make(
     py: Python<'_>,
     uri: &str,
@@ -163,7 +165,7 @@ fn make(
 ) -> PyResult<()> {
     let (connection, new) = wait(py, async { new_table(uri, storage).await })?;
     let CreateOptions { writer, commit, hooks, target_file_size } = options;
-    let mut options = with(py, connection.options().map_err(raise)?, writer, commit)?;
+    let mut options = with(py, connection.options(), writer, commit)?;
     options.target_file_size = target_file_size;
     wait_here(py, async move || {
         let made = made(&connection, new, &options).await?;
@@ -172,7 +174,7 @@ fn make(
     })
 }
 
-/// Where a new table goes. A text that is no URI of a catalog is a place, as with `deltalake`.
+/// The location of a new table. A text that is not a catalog URI is a location, as with `deltalake`.
 async fn new_table(uri: &str, storage: Option<&HashMap<String, String>>) -> Result<(Arc<CatalogConnection>, NewTable)> {
     if CatalogUri::is_catalog_uri(uri) {
         let (connection, name) = CatalogConnection::of_table(uri, Access::Write).await?;
@@ -190,7 +192,7 @@ async fn new_table(uri: &str, storage: Option<&HashMap<String, String>>) -> Resu
 fn existing(py: Python<'_>, uri: &str, storage: Option<&HashMap<String, String>>) -> PyResult<Option<RawTable>> {
     wait(py, async {
         match TableHandle::open(uri, None, storage).await {
-            Ok(held) => Ok(Some(RawTable::of(held))),
+            Ok(handle) => Ok(Some(RawTable::of(handle))),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
         }

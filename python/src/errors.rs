@@ -1,10 +1,9 @@
-//! Errors as the exceptions that code for Delta tables expects.
+//! Converts errors to the exceptions that code for Delta tables expects.
 
-use std::error::Error;
+use std::time::Duration;
 
 use deltalakedb_log::commit::ConflictKind;
-use deltalakedb_log::{ErrorKind, Subject, TxnLogError, TxnLogTransactionError};
-use deltalakedb_table::{subject_of, upstream_message};
+use deltalakedb_log::{ErrorKind, Subject, TxnLogError, TxnLogTransactionError, causes};
 use pyo3::exceptions::{PyFileNotFoundError, PyOSError};
 use pyo3::import_exception;
 use pyo3::prelude::*;
@@ -13,7 +12,6 @@ import_exception!(deltalakedb.exceptions, CatalogError);
 import_exception!(deltalakedb.exceptions, CommitFailedError);
 import_exception!(deltalakedb.exceptions, CommitOutcomeUnknownError);
 import_exception!(deltalakedb.exceptions, DeltaError);
-import_exception!(deltalakedb.exceptions, DeltaProtocolError);
 import_exception!(deltalakedb.exceptions, SchemaMismatchError);
 import_exception!(deltalakedb.exceptions, TableNotFoundError);
 import_exception!(deltalakedb.exceptions, TransactionClosedError);
@@ -21,7 +19,7 @@ import_exception!(deltalakedb.exceptions, TransactionConflictError);
 
 /// The exception of an error.
 pub(crate) fn raise(e: TxnLogError) -> PyErr {
-    // What a reader of the caller's raised is the caller's.
+    // An exception of the caller's own reader is raised unchanged.
     if let Some(own) = raised_by_caller(&e) {
         return own;
     }
@@ -33,21 +31,24 @@ pub(crate) fn raise(e: TxnLogError) -> PyErr {
         Some(TxnLogTransactionError::Unknown(_)) => return CommitOutcomeUnknownError::new_err(e.to_string()),
         _ => {}
     }
-    let text = deltalake_compatible_message(upstream_message(&e).unwrap_or_else(|| e.to_string()));
-    match (subject_of(&e), e.kind()) {
-        (Some(Subject::Table), _) => TableNotFoundError::new_err(text),
-        (Some(Subject::Version), _) => DeltaError::new_err(text),
+    // With the names of errors of delta-rs and DataFusion, by which programs tell them apart.
+    let text = match e.subject().and_then(deltalake_words) {
+        Some(words) => format!("{words}: {e:#}"),
+        None => format!("{e:#}"),
+    };
+    match (e.subject(), e.kind()) {
+        (Some(Subject::Table), _) | (None, ErrorKind::NotFound) => TableNotFoundError::new_err(text),
         (Some(Subject::Schema), _) => SchemaMismatchError::new_err(text),
-        (Some(Subject::Protocol), _) => DeltaProtocolError::new_err(text),
         (Some(Subject::DataFile), _) => PyFileNotFoundError::new_err(text),
-        (Some(Subject::Commit), _) | (_, ErrorKind::Conflict) => CommitFailedError::new_err(text),
-        (_, ErrorKind::NotFound) => TableNotFoundError::new_err(text),
-        (_, ErrorKind::Unavailable) => PyOSError::new_err(text),
+        (Some(Subject::Commit | Subject::UnsupportedFeature(_)), _) | (_, ErrorKind::Conflict) => {
+            CommitFailedError::new_err(text)
+        }
+        (None, ErrorKind::Unavailable) => PyOSError::new_err(text),
         _ => DeltaError::new_err(text),
     }
 }
 
-/// How a lost race is called by those who look for it in messages.
+/// The text by which programs recognize a kind of conflict in messages.
 fn lost(kind: &ConflictKind) -> &'static str {
     match kind {
         ConflictKind::VersionTaken => "a concurrent transaction committed this version",
@@ -61,49 +62,31 @@ fn lost(kind: &ConflictKind) -> &'static str {
     }
 }
 
-/// A sentence, and before it the words by which programs tell it from others.
-fn deltalake_compatible_message(text: String) -> String {
-    let between = |start: &str, end: &str| {
-        let (_, rest) = text.split_once(start)?;
-        Some(rest.split_once(end)?.0.to_string())
-    };
-    let words = if text.contains("failed validation check") {
-        let failed = text.rsplit_once(": ").map_or(text.as_str(), |(_, failed)| failed);
-        Some(format!("Invalid data found: {failed}"))
-    } else if text.contains("does not allow null") {
-        Some("Invalid data found: 1 rows failed validation check".into())
-    } else if let Some(column) = between(" names the column \"", "\"") {
-        Some(format!("No field named {column}"))
-    } else if let Some(column) = between(" has no column \"", "\"") {
-        Some(format!("No field named {column}, {column} not found"))
-    } else if let Some(column) = between("cannot be partitioned by \"", "\"") {
-        Some(format!("Partition column '{column}' not found"))
-    } else if text.contains("is no condition that can be read") || text.contains("found: EOF") {
-        Some("sql parser error: ParserError".into())
-    } else if text.contains("is no condition: it yields") {
-        Some("non-boolean predicate".into())
-    } else if let Some(hours) = between(" keeps removed files for ", " (") {
-        let asked = between(", and ", " are asked for").unwrap_or_default();
-        return format!(
-            "Generic error: Invalid retention period, minimum retention for vacuum is configured to be greater than \
-             {hours}, got {asked} hours"
-        );
-    } else if let Some(feature) = between(" needs the writer feature \"", "\"") {
-        let (first, rest) = feature.split_at_checked(1).unwrap_or_default();
-        Some(format!("Unsupported table features required: [{}{rest}]", first.to_uppercase()))
-    } else if let Some((_, cast)) = text.rsplit_once(": Cannot cast ") {
-        Some(format!("Cast error: Cannot cast {cast}"))
-    } else if let Some((_, cast)) = text.rsplit_once(": Can't cast ") {
-        Some(format!("Cast error: Can't cast {cast}"))
-    } else if text.starts_with("Specified table partitioning") {
-        Some("Generic error".into())
-    } else {
-        None
-    };
-    match words {
-        Some(words) => format!("{words}: {text}"),
-        None => text,
-    }
+/// The words that programs written for `deltalake` look for in the message of an error of ours.
+fn deltalake_words(subject: &Subject) -> Option<String> {
+    Some(match subject {
+        Subject::InvalidRows(rows) => format!("Invalid data found: {rows} rows failed validation check"),
+        Subject::UnknownColumn(column) => format!("No field named {column}, {column} not found"),
+        Subject::UnknownPartitionColumn(column) => format!("Partition column '{column}' not found"),
+        Subject::Partitioning => "Specified table partitioning does not match table partitioning".into(),
+        Subject::Syntax => "sql parser error: ParserError".into(),
+        Subject::NonBooleanCondition => "non-boolean predicate".into(),
+        Subject::UnsupportedFeature(feature) => {
+            let (first, rest) = feature.split_at_checked(1).unwrap_or_default();
+            format!("Unsupported table features required: [{}{rest}]", first.to_uppercase())
+        }
+        Subject::Retention { minimum, requested } => format!(
+            "Generic error: Invalid retention period, minimum retention for vacuum is configured to be greater than {} \
+             hours, got {} hours",
+            hours(minimum),
+            hours(requested)
+        ),
+        _ => return None,
+    })
+}
+
+fn hours(duration: &Duration) -> f64 {
+    duration.as_secs_f64() / 3_600.0
 }
 
 /// The exception of a transaction's error.
@@ -116,7 +99,7 @@ pub(crate) fn raise_of_transaction(e: TxnLogTransactionError) -> PyErr {
             ));
             Python::attach(|py| {
                 let value = e.value(py);
-                // The attributes are there from the class; that they cannot be set is no reason to hide the conflict.
+                // The attributes have class-level defaults; a failure to set them must not hide the conflict.
                 let _ = value.setattr("table", conflict.table_name.to_string());
                 let _ = value.setattr("version", conflict.version);
                 let _ = value.setattr("operation", conflict.operation.clone());
@@ -133,9 +116,4 @@ pub(crate) fn raise_of_transaction(e: TxnLogTransactionError) -> PyErr {
 fn raised_by_caller(e: &TxnLogError) -> Option<PyErr> {
     let own = causes(e).find_map(|cause| cause.downcast_ref::<PyErr>())?;
     Some(Python::attach(|py| own.clone_ref(py)))
-}
-
-/// An error and what caused it, outermost first.
-fn causes<'a>(e: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(e), |e| (*e).source())
 }

@@ -1,4 +1,4 @@
-//! A table that was opened: by a URI, a path or a name, at one version.
+//! An opened table: by a URI, a path or a name, at one version.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -22,26 +22,26 @@ use crate::options::Hooks;
 use crate::pruning::Pruning;
 use crate::warnings::{Warning, warn};
 
-/// Where a table is, and which version of it is looked at.
+/// The table and its version.
 #[derive(Clone)]
 pub(crate) struct TableHandle {
     pub(crate) table: DeltaTable,
-    /// Its catalog; `None` while no catalog knows it.
-    pub(crate) home: Option<(Arc<CatalogConnection>, TableId)>,
+    /// Its catalog; `None` while it is in no catalog.
+    pub(crate) registration: Option<(Arc<CatalogConnection>, TableId)>,
     pub(crate) head: Head,
-    /// Options of the object store, for the catalog that it comes into.
+    /// Options of the object store, for the catalog in which it will be registered.
     pub(crate) storage: Option<HashMap<String, String>>,
 }
 
-/// What a URI, a path or a name leads to.
+/// The result of resolving a URI, a path or a name.
 pub(crate) enum Found {
     /// A table of a catalog.
     Managed(Arc<CatalogConnection>, TableEntry),
-    /// A place where no catalog has a table, and the object stores it is in.
-    Place(Location, Arc<dyn Stores>),
+    /// A location without a table in a catalog, and its object stores.
+    Unmanaged(Location, Arc<dyn Stores>),
 }
 
-/// The object stores of a place that no catalog has, with options of one's own.
+/// The object stores of a location outside a catalog, with additional options.
 pub(crate) fn stores_with(location: &Location, options: Option<&HashMap<String, String>>) -> Arc<dyn Stores> {
     match options.filter(|options| !options.is_empty()) {
         Some(options) => {
@@ -53,16 +53,16 @@ pub(crate) fn stores_with(location: &Location, options: Option<&HashMap<String, 
     }
 }
 
-/// The text as a name with its namespace. One without is a place, as with `deltalake`: `events` in one working directory
-/// is another table than in the next.
+/// The text as a name with a namespace. A text without one is a location, as with `deltalake`: `events` is a different
+/// table in another working directory.
 fn full_name(text: &str) -> Option<TableName> {
     let could_be = text.contains('.') && !text.contains(['/', '\\']);
     text.parse().ok().filter(|_| could_be)
 }
 
 impl Found {
-    /// A `deltasql://` URI names a table. Any other text is a place; but where nothing is there, `namespace.name` may be
-    /// a table of the catalog.
+    /// A `deltasql://` URI names a table. Any other text is a location; but if nothing exists there, `namespace.name`
+    /// may be a table of the catalog.
     pub(crate) async fn at(uri: &str, storage: Option<&HashMap<String, String>>) -> Result<Self> {
         if CatalogUri::is_catalog_uri(uri) {
             let (connection, name) = CatalogConnection::of_table(uri, Access::Read).await?;
@@ -81,12 +81,12 @@ impl Found {
         let location = Location::parse(uri)?;
         let Some(connection) = connection else {
             let stores = stores_with(&location, storage);
-            return Ok(Self::Place(location, stores));
+            return Ok(Self::Unmanaged(location, stores));
         };
         connection.use_storage_options(&location, storage);
         match connection.find_at(&location).await? {
             Some(entry) => Ok(Self::Managed(connection, entry)),
-            None => Ok(Self::Place(location, connection.stores())),
+            None => Ok(Self::Unmanaged(location, connection.stores())),
         }
     }
 }
@@ -99,10 +99,10 @@ impl TableHandle {
     ) -> Result<Self> {
         match Found::at(uri, storage).await? {
             Found::Managed(connection, entry) => Self::of_entry(connection, entry, version).await,
-            Found::Place(location, stores) => {
+            Found::Unmanaged(location, stores) => {
                 let table = DeltaTable::open_plain(location, stores).await?;
                 let head = head_at(&table, version).await?;
-                Ok(Self { table, home: None, head, storage: storage.cloned() })
+                Ok(Self { table, registration: None, head, storage: storage.cloned() })
             }
         }
     }
@@ -116,24 +116,21 @@ impl TableHandle {
         let id = entry.id;
         let table = DeltaTable::of_entry(connection.catalog.clone(), entry).with_stores(connection.stores());
         let head = head_at(&table, version).await?;
-        Ok(Self { table, home: Some((connection, id)), head, storage: None })
+        Ok(Self { table, registration: Some((connection, id)), head, storage: None })
     }
 
     pub(crate) fn at(&self) -> At {
         At::Version(self.head.version)
     }
 
-    /// How it is written to: as the catalog's settings say, seeing the version that is looked at.
-    pub(crate) fn options(&self) -> Result<WriteOptions> {
-        match &self.home {
-            Some((connection, _)) => connection.options(),
-            None => Ok(WriteOptions::default()),
-        }
+    /// Its write options: the catalog's settings, based on the opened version.
+    pub(crate) fn options(&self) -> WriteOptions {
+        self.registration.as_ref().map_or_else(WriteOptions::default, |(connection, _)| connection.options())
     }
 
-    /// A table that no catalog knows comes into the configured one before it is written.
+    /// Registers a table that is in no catalog in the configured one before it is written.
     pub(crate) async fn register_on_first_write(&mut self) -> Result<()> {
-        if self.home.is_some() {
+        if self.registration.is_some() {
             return Ok(());
         }
         if let Some(connection) = CatalogConnection::configured(Access::Write).await? {
@@ -144,7 +141,7 @@ impl TableHandle {
         Ok(())
     }
 
-    /// Runs an operation, publishes it, and looks at the version it became.
+    /// Runs an operation, publishes it, and moves to its version.
     pub(crate) async fn run(
         &mut self,
         operation: Operation,
@@ -160,12 +157,12 @@ impl TableHandle {
 
     /// Runs the steps after a commit. The commit is not undone, so a failure here is only a warning.
     pub(crate) async fn committed(&mut self, hooks: Option<&Hooks>) {
-        if let Some((connection, id)) = &self.home {
+        if let Some((connection, id)) = &self.registration {
             connection.publish(*id, hooks.is_none_or(|hooks| hooks.create_checkpoint)).await;
             if hooks.is_some_and(|hooks| hooks.cleanup_expired_logs == Some(true))
                 && let Err(e) = connection.mirror().clean_up(*id).await
             {
-                warn(Warning::Mirror, format!("the commit stands, and _delta_log was not cleaned up: {e}"));
+                warn(Warning::Mirror, format!("the commit succeeded, but _delta_log was not cleaned up: {e}"));
             }
         }
         match self.table.head().await {
@@ -173,8 +170,8 @@ impl TableHandle {
             Err(e) => warn(
                 Warning::Commit,
                 format!(
-                    "the commit stands, and the table could not be read after it, so this object stays at version {}: \
-                     {e}",
+                    "the commit succeeded, but the table could not be read after it, so this object stays at version \
+                     {}: {e}",
                     self.head.version
                 ),
             ),
@@ -195,11 +192,11 @@ impl TableHandle {
         reader.files_in_replay_order(self.head.version, predicate.as_ref()).await
     }
 
-    /// The newest version at a time; the oldest, before there was any.
+    /// The newest version at a time; the oldest version for a time before it.
     pub(crate) async fn version_at(&self, ms: i64) -> Result<Version> {
         match self.table.reader().await?.snapshot(At::Timestamp(ms)).await {
             Ok(snapshot) => Ok(snapshot.version()),
-            Err(e) if e.kind() == ErrorKind::NotFound => match &self.home {
+            Err(e) if e.kind() == ErrorKind::NotFound => match &self.registration {
                 Some((connection, id)) => {
                     Ok(require(connection.catalog.as_ref(), &TableRef::Id(*id)).await?.base_version)
                 }
@@ -209,22 +206,22 @@ impl TableHandle {
         }
     }
 
-    /// The place of a file.
+    /// The URI of a file.
     pub(crate) fn uri_of(&self, path: &str) -> String {
         let root = self.table.location().url();
         if path.contains("://") {
             return path.to_string();
         }
-        // The folder as a URL spells it, the rest as it is: so delta-rs writes them.
+        // The folder as in a URL, the rest unchanged, as delta-rs writes them.
         let root = if root.scheme() == "file" { root.path() } else { root.as_str() };
         format!("{root}{}", String::from_utf8_lossy(&canonical_path(path)))
     }
 
-    /// Physical names of the partition columns, by which files know their values, and logical ones.
+    /// Physical names of the partition columns, which are the keys of partition values, and logical ones.
     pub(crate) fn partition_columns(&self) -> Result<Vec<(String, String)>> {
         let Metadata { schema_string, partition_columns, .. } = &self.head.metadata;
         let schema: Value = serde_json::from_str(schema_string)
-            .map_err(|e| TxnLogError::corrupt("the table's schema is no JSON").with_source(e))?;
+            .map_err(|e| TxnLogError::corrupt("the table's schema is not JSON").with_source(e))?;
         let physical = |name: &String| {
             let field = schema["fields"].as_array().into_iter().flatten().find(|field| field["name"] == name.as_str());
             let mapped = field.and_then(|field| field["metadata"]["delta.columnMapping.physicalName"].as_str());

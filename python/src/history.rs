@@ -16,7 +16,7 @@ pub(crate) async fn history(table: &DeltaTable, newest: Version, limit: Option<u
         let info = commit.as_ref().and_then(|c| c.info()).map(|info| info.0.to_json());
         let mut info: Value = match info {
             Some(info) => serde_json::from_str(&info)
-                .map_err(|e| TxnLogError::corrupt("a commitInfo is no JSON").with_source(e))?,
+                .map_err(|e| TxnLogError::corrupt("a commitInfo is not JSON").with_source(e))?,
             None => json!({"timestamp": summary.timestamp, "operation": summary.operation}),
         };
         if info.get("timestamp").is_none_or(Value::is_null) {

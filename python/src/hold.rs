@@ -1,23 +1,23 @@
-//! Versions that are held while they are read.
+//! Held versions.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use deltalakedb_log::{At, Version};
 use deltalakedb_table::HeldVersion;
+use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::runtime::wait;
 use crate::table::RawTable;
 
-/// A version of a table that is held.
+/// A held version of a table.
 #[pyclass(frozen, module = "deltalakedb._internal")]
 pub(crate) struct RawHold(Mutex<HeldVersion>);
 
 impl RawHold {
     fn get(&self) -> HeldVersion {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        self.0.lock().clone()
     }
 }
 
@@ -30,9 +30,9 @@ fn duration(seconds: f64) -> PyResult<Duration> {
 impl RawHold {
     #[new]
     fn new(py: Python<'_>, table: &RawTable, version: Version, seconds: f64, holder: &str) -> PyResult<Self> {
-        let ((table, _), duration) = (table.held(), duration(seconds)?);
-        let held = wait(py, async move { table.hold(At::Version(version), duration, holder).await })?;
-        Ok(Self(Mutex::new(held)))
+        let ((table, _), duration) = (table.table_and_version(), duration(seconds)?);
+        let hold = wait(py, async move { table.hold(At::Version(version), duration, holder).await })?;
+        Ok(Self(Mutex::new(hold)))
     }
 
     fn version(&self) -> Version {
@@ -44,17 +44,17 @@ impl RawHold {
     }
 
     fn renew(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
-        let (mut held, duration) = (self.get(), duration(seconds)?);
+        let (mut hold, duration) = (self.get(), duration(seconds)?);
         let renewed = wait(py, async move {
-            held.renew(duration).await?;
-            Ok(held)
+            hold.renew(duration).await?;
+            Ok(hold)
         })?;
-        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = renewed;
+        *self.0.lock() = renewed;
         Ok(())
     }
 
     fn release(&self, py: Python<'_>) -> PyResult<()> {
-        let held = self.get();
-        wait(py, async move { held.release().await })
+        let hold = self.get();
+        wait(py, async move { hold.release().await })
     }
 }

@@ -1,4 +1,4 @@
-//! The compiled half of the Python package `deltalakedb`. `_internal.pyi` beside the Python half says what is here.
+//! The compiled part of the Python package `deltalakedb`, described by `_internal.pyi`.
 
 mod arguments;
 mod catalog;
@@ -22,13 +22,14 @@ mod warnings;
 use pyo3::prelude::*;
 use tracing_subscriber::EnvFilter;
 
-/// The version of the table library this one extends.
+/// The version of the underlying table library.
 #[pyfunction]
 fn rust_core_version() -> &'static str {
     "1.1.3"
 }
 
-/// Writes what the library reports to standard error; `RUST_LOG` says how much. There is no exporter to an endpoint.
+/// Writes log messages of the library to standard error; `RUST_LOG` sets the level. There is no exporter to an
+/// endpoint.
 #[pyfunction]
 #[pyo3(signature = (endpoint=None))]
 fn init_tracing(endpoint: Option<&str>) -> PyResult<()> {
@@ -36,7 +37,7 @@ fn init_tracing(endpoint: Option<&str>) -> PyResult<()> {
         tracing::warn!(endpoint, "reports go to standard error only");
     }
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    // A second call changes nothing.
+    // A second call has no effect.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! How to write, as Python says it.
+//! Converts write options from Python.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU64;
@@ -68,7 +68,7 @@ struct BloomFilter {
     ndv: Option<u64>,
 }
 
-/// The options with what Python says of the commit and of the files.
+/// The options with the commit and file properties from Python.
 pub(crate) fn with(
     py: Python<'_>,
     mut options: WriteOptions,
@@ -95,14 +95,13 @@ pub(crate) fn with(
     Ok(options)
 }
 
-/// The size that files should get.
 pub(crate) fn file_size(bytes: Option<u64>) -> PyResult<Option<NonZeroU64>> {
     let fits = |n: u64| NonZeroU64::new(n).filter(|_| i64::try_from(n).is_ok());
     let wrong = || PyValueError::new_err(format!("target_file_size must be between 1 and {} bytes", i64::MAX));
     bytes.map(|n| fits(n).ok_or_else(wrong)).transpose()
 }
 
-/// The same of a write, of which `deltalake` says it in other words.
+/// The target file size of a write, for which `deltalake` has another message.
 pub(crate) fn written_file_size(bytes: Option<u64>) -> PyResult<Option<NonZeroU64>> {
     match bytes {
         Some(0) => Err(PyValueError::new_err("target_file_size must be greater than 0")),
@@ -133,7 +132,7 @@ fn metadata_of(metadata: &Bound<'_, PyAny>) -> PyResult<BTreeMap<String, Value>>
     Ok(all)
 }
 
-/// Keys of `commitInfo` that mean something take only what means that.
+/// Known keys of `commitInfo` accept only values of their type.
 fn check_key(key: &str, value: &Value) -> PyResult<()> {
     let refuse = |what: String| Err(PyValueError::new_err(what));
     let expected = match key {
@@ -155,7 +154,7 @@ fn check_key(key: &str, value: &Value) -> PyResult<()> {
 impl Parquet {
     fn build(self) -> PyResult<WriterProperties> {
         let mut to = WriterProperties::builder();
-        // As delta-rs does, unless something else is asked for.
+        // As in delta-rs, unless another compression is set.
         to = to.set_compression(Compression::SNAPPY);
         if let Some(n) = self.data_page_size_limit {
             to = to.set_data_page_size_limit(n);
@@ -193,7 +192,7 @@ impl Parquet {
 
 impl Column {
     fn set(self, mut to: WriterPropertiesBuilder, path: Option<ColumnPath>) -> PyResult<WriterPropertiesBuilder> {
-        // Where there is a dictionary, an encoding is only for what does not fit into it.
+        // With a dictionary, an encoding only applies to values that do not fit into it.
         if let Some(on) = self.dictionary_enabled.or(self.encoding.as_ref().map(|_| false)) {
             to = match &path {
                 Some(path) => to.set_column_dictionary_enabled(path.clone(), on),

@@ -1,4 +1,4 @@
-//! Which files are meant: conditions in SQL, and the filters of `deltalake`.
+//! Selects files: by conditions in SQL, and by the filters of `deltalake`.
 
 use std::cmp::Ordering;
 
@@ -9,8 +9,8 @@ use deltalakedb_log::{Result, TxnLogError};
 use deltalakedb_table::PartitionFilter;
 use pyo3::prelude::*;
 
-/// A condition in SQL, or filters in disjunctive normal form: each a column, an operator, and values as the log spells
-/// them.
+/// A condition in SQL, or filters in disjunctive normal form: each has a column, an operator, and values as the log
+/// spells them.
 #[derive(FromPyObject)]
 pub(crate) enum Pruning {
     Sql(String),
@@ -84,12 +84,14 @@ fn literal((column, operator, values): Filter, schema: &Schema) -> Result<String
     })
 }
 
-/// Whether all filters are true of the values of the partition that a file is in. Unlike a condition that chooses files
-/// to look at, this decides: what cannot be told is an error.
+/// Whether all filters are true for the partition values of a file. Unlike a predicate for data skipping, the result
+/// must be exact: a comparison that cannot be decided is an error.
 pub(crate) fn is_in_partition(file: &Add, filters: &[Filter], columns: &Columns) -> Result<bool> {
     for (name, operator, values) in filters {
         let column = columns.column(name).filter(|column| column.is_partition).ok_or_else(|| {
-            TxnLogError::invalid(format!("partition_filters name {name:?}, which is no partition column of the table"))
+            TxnLogError::invalid(format!(
+                "partition_filters name {name:?}, which is not a partition column of the table"
+            ))
         })?;
         let text = file.partition_values.get(&column.physical_name).and_then(|value| value.as_deref());
         let is_true = match (operator.as_str(), values) {
@@ -124,7 +126,7 @@ fn any(column: &Column, text: Option<&str>, values: &[String]) -> Result<bool> {
     Ok(false)
 }
 
-/// How a partition value compares with a value that somebody gave; `None` for null, of which nothing is true.
+/// Compares a partition value with a given value; `None` for null, which satisfies no comparison.
 fn compare(column: &Column, text: Option<&str>, given: &str) -> Result<Option<Ordering>> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
     let Some(data_type) = column.data_type else { return Ok(Some(text.cmp(given))) };

@@ -26,9 +26,9 @@ impl RawQuery {
     }
 
     fn register(&self, py: Python<'_>, name: &str, table: &RawTable) -> PyResult<()> {
-        let (of, version) = table.held();
-        let held = wait(py, async move { DeltaTableProvider::open(&of, At::Version(version)).await })?;
-        let registered = self.0.register_table(name, Arc::new(held));
+        let (of, version) = table.table_and_version();
+        let provider = wait(py, async move { DeltaTableProvider::open(&of, At::Version(version)).await })?;
+        let registered = self.0.register_table(name, Arc::new(provider));
         registered.map(|_| ()).map_err(|e| raise(query_error(e, &format!("{name} cannot be registered"))))
     }
 

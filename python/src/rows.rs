@@ -1,4 +1,4 @@
-//! Rows from Rust to Python and back.
+//! Transfers rows from Rust to Python and back.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -17,18 +17,18 @@ use tokio::runtime::{Handle, Runtime};
 use crate::errors::DeltaError;
 use crate::runtime::{runtime, with_signal_checks};
 
-/// Rows that Python has.
+/// Rows from Python.
 pub(crate) fn incoming(data: PyRecordBatchReader) -> PyResult<Rows> {
     Ok(data.into_reader()?.into())
 }
 
-/// Rows for Python, read as they are asked for. Text and bytes are views, as `deltalake` gives them.
+/// Rows for Python, read on demand. Text and binary columns are views, as in `deltalake`.
 pub(crate) fn outgoing<'py>(py: Python<'py>, rows: SendableRecordBatchStream) -> PyResult<Bound<'py, PyAny>> {
     let reader = Reader { schema: with_views(&rows.schema()), rows: Some(rows), runtime: runtime()? };
     PyRecordBatchReader::new(Box::new(reader)).into_arro3(py)
 }
 
-/// Rows for Python that are there.
+/// Existing rows for Python.
 pub(crate) fn table<'py>(py: Python<'py>, schema: SchemaRef, batches: Vec<RecordBatch>) -> PyResult<Bound<'py, PyAny>> {
     PyTable::try_new(batches, schema)?.into_arro3(py)
 }
@@ -45,7 +45,7 @@ fn with_views(schema: &SchemaRef) -> SchemaRef {
 
 struct Reader {
     schema: SchemaRef,
-    /// Gone once reading was interrupted.
+    /// `None` after reading was interrupted.
     rows: Option<SendableRecordBatchStream>,
     runtime: Arc<Runtime>,
 }
@@ -67,12 +67,11 @@ impl Iterator for Reader {
 }
 
 impl Reader {
-    /// The batch in the types of the schema.
+    /// The batch with the types of the schema.
     fn viewed(&self, batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
         let columns = batch.columns().iter().zip(self.schema.fields());
-        let columns = columns.map(|(column, field)| match column.data_type() == field.data_type() {
-            true => Ok(column.clone()),
-            false => cast(column, field.data_type()),
+        let columns = columns.map(|(column, field)| {
+            if column.data_type() == field.data_type() { Ok(column.clone()) } else { cast(column, field.data_type()) }
         });
         let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         RecordBatch::try_new_with_options(self.schema.clone(), columns.collect::<Result<_, _>>()?, &rows)
@@ -80,21 +79,21 @@ impl Reader {
 
     fn pull(&mut self) -> PyResult<Option<Result<RecordBatch, DataFusionError>>> {
         let Some(mut rows) = self.rows.take() else { return Ok(None) };
-        // Rows of one table that go into another are read on a thread that drives a runtime.
+        // Rows of one table that are written to another are read on a thread that drives a runtime.
         if let Ok(current) = Handle::try_current() {
             let next = tokio::task::block_in_place(|| current.block_on(rows.next()));
             self.rows = Some(rows);
             return Ok(next);
         }
-        // Elsewhere than here, where Ctrl-C is waited for: a plan may compute for long without a pause.
+        // On another thread than this one, which waits for Ctrl-C: a plan may compute for long without yielding.
         let pulled = self.runtime.spawn(async move {
             let next = rows.next().await;
             (rows, next)
         });
         let stop = pulled.abort_handle();
-        let done =
+        let result =
             self.runtime.block_on(with_signal_checks(async { Ok(pulled.await) })).inspect_err(|_| stop.abort())?;
-        let (rows, next) = done.map_err(|e| DeltaError::new_err(format!("the rows cannot be read: {e}")))?;
+        let (rows, next) = result.map_err(|e| DeltaError::new_err(format!("the rows cannot be read: {e}")))?;
         self.rows = Some(rows);
         Ok(next)
     }

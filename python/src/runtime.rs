@@ -1,4 +1,4 @@
-//! Waiting for Rust from Python: without the interpreter's lock, and so that Ctrl-C is heard.
+//! Runs futures from Python: without the interpreter lock, and interruptible by Ctrl-C.
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::errors::{CatalogError, DeltaError, raise};
 use crate::warnings::{Collected, collecting, show};
 
-/// How long Ctrl-C may wait for the interpreter to look.
+/// The maximum delay of Ctrl-C.
 const SIGNAL_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The runtime of this process. Threads do not survive a fork, and waiting for them would block indefinitely: a child
@@ -27,16 +27,17 @@ pub(crate) fn runtime() -> PyResult<Arc<Runtime>> {
             RUNTIME.get_or_init(|| (process, Arc::new(new)))
         }
     };
-    match *of == process {
-        true => Ok(runtime.clone()),
-        false => Err(DeltaError::new_err(
+    if *of == process {
+        Ok(runtime.clone())
+    } else {
+        Err(DeltaError::new_err(
             "The tokio runtime does not support forked processes: this one was forked from a process that had used \
              deltalakedb already; start it with the methods spawn or forkserver of multiprocessing",
-        )),
+        ))
     }
 }
 
-/// Runs a future to its end, or to Ctrl-C.
+/// Runs a future to completion, or until Ctrl-C.
 pub(crate) fn wait<T: Send>(
     py: Python<'_>,
     future: impl Future<Output = deltalakedb_log::Result<T>> + Send,
@@ -44,40 +45,40 @@ pub(crate) fn wait<T: Send>(
     wait_for(py, async { future.await.map_err(raise) })
 }
 
-/// The same of a future that gives errors of Python.
+/// Runs a future with Python errors.
 pub(crate) fn wait_for<T: Send>(py: Python<'_>, future: impl Future<Output = PyResult<T>> + Send) -> PyResult<T> {
     let runtime = runtime()?;
-    let (done, warnings) = py.detach(|| runtime.block_on(collecting(with_signal_checks(future))));
-    told(py, done, warnings)
+    let (result, warnings) = py.detach(|| runtime.block_on(collecting(with_signal_checks(future))));
+    show_warnings(py, result, warnings)
 }
 
-/// The same of what stays on this thread.
+/// Runs a future that must stay on this thread.
 pub(crate) fn wait_here<T: Send>(
     py: Python<'_>,
     run: impl AsyncFnOnce() -> deltalakedb_log::Result<T> + Send,
 ) -> PyResult<T> {
     let runtime = runtime()?;
-    let (done, warnings) =
+    let (result, warnings) =
         py.detach(|| runtime.block_on(collecting(with_signal_checks(async { run().await.map_err(raise) }))));
-    told(py, done, warnings)
+    show_warnings(py, result, warnings)
 }
 
-/// The outcome, once its warnings are shown.
-fn told<T>(py: Python<'_>, done: PyResult<T>, warnings: Collected) -> PyResult<T> {
+/// The result, after its warnings are shown.
+fn show_warnings<T>(py: Python<'_>, result: PyResult<T>, warnings: Collected) -> PyResult<T> {
     let shown = show(py, warnings);
-    // What failed is more than a warning that is an error.
-    done.and_then(|done| shown.map(|()| done))
+    // An error takes precedence over a warning that is raised as an error.
+    result.and_then(|result| shown.map(|()| result))
 }
 
-/// The future, unless Ctrl-C comes first.
+/// Runs the future until it completes or Ctrl-C is pressed.
 pub(crate) async fn with_signal_checks<T>(future: impl Future<Output = PyResult<T>>) -> PyResult<T> {
     let mut future = std::pin::pin!(future);
-    // Not now: even a timer that is due waits for the next millisecond.
-    let mut look = tokio::time::interval_at(Instant::now() + SIGNAL_POLL_INTERVAL, SIGNAL_POLL_INTERVAL);
+    // Not at once: even a timer that is due waits for the next millisecond.
+    let mut poll = tokio::time::interval_at(Instant::now() + SIGNAL_POLL_INTERVAL, SIGNAL_POLL_INTERVAL);
     loop {
         tokio::select! {
-            done = &mut future => return done,
-            _ = look.tick() => Python::attach(|py| py.check_signals())?,
+            result = &mut future => return result,
+            _ = poll.tick() => Python::attach(|py| py.check_signals())?,
         }
     }
 }

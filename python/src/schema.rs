@@ -1,4 +1,4 @@
-//! Schemas between Arrow and the JSON of Delta.
+//! Converts schemas between Arrow and the JSON of Delta.
 
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ fn field_from_arrow(field: PyField) -> PyResult<String> {
     Ok(first(&delta_of(&Schema::new(vec![field.into_inner()]))?)?.to_string())
 }
 
-/// A schema from the JSON of one.
+/// Parses the JSON of a schema.
 pub(crate) fn parse(json: &str) -> PyResult<TableSchema> {
     wrong(parse_schema(json))
 }
@@ -64,7 +64,7 @@ fn wrong<T>(result: Result<T>) -> PyResult<T> {
     result.map_err(|e| PyValueError::new_err(e.to_string()))
 }
 
-/// Whether it is a schema without columns.
+/// Whether the schema has no columns.
 pub(crate) fn is_empty(json: &str) -> bool {
     serde_json::from_str::<Value>(json).is_ok_and(|schema| schema["fields"].as_array().is_some_and(Vec::is_empty))
 }
@@ -99,7 +99,7 @@ fn first(schema: &str) -> PyResult<Value> {
     Ok(schema["fields"][0].clone())
 }
 
-/// The same with texts, bytes and lists of long offsets.
+/// The same with large types for text, binary and lists.
 fn large(field: &FieldRef) -> FieldRef {
     use DataType as T;
     let data_type = match field.data_type() {

@@ -1,4 +1,4 @@
-//! The files of a place.
+//! The files at a location.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::errors::raise;
 use crate::handle::{not_opened, stores_with};
 use crate::runtime::wait;
 
-/// The files of a place, by paths below it.
+/// The files at a location, by paths below it.
 #[pyclass(frozen, module = "deltalakedb._internal")]
 pub(crate) struct RawStore {
     location: Location,
@@ -58,12 +58,11 @@ impl RawStore {
         let prefix = path_of(prefix)?;
         let prefix = (!prefix.as_ref().is_empty()).then_some(prefix);
         wait(py, async {
-            let (files, folders) = match recursive {
-                true => (self.store.list(prefix.as_ref()).try_collect().await?, Vec::new()),
-                false => {
-                    let listed = self.store.list_with_delimiter(prefix.as_ref()).await?;
-                    (listed.objects, listed.common_prefixes)
-                }
+            let (files, folders) = if recursive {
+                (self.store.list(prefix.as_ref()).try_collect().await?, Vec::new())
+            } else {
+                let listed = self.store.list_with_delimiter(prefix.as_ref()).await?;
+                (listed.objects, listed.common_prefixes)
             };
             let files = files.iter().map(|meta| (meta.location.to_string(), meta.size, nanoseconds(meta)));
             Ok((files.collect(), folders.iter().map(ToString::to_string).collect()))
@@ -104,11 +103,11 @@ impl RawStore {
 }
 
 fn path_of(path: &str) -> PyResult<Path> {
-    let wrong = |e| raise(TxnLogError::invalid(format!("{path:?} is no path below the table")).with_source(e));
+    let wrong = |e| raise(TxnLogError::invalid(format!("{path:?} is not a path below the table")).with_source(e));
     Path::parse(path.trim_matches('/')).map_err(wrong)
 }
 
-/// When it was last written, in nanoseconds since 1970.
+/// The time of its last modification, in nanoseconds since 1970.
 fn nanoseconds(meta: &ObjectMeta) -> i64 {
     let time = meta.last_modified;
     time.timestamp_nanos_opt().unwrap_or_else(|| time.timestamp_micros().saturating_mul(1_000))

@@ -1,31 +1,32 @@
-//! Operations on several tables, committed together or not at all.
+//! Operations on several tables that are committed together or not at all.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arrow::array::RecordBatchIterator;
 use deltalakedb_catalog::CatalogUri;
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{Location, Result, TableName, TableRef, TxnLogError, TxnLogTransactionError, require};
 use deltalakedb_table::{CastMode, CommitFiles, Operation, SaveMode, Scan, Transaction, WriteRows};
+use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3_arrow::PyRecordBatchReader;
 use serde_json::Value;
 
 use crate::arguments::{Clause, actions_of, merge_of, mode_of, schema_mode_of};
-use crate::connection::{CatalogConnection, named, names_no_table};
+use crate::connection::{CatalogConnection, names_no_table, parse_catalog_uri};
 use crate::errors::{raise, raise_of_transaction};
 use crate::rows::incoming;
 use crate::runtime::wait_for;
 use crate::table::RawTable;
 use crate::warnings::{Warning, warn};
 
-/// A transaction that has begun.
+/// An open transaction.
 #[pyclass(frozen, module = "deltalakedb._internal")]
 pub(crate) struct RawTransaction {
     connection: Arc<CatalogConnection>,
     open: Mutex<Option<Arc<Transaction>>>,
-    /// Tables it made, by their places.
+    /// The tables it created, by location.
     made: Mutex<BTreeMap<Location, TableName>>,
 }
 
@@ -35,29 +36,29 @@ impl RawTransaction {
     }
 
     fn get(&self) -> PyResult<Arc<Transaction>> {
-        let open = self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let open = self.open.lock();
         open.clone().ok_or_else(|| raise_of_transaction(TxnLogTransactionError::Closed))
     }
 
     fn take(&self) -> PyResult<Transaction> {
-        let mut open = self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let taken = open.take().ok_or_else(|| raise_of_transaction(TxnLogTransactionError::Closed))?;
-        Arc::try_unwrap(taken).map_err(|still| {
+        let mut open = self.open.lock();
+        let transaction = open.take().ok_or_else(|| raise_of_transaction(TxnLogTransactionError::Closed))?;
+        Arc::try_unwrap(transaction).map_err(|still| {
             *open = Some(still);
-            raise(TxnLogError::invalid("the transaction is still at work in another thread: wait for that"))
+            raise(TxnLogError::invalid("the transaction is in use by another thread: wait for it"))
         })
     }
 
-    /// The name of the table that is meant. A text without a slash is a name here.
+    /// The name of the table. A text without a slash is a name here.
     async fn name_of(&self, table: &TableArgument) -> Result<TableTarget> {
         let text = match table {
             TableArgument::Open(table) => return self.name_of_open(table.get()).await,
             TableArgument::Text(text) => text,
         };
         if CatalogUri::is_catalog_uri(text) {
-            let parsed = named(text)?;
-            if !self.connection.is_at(&parsed.place) {
-                return Err(self.elsewhere(text));
+            let parsed = parse_catalog_uri(text)?;
+            if !self.connection.is_at(&parsed.backend) {
+                return Err(self.other_catalog(text));
             }
             return parsed.table.map(TableTarget::Name).ok_or_else(|| names_no_table(text));
         }
@@ -68,39 +69,39 @@ impl RawTransaction {
     }
 
     async fn name_of_open(&self, table: &RawTable) -> Result<TableTarget> {
-        match table.home() {
-            (Some((connection, id)), _) if self.connection.is_at(&connection.uri.place) => {
+        match table.registration() {
+            (Some((connection, id)), _) if self.connection.is_at(&connection.uri.backend) => {
                 Ok(TableTarget::Name(require(self.connection.catalog.as_ref(), &TableRef::Id(id)).await?.name))
             }
             (Some((connection, _)), location) => {
-                Err(self.elsewhere(&format!("the table at {location}, of {},", connection.uri)))
+                Err(self.other_catalog(&format!("the table at {location}, of {},", connection.uri)))
             }
             (None, location) => self.name_at(location).await,
         }
     }
 
     async fn name_at(&self, location: Location) -> Result<TableTarget> {
-        let made = self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&location).cloned();
+        let made = self.made.lock().get(&location).cloned();
         if let Some(name) = made {
             return Ok(TableTarget::Name(name));
         }
         match self.connection.find_at(&location).await? {
             Some(entry) => Ok(TableTarget::Name(entry.name)),
-            None => Ok(TableTarget::Place(location)),
+            None => Ok(TableTarget::NewLocation(location)),
         }
     }
 
-    fn elsewhere(&self, table: &str) -> TxnLogError {
+    fn other_catalog(&self, table: &str) -> TxnLogError {
         TxnLogError::invalid(format!(
             "{table} is in another catalog than the transaction, which is in {}: begin one there",
             self.connection.uri
         ))
     }
 
-    async fn existing(&self, table: &TableArgument) -> Result<String> {
+    async fn existing_name(&self, table: &TableArgument) -> Result<String> {
         match self.name_of(table).await? {
             TableTarget::Name(name) => Ok(name.to_string()),
-            TableTarget::Place(location) => {
+            TableTarget::NewLocation(location) => {
                 Err(TxnLogError::not_found(format!("the catalog has no table at {location}: write it first")))
             }
         }
@@ -109,20 +110,20 @@ impl RawTransaction {
     fn run(&self, py: Python<'_>, table: &TableArgument, operation: Operation) -> PyResult<String> {
         let transaction = self.get()?;
         let metrics = wait_for(py, async move {
-            let name = self.existing(table).await.map_err(raise)?;
+            let name = self.existing_name(table).await.map_err(raise)?;
             transaction.run(&name, operation).await.map_err(raise_of_transaction)
         })?;
         Ok(metrics.to_string())
     }
 
-    /// Whether there is such a table, or one was made here.
-    async fn knows(&self, transaction: &Transaction, name: &TableName) -> Result<bool> {
-        let made = self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).values().any(|made| made == name);
+    /// Whether the table exists, or was created in this transaction.
+    async fn has_table(&self, transaction: &Transaction, name: &TableName) -> Result<bool> {
+        let made = self.made.lock().values().any(|made| made == name);
         Ok(made || transaction.catalog().find(&TableRef::Name(name.clone())).await?.is_some())
     }
 }
 
-/// A table as callers give it: one that is open, or a text that names one.
+/// A table argument: an open table, or a text that names one.
 #[derive(FromPyObject)]
 pub(crate) enum TableArgument {
     Open(Py<RawTable>),
@@ -131,8 +132,8 @@ pub(crate) enum TableArgument {
 
 enum TableTarget {
     Name(TableName),
-    /// A place where no table is yet.
-    Place(Location),
+    /// A location without a table.
+    NewLocation(Location),
 }
 
 #[pymethods]
@@ -155,9 +156,11 @@ impl RawTransaction {
         let metrics: Value = wait_for(py, async move {
             let (name, place) = match self.name_of(&table).await.map_err(raise)? {
                 TableTarget::Name(name) => (name, location.map(Location::parse).transpose().map_err(raise)?),
-                TableTarget::Place(place) => (self.connection.free_name(&place).await.map_err(raise)?, Some(place)),
+                TableTarget::NewLocation(place) => {
+                    (self.connection.free_name(&place).await.map_err(raise)?, Some(place))
+                }
             };
-            if self.knows(&transaction, &name).await.map_err(raise)? {
+            if self.has_table(&transaction, &name).await.map_err(raise)? {
                 let partition_by = partition_by.filter(|by| !by.is_empty());
                 let write = WriteRows {
                     replace_where: predicate,
@@ -176,7 +179,7 @@ impl RawTransaction {
             let by = partition_by.unwrap_or_default();
             let created = transaction.create_with_data(new, rows, &by, &Default::default()).await;
             let metrics = created.map_err(raise_of_transaction)?;
-            self.made.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(location, name);
+            self.made.lock().insert(location, name);
             Ok(metrics)
         })?;
         Ok(metrics.to_string())
@@ -185,7 +188,7 @@ impl RawTransaction {
     fn schema(&self, py: Python<'_>, table: TableArgument) -> PyResult<String> {
         let transaction = self.get()?;
         wait_for(py, async move {
-            let name = self.existing(&table).await.map_err(raise)?;
+            let name = self.existing_name(&table).await.map_err(raise)?;
             let snapshot = transaction.snapshot(&name).await.map_err(raise_of_transaction)?;
             Ok(snapshot.head.metadata.schema_string)
         })
@@ -238,7 +241,7 @@ impl RawTransaction {
     ) -> PyResult<Bound<'py, PyAny>> {
         let transaction = self.get()?;
         let (schema, batches) = wait_for(py, async move {
-            let name = self.existing(&table).await.map_err(raise)?;
+            let name = self.existing_name(&table).await.map_err(raise)?;
             let what = Scan { columns, filter_sql: predicate, ..Scan::default() };
             transaction.read_with_schema(&name, &what).await.map_err(raise_of_transaction)
         })?;
@@ -259,7 +262,7 @@ impl RawTransaction {
                         let id = one.table.0.to_string();
                         warn(
                             Warning::Commit,
-                            format!("the commit stands, and the name of the table {id} is not known: {e}"),
+                            format!("the commit succeeded, but the name of the table {id} is not known: {e}"),
                         );
                         id
                     }

@@ -63,14 +63,14 @@ def here(module: str, path: str) -> str:
 
 
 def documented(value: object) -> str:
-    """The docstring of something that is called; nothing of other values."""
+    """The docstring of a callable; empty for other values."""
     return inspect.getdoc(value) or "" if callable(value) else ""
 
 
 def ignored(value: object) -> list[str]:
-    """The arguments of which the docstring says that they are ignored."""
+    """The arguments that the docstring calls ignored."""
     _, _, arguments = documented(value).partition("Args:\n")
-    # An argument's lines are its own and those that are indented further.
+    # The lines of an argument are its own and those with more indentation.
     parts = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", arguments, re.M)
     return [name for name, text in parts if "ignored" in text]
 
@@ -84,7 +84,7 @@ def used() -> set[str]:
     """The names that the compatibility tests use, as attributes or in texts."""
     found: set[str] = set()
     for file in SUITE.glob("*.py"):
-        # Lists of all names use none.
+        # Lists of all names do not count as use.
         if file.name in ("signatures.py", "test_api.py"):
             continue
         for node in ast.walk(ast.parse(file.read_text())):

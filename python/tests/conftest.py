@@ -43,7 +43,7 @@ def postgres_uri() -> str:
 def catalog_uri(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> str:
-    """The URI of an empty catalog, which plain paths lead to."""
+    """The URI of an empty catalog, which is the one for plain paths."""
     uri = {
         "sqlite": lambda: f"deltasql://sqlite/{tmp_path}/catalog.db",
         "duckdb": lambda: f"deltasql://duckdb/{tmp_path}/catalog.duckdb",
@@ -61,7 +61,7 @@ def catalog(catalog_uri: str) -> Catalog:
 
 @pytest.fixture
 def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URI of a catalog in a file, where the database does not matter."""
+    """The URI of a catalog in a file, for tests independent of the database."""
     uri = f"deltasql://sqlite/{tmp_path}/catalog.db"
     monkeypatch.setenv("DELTALAKEDB_CATALOG", uri)
     return uri
@@ -69,13 +69,13 @@ def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def new_path(tmp_path: Path) -> Callable[[str], str]:
-    """Makes paths where no table is yet."""
+    """Makes paths without a table."""
     return lambda name: str(tmp_path / "tables" / name)
 
 
 @pytest.fixture
 def path(new_path: Callable[[str], str]) -> str:
-    """A path where no table is yet."""
+    """A path without a table."""
     return new_path("table")
 
 

@@ -1,4 +1,4 @@
-"""Rows of every library that speaks Arrow."""
+"""Rows of every library that supports Arrow."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_columns_of_one_name(path: str) -> None:
 
 
 def test_a_dictionary_behind_a_null_struct_is_not_looked_into(path: str) -> None:
-    """Polars and others leave indices there that lead nowhere."""
+    """Polars and others leave invalid indices there."""
     words = pa.DictionaryArray.from_arrays(
         pa.array([0], pa.int32()), pa.array([], pa.string()), safe=False
     )

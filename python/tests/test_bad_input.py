@@ -1,4 +1,4 @@
-"""What is not right is told in one sentence."""
+"""Invalid input gets an error of one sentence."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("embedded")
 
 
 def check(said: str, error: type[Exception], act: Callable[[], object]) -> None:
-    """It is an error of that class, one line that says so."""
+    """Asserts an error of that class with this text in one line."""
     with pytest.raises(error) as info:
         act()
     text = str(info.value)
@@ -195,13 +195,13 @@ TABLE: list[tuple[str, type[Exception], Callable[[DeltaTable], object]]] = [
     ),
     ("Can't extract `str` to `Vec`", TypeError, lambda t: t.scan("id")),  # type: ignore[arg-type]
     (
-        'sql parser error: ParserError: the filter "id =" is no',
+        'sql parser error: ParserError: invalid filter "id =":',
         DeltaError,
         lambda t: t.scan(predicate="id ="),
     ),
     ("'int' object is not an instance of 'str'", TypeError, lambda t: t.delete(3)),  # type: ignore[arg-type]
     (
-        'sql parser error: ParserError: the filter "id >" is no',
+        'sql parser error: ParserError: invalid filter "id >":',
         DeltaError,
         lambda t: t.delete("id >"),
     ),
@@ -230,7 +230,7 @@ TABLE: list[tuple[str, type[Exception], Callable[[DeltaTable], object]]] = [
         lambda t: t.load_as_version(99),
     ),
     (
-        'Failed to parse datetime string: "noon" is none: input contains',
+        'Failed to parse datetime string: "noon": input contains',
         ValueError,
         lambda t: t.load_as_version("noon"),
     ),
@@ -323,7 +323,7 @@ VALUES: list[tuple[str, type[Exception], Callable[[], object]]] = [
     ("deletion_timestamp must be int, not str", TypeError, lambda: RemoveAction("a", True, "x")),  # type: ignore[arg-type]
     ("'x' is not a valid TableFeatures", ValueError, lambda: TableFeatures("x")),
     (
-        "the setting x is wrong: Invalid or Unsupported Configuration:",
+        "invalid setting x: Invalid or Unsupported Configuration:",
         DeltaError,
         lambda: QueryBuilder({"x": "y"}),
     ),

@@ -1,4 +1,4 @@
-"""Catalogs: their tables, and what is known of them."""
+"""Catalogs and their tables."""
 
 from __future__ import annotations
 

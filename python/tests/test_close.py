@@ -1,4 +1,4 @@
-"""Catalogs are closed, and then others can have their files."""
+"""Catalogs are closed, and then other processes can open their files."""
 
 from __future__ import annotations
 

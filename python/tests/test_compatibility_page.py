@@ -1,4 +1,4 @@
-"""The page that lists every public name says what is so."""
+"""The page that lists every public name is correct."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_nothing_is_missing() -> None:
 
 
 def test_what_does_nothing_is_told() -> None:
-    """The docstrings say so, by the words that the page looks for."""
+    """The docstrings say so, in the words that the page's generator searches for."""
     assert ignored(deltalakedb.init_tracing) == ["endpoint"]
     assert ignored(DeltaTable.merge) == ["max_spill_size", "max_temp_directory_size"]
     assert ignored(deltalakedb.convert_to_deltalake) == ["collect_stats"]

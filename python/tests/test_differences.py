@@ -1,6 +1,6 @@
-"""What is done instead where tests of `tests/compat` must fail: see its `differences.py`.
+"""The behaviour here where tests of `tests/compat` must fail.
 
-One test or more for each reason there.
+There are one or more tests for each reason in its `differences.py`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def test_an_append_of_an_old_handle_comes_after_an_overwrite(
 def test_rows_of_other_files_do_not_conflict(table: DeltaTable, path: str) -> None:
     old = DeltaTable(path)
     table.delete("id = 0")
-    # Reads the whole file, in which a row is missing now.
+    # Reads the whole file, which lacks a row now.
     with pytest.raises(CommitFailedError, match="added the file.* matches what"):
         old.delete("id = 1")
     old.delete("id = 2")
@@ -171,7 +171,7 @@ NANOSECONDS = {
 
 @pytest.mark.parametrize("values", NANOSECONDS.values(), ids=NANOSECONDS)
 def test_nanoseconds_are_refused(path: str, values: pa.Array) -> None:
-    """As `dl write` does, too."""
+    """`dl write` rejects them as well."""
     rounded = values.slice(0, 0)
     write_deltalake(path, pa.table({"id": pa.array([], pa.int64()), "t": rounded}))
     data = pa.table({"id": range(len(values)), "t": values})

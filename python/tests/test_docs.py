@@ -1,4 +1,4 @@
-"""The Python of the guides runs, and so do the examples."""
+"""The Python code of the guides and the examples runs."""
 
 from __future__ import annotations
 

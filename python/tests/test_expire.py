@@ -1,4 +1,4 @@
-"""History that ends."""
+"""Expiry of history."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .conftest import ids, read
 
 @pytest.fixture
 def table(catalog: Catalog, path: str) -> DeltaTable:
-    """A table of six versions that keeps no removed files."""
+    """A table of six versions without retention of removed files."""
     keeps = {"delta.deletedFileRetentionDuration": "interval 0 seconds"}
     schema = Schema([Field("id", "long")])
     catalog.create("t", schema, location=path, configuration=keeps)

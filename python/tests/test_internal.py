@@ -1,4 +1,4 @@
-"""The stub of the compiled half has what that half has, and nothing else."""
+"""The stub of the compiled part has exactly its contents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a text, a path and an open table mean, and in which catalog."""
+"""Resolution of texts, paths and open tables, and their catalogs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .conftest import ids, read
 
 @pytest.fixture
 def other(embedded: str, tmp_path: Path) -> Catalog:
-    """A catalog that plain paths do not lead to."""
+    """A catalog that is not the one for plain paths."""
     return deltalakedb.connect(f"deltasql://sqlite/{tmp_path}/other.db")
 
 

@@ -78,7 +78,7 @@ def test_no_table_is_made_around_another(
 ) -> None:
     around = str(Path(orders).parent)
     if make is convert:
-        # The folder is there already.
+        # The folder exists already.
         make = deltalakedb.convert_to_deltalake
     with pytest.raises(DeltaError, match=r"the table default\.orders is inside"):
         make(around)

@@ -1,4 +1,4 @@
-"""A commit of which nobody knows whether it succeeded is no commit that was refused."""
+"""A commit with an unknown outcome is distinct from a rejected commit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .conftest import ids, postgres_uri, read
 
 
 class Wire:
-    """Carries bytes to the server, and is cut by the next COMMIT once it is armed."""
+    """Forwards bytes to the server; once armed, it is cut at the next COMMIT."""
 
     def __init__(self, host: str, port: int) -> None:
         self._server = (host, port)
@@ -77,7 +77,7 @@ class Wire:
             while data := source.recv(65536):
                 is_last = is_client and self.is_armed and b"COMMIT\0" in data
                 if is_last:
-                    # From here on no answer is carried.
+                    # From here on no answer is forwarded.
                     with self._lock:
                         self._is_cut = True
                 if is_client or not self._is_cut:
@@ -98,7 +98,7 @@ class Wire:
 
     @staticmethod
     def _refuse(client: socket.socket) -> None:
-        """Answers so that nobody tries again: that would take half a minute."""
+        """Answers with an error that is not retried, because retries are slow."""
         client.recv(65536)
         said = b"SFATAL\0C28000\0Mnobody may connect now\0\0"
         client.sendall(b"E" + (len(said) + 4).to_bytes(4, "big") + said)
@@ -113,7 +113,7 @@ class Wire:
 
 @pytest.fixture
 def wired(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
-    """A catalog on a server, which plain paths lead to, through a wire."""
+    """The catalog for plain paths, on a server, through such a connection."""
     direct = postgres_uri()
     deltalakedb.connect(direct, create=True).close()
     found = re.search(r"host=([^&]+)&port=(\d+)", direct)

@@ -1,4 +1,4 @@
-"""Forks, threads and Ctrl-C, each in an interpreter of its own."""
+"""Forks, threads and Ctrl-C, each in a separate interpreter."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ LONG = "SELECT count(*) AS n FROM t a, t b, t c WHERE a.id * b.id > c.id"
     ("code", "said"),
     [
         (f"catalog.query('CREATE TABLE long AS {LONG}')", "KeyboardInterrupt"),
-        # What goes through the C interface of Arrow is told by its text.
+        # An exception through the C interface of Arrow is known only by its text.
         (f"catalog.query('{LONG}').read_all()", "error: KeyboardInterrupt"),
     ],
 )

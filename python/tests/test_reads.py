@@ -1,4 +1,4 @@
-"""Reading makes no catalog, and brings none up to date."""
+"""Reading neither creates nor upgrades a catalog."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_table_of_a_catalog_that_is_not_there(tmp_path: Path) -> None:
 
 
 def older(file: Path) -> None:
-    """A catalog of which no migration has run yet."""
+    """A catalog before its first migration."""
     deltalakedb.connect(f"deltasql://sqlite/{file}").close()
     with sqlite3.connect(file) as db:
         db.execute("UPDATE dl_catalog SET schema_version = 0")

@@ -1,4 +1,4 @@
-"""What is written is read, by us and by another reader of the mirrored log."""
+"""Written values are read back, here and by another reader of the mirrored log."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ PRIMITIVES: list[tuple[pa.DataType, st.SearchStrategy[Any], pa.DataType]] = [
 ]
 
 
-# What is in a map is written as it is; and for times without a zone there, the table
-# library does not ask for the feature they need.
+# The content of a map is not converted; and for times without a zone in it, the table
+# library does not enable the required feature.
 IN_MAPS = [p for p in PRIMITIVES if p[0] == p[2] and p[0] != pa.timestamp("us")]
 
 
 @st.composite
 def columns(draw: st.DrawFn, depth: int = 2) -> tuple[pa.DataType, Any, pa.DataType]:
-    """A type, values of it, and the type they come back as."""
+    """A type, values of it, and the type that is read back."""
     kinds = ["primitive"] * 4 + (["list", "map", "struct"] if depth else [])
     kind = draw(st.sampled_from(kinds))
     if kind == "primitive":
@@ -124,7 +124,7 @@ def nullable(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 NAMES = st.text(
     st.characters(
         exclude_categories=["Cs", "Cc"],
-        # Without column mapping, Delta refuses these.
+        # Without column mapping, Delta rejects these.
         exclude_characters=" ,;{}()\n\t=.`",
     ),
     min_size=1,
@@ -134,7 +134,7 @@ NAMES = st.text(
 
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[pa.Table, pa.Schema]:
-    """A table, and the schema it comes back with."""
+    """A table, and the schema that is read back."""
     names = draw(st.lists(NAMES, min_size=1, max_size=4, unique_by=str.lower))
     rows = draw(st.integers(0, 4))
     arrays, back = [], []
@@ -231,7 +231,7 @@ PARTITIONS = st.sampled_from(
         (pa.int32(), st.integers(-(2**31), 2**31 - 1)),
         (pa.bool_(), st.booleans()),
         (pa.date32(), st.dates()),
-        # The table library spells -0.01 in a path as 0.-1, and refuses it then.
+        # The table library writes -0.01 in a path as 0.-1, and rejects it then.
         (pa.decimal128(10, 2), decimals(10, 2, lowest=0)),
         (pa.timestamp("us"), st.datetimes(**_YEARS)),
     ]

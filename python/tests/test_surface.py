@@ -31,7 +31,7 @@ MODULES = [
     "writer.writer",
 ]
 
-# What `deltalake` shows by its names, but nobody is meant to use.
+# Public names of `deltalake` that are internal.
 INTERNAL = {
     "BaseDeltaStorageHandler",
     "DeltaField",
@@ -54,7 +54,7 @@ def modules(name: str) -> tuple[ModuleType, ModuleType]:
 
 
 def defined(module: ModuleType) -> list[str]:
-    """The public names that a module defines, or shows on purpose."""
+    """The public names that a module defines, or exports on purpose."""
     listed = set(getattr(module, "__all__", ()))
     own = {
         name
@@ -134,14 +134,14 @@ def callables() -> list[tuple[str, str]]:
     return found
 
 
-# Where we take more, and why.
+# Signatures that accept more here, and why.
 WIDER = {
     # pyarrow passes `missing_dir_ok` by position.
     "DeltaStorageHandler.delete_dir_contents",
 }
-# An enum of Python here, and a class of Rust there: neither is called.
+# A Python enum here, and a Rust class there: neither is called.
 NOT_CALLED = {"TableFeatures"}
-# What `inspect` cannot tell of in `deltalake`.
+# Names in `deltalake` without a signature for `inspect`.
 WITHOUT_SIGNATURE: set[str] = set()
 
 
@@ -173,7 +173,7 @@ def test_wider_signatures_are_wider() -> None:
 
 
 def test_deltalake_is_never_imported(tmp_path: Path) -> None:
-    """A whole program runs with `deltalake` out of reach."""
+    """A whole program runs without access to `deltalake`."""
     program = f"""
 import sys
 

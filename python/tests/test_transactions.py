@@ -1,4 +1,4 @@
-"""Transactions across tables: all of it, or nothing."""
+"""Transactions across tables: everything is committed, or nothing."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_one_that_another_task_ends_leaves_nothing_marked(orders: str) -> None:
             with pytest.raises(DeltaError, match="open here already"), begin():
                 pass
 
-    # As in another thread, nothing is open there yet.
+    # As in another thread, no transaction is open there yet.
     context = contextvars.Context()
     context.run(end_it_beside_its_own)
     context.run(begin().__enter__).rollback()
@@ -326,7 +326,7 @@ def test_overwrite_and_schema_merge(orders: str) -> None:
 
 
 def written(path: str, name: str, *values: int) -> AddAction:
-    """A data file that was written by other means."""
+    """A data file that the test has written."""
     file = Path(path) / name
     pq.write_table(ids(*values), file)
     stats = json.dumps({"numRecords": len(values)})
@@ -366,7 +366,7 @@ def test_max_tables(orders: str, customers: str) -> None:
 
 def test_timeout(orders: str) -> None:
     with (
-        pytest.raises(DeltaError, match="may become 0 s"),
+        pytest.raises(DeltaError, match="its timeout is 0 s"),
         begin(timeout_secs=0.2) as tx,
     ):
         tx.write(orders, ids(3))

@@ -1,4 +1,4 @@
-"""What goes wrong after a commit is told by a warning, where the program can see it."""
+"""A failure after a commit is a warning that the program can see."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("embedded")
 
 
 def block(path: str) -> None:
-    """From here on `_delta_log` of the table takes no file: it is one itself."""
+    """Replaces the table's `_delta_log` by a file, so that no file can be put there."""
     log = Path(path) / "_delta_log"
     log.rename(Path(path) / "_away")
     log.write_text("a file")
@@ -56,7 +56,7 @@ def test_a_commit_that_is_not_published(
     path = new_path("table_")
     write_deltalake(path, ids(0))
     block(path)
-    with pytest.warns(MirrorWarning, match="the commit stands.*version 1 of") as told:
+    with pytest.warns(MirrorWarning, match="the commit succeeded.*version 1 of") as told:
         use(path)
     # At the line of the program, not of the package.
     assert [Path(one.filename).name for one in told] == [Path(__file__).name]
@@ -100,7 +100,7 @@ def test_a_table_that_is_made_and_not_published(
 ) -> None:
     (Path(path)).mkdir(parents=True)
     (Path(path) / "_delta_log").write_text("a file")
-    with pytest.warns(MirrorWarning, match="the commit stands"):
+    with pytest.warns(MirrorWarning, match="the commit succeeded"):
         deltalakedb.connect().create("a.b", DeltaTableSchema, location=path)
     assert deltalakedb.connect().tables() == ["a.b"]
 

@@ -1,6 +1,6 @@
-//! Which tests run on which database, and catalogs in each for them.
+//! The databases of each kind of test, and catalogs in them.
 //!
-//! Plain enough to be part of the tests of every crate.
+//! It has no dependencies, so that it can be included in the tests of every crate.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
@@ -18,7 +18,7 @@ pub enum Database {
 
 use Database::{DuckDb, Postgres, Sqlite};
 
-/// Which test runs where. What is not in a row has its reason beside it.
+/// The databases of each kind of test. A comment gives the reason if one is missing.
 #[rustfmt::skip]
 const WHERE: &[(&str, &[Database])] = &[
     ("conformance", &[Sqlite, DuckDb, Postgres]),
@@ -37,13 +37,13 @@ const WHERE: &[(&str, &[Database])] = &[
     ("transactions", &[Sqlite, DuckDb, Postgres]),
     ("uris",        &[Sqlite, DuckDb, Postgres]),
     ("sql",         &[Sqlite, DuckDb, Postgres]),
-    // A schema of a server has rights of its own.
+    // A schema in a server has its own permissions.
     ("permissions", &[Sqlite, DuckDb]),
     ("clocks",      &[Sqlite, DuckDb, Postgres]),
-    // A DuckDB file belongs to one process: that a second one is told so is a test of its own.
+    // A DuckDB file can be opened by one process only, which another test checks.
     ("processes",   &[Sqlite, Postgres]),
     ("lock",        &[DuckDb]),
-    // Only here is there a connection that can be cut, a pooler, and rows that are locked one by one.
+    // Only a server has connections that can be cut, poolers, and row locks.
     ("server",      &[Postgres]),
 ];
 
@@ -54,7 +54,7 @@ pub fn databases(test: &str) -> &'static [Database] {
 }
 
 impl Database {
-    /// The URI of a catalog of that name that belongs to the folder: in a file there, or in a schema of its own.
+    /// The URI of a catalog of that name for this folder: a file in it, or a schema of its own.
     pub fn uri(self, dir: &Path, name: &str) -> String {
         match self {
             Sqlite => format!("deltasql://sqlite/{}/{name}.db", dir.display()),

@@ -1,72 +1,72 @@
-//! Says which anomalies a history of transactions shows.
+//! Finds the anomalies in a history of transactions.
 //!
-//! Transactions append ids of their own to lists and read lists, so that what was read says in which order it was
-//! written (Kingsbury and Alvaro, "Elle", 2020). From these orders come the dependencies between transactions of Adya's
-//! "Weak Consistency" (1999): *ww*, one wrote on top of the other; *wr*, one read what the other wrote; *rw*, one read
-//! what the other overwrote. An isolation level is the kinds of cycles that it does not have.
+//! Transactions append unique ids to lists and read lists, so that a read shows the order of the writes (Kingsbury and
+//! Alvaro, "Elle", 2020). From these orders follow the dependencies between transactions of Adya's "Weak Consistency"
+//! (1999): *ww*, one overwrote the other; *wr*, one read what the other wrote; *rw*, one read what the other overwrote.
+//! An isolation level excludes certain kinds of cycles.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// What one transaction did, as its client knows it.
+/// One transaction as recorded by its client.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded {
-    /// Its name: no other has it.
+    /// Its unique name.
     pub id: u64,
-    /// In order.
+    /// Its operations, in order.
     pub ops: Vec<Op>,
-    /// How it ended.
+    /// Its outcome.
     pub end: End,
 }
 
-/// One thing a transaction did.
+/// One operation of a transaction.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     /// It read the list of a key.
     Read(String, Vec<u64>),
-    /// It appended an id to the list of a key; no two appends have the same.
+    /// It appended a unique id to the list of a key.
     Append(String, u64),
 }
 
-/// How a transaction ended.
+/// The outcome of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// It is in the log.
     Committed,
-    /// It is not.
+    /// It is not in the log.
     Aborted,
-    /// Nobody was told.
+    /// The client does not know.
     Unknown,
 }
 
-/// What must not be, the worst first.
+/// An anomaly, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Anomaly {
-    /// Something was read that nobody wrote, or twice.
+    /// A read of an id that was never written, or of one twice.
     Garbage,
-    /// Two read one list in two orders.
+    /// Two reads of one list in different orders.
     Order,
-    /// What was committed is in no list at the end.
+    /// A committed write is in no list at the end.
     Lost,
-    /// A transaction does not see what it did, or sees two states of a list.
+    /// A transaction does not see its own writes, or sees two states of a list.
     Internal,
     /// A cycle of writes.
     G0,
-    /// What was read was never committed.
+    /// A read of a write that was never committed.
     G1a,
-    /// What was read was not the last of what a transaction wrote.
+    /// A read of an intermediate write of a transaction.
     G1b,
-    /// A cycle of writes and of reads of what was written.
+    /// A cycle of *ww* and *wr*.
     G1c,
-    /// A cycle with one read of what was overwritten.
+    /// A cycle with one *rw*.
     GSingle,
-    /// A cycle in which no two reads of what was overwritten follow one another.
+    /// A cycle without two consecutive *rw*.
     GNonadjacent,
-    /// Any other cycle: each read what the next one overwrote.
+    /// Any other cycle.
     G2Item,
 }
 
-/// An anomaly, and where.
+/// An anomaly with its details.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// Its kind.
@@ -75,8 +75,8 @@ pub struct Finding {
     pub what: String,
 }
 
-/// Looks for every anomaly. The lists of the last read of each key are taken for what is there at the end, so a history
-/// should end with one transaction that reads them all.
+/// Finds every anomaly. The lists of the last read of each key are taken as the final state, so a history should end
+/// with one transaction that reads all keys.
 pub fn check(history: &[Recorded]) -> Vec<Finding> {
     let mut checker = Checker::default();
     for transaction in history {
@@ -101,13 +101,13 @@ enum Edge {
     Rw,
 }
 
-/// A transaction on a way, and whether the last step to it was one of *rw*.
-type Place = (u64, bool);
+/// A transaction on a path, and whether the last step to it was an *rw*.
+type PathNode = (u64, bool);
 
 #[derive(Default)]
 struct Checker<'a> {
     writers: BTreeMap<(&'a str, u64), &'a Recorded>,
-    /// The list of each key, as long as anybody saw it.
+    /// The longest list of each key that was read.
     lists: BTreeMap<&'a str, &'a [u64]>,
     edges: BTreeMap<u64, BTreeSet<(u64, Edge)>>,
     findings: Vec<Finding>,
@@ -118,7 +118,7 @@ impl<'a> Checker<'a> {
         self.findings.push(Finding { anomaly, what });
     }
 
-    /// Each read by itself: what is in it, and whether it goes with what its transaction did before.
+    /// Checks each read: its content, and its consistency with earlier operations of its transaction.
     fn reads(&mut self, history: &'a [Recorded]) {
         for transaction in history {
             let mut known: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
@@ -174,12 +174,12 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// One order of all ids of a key.
+    /// Checks that all reads of a key agree on the order of its ids.
     fn order(&mut self, history: &'a [Recorded]) {
         for transaction in history.iter().filter(|t| t.end != End::Aborted) {
             for op in &transaction.ops {
                 let Op::Read(key, saw) = op else { continue };
-                // What it appended itself may have been in vain.
+                // Its own appends may not have been committed.
                 let saw = match transaction.end {
                     End::Committed => &saw[..],
                     _ => self.before(transaction, key, saw),
@@ -202,13 +202,13 @@ impl<'a> Checker<'a> {
         lost.into_iter().for_each(|what| self.find(Anomaly::Lost, what));
     }
 
-    /// What was there of a list before the transaction appended to it.
+    /// The list before the transaction appended to it.
     fn before<'b>(&self, transaction: &Recorded, key: &str, saw: &'b [u64]) -> &'b [u64] {
         let own = |id: &u64| self.writers.get(&(key, *id)).is_some_and(|w| w.id == transaction.id);
         &saw[..saw.iter().position(own).unwrap_or(saw.len())]
     }
 
-    /// Who depends on whom.
+    /// Computes the dependencies.
     fn depend(&mut self, history: &[Recorded]) {
         let mut edges: Vec<(u64, u64, Edge)> = Vec::new();
         let writer = |key: &str, id: &u64| self.writers.get(&(key, *id)).map(|w| w.id);
@@ -232,7 +232,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Each cycle by the mildest rule that forbids it: one finding for each edge that closes one.
+    /// Reports each cycle by the weakest rule that forbids it: one finding for each edge that closes a cycle.
     fn cycles(&mut self) {
         let all: Vec<_> =
             self.edges.iter().flat_map(|(from, to)| to.iter().map(|(to, edge)| (*from, *to, *edge))).collect();
@@ -257,10 +257,10 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// A way from one to another along such edges, in words; with `apart`, no *rw* next to another, and none at the
-    /// ends.
+    /// A path between two transactions along such edges, as text; with `apart`, without consecutive *rw*, and without
+    /// one at the ends.
     fn path(&self, from: u64, to: u64, along: &[Edge], apart: bool) -> Option<String> {
-        let mut came: BTreeMap<Place, Option<(Place, Edge)>> = [((from, true), None)].into();
+        let mut came: BTreeMap<PathNode, Option<(PathNode, Edge)>> = [((from, true), None)].into();
         let mut next = VecDeque::from([(from, true)]);
         while let Some(at) = next.pop_front() {
             if at.0 == to && !(apart && at.1) {
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn one_after_the_other_is_no_anomaly() {
+    fn serial_histories_have_no_anomaly() {
         found("T1 a+1 b+2; T2 a=1 a+3 a=1,3 b=2; T3! a=1,3 a+4; T4 a=1,3 b=2", &[]);
         found("T1 a+1; T2? a=1 a+2; T3 a=1,2", &[]);
         found("T1 a+1; T2? a=1 a+2; T3 a=1", &[]);
@@ -337,12 +337,12 @@ mod tests {
         found("T1 a+1 b+1; T2 a=1 b=; T3 a=1 b=1", &[GSingle]);
         found("T1 a= a+1; T2 a= a+2; T3 a=1,2", &[GSingle]);
         found("T1 a= b+1; T2 b= a+2; T3 a=2 b=1", &[G2Item]);
-        // 1 misses what 2 wrote, 3 saw what 2 wrote and misses what 4 wrote, 1 saw what 4 wrote.
+        // 1 misses a write of 2, 3 saw a write of 2 and misses one of 4, 1 saw a write of 4.
         found("T1 a= d=4; T2 a+2 b+2; T3 b=2 c=; T4 c+4 d+4; T5 a=2 b=2 c=4 d=4", &[GNonadjacent]);
     }
 
     #[test]
-    fn what_no_order_explains_is_found_first() {
+    fn impossible_reads_are_found_first() {
         use Anomaly::*;
         found("T1 a+1; T2 a+2; T3 a=1,2; T4 a=2,1", &[Order]);
         found("T1 a+1; T2 a=", &[Lost]);

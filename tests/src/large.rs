@@ -1,4 +1,4 @@
-//! Large tables, of which there is a log only.
+//! Large tables that consist of a log only.
 
 use std::fmt::Write as _;
 use std::path::Path;

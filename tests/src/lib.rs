@@ -1,5 +1,5 @@
-//! What the tests share: tables from archives, catalogs in temporary folders, and two readings of a table laid side by
-//! side.
+//! Helpers shared by the tests: tables from archives, catalogs in temporary folders, and comparison of two readers of a
+//! table.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests speak by panicking")]
 #![allow(clippy::print_stderr, reason = "a test that is skipped says why")]
 
@@ -19,7 +19,7 @@ use bytes::Bytes;
 pub use databases::{Database, databases, in_server};
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::action::{Add, DomainMetadata, Metadata, Protocol, Txn};
-use deltalakedb_log::{At, Catalog, Location, SystemClock, TableEntry, TxnLogError, Version, canonical_path};
+use deltalakedb_log::{At, Catalog, Location, SystemClock, TableEntry, TxnLogError, Version, canonical_path, features};
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{DeltaTable, Scan, plain};
 use futures::TryStreamExt;
@@ -27,31 +27,31 @@ pub use large::large_log;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 
-/// Says why a test cannot run here. Where everything must run (`CI=true`) that is a failure.
+/// Reports why a test cannot run here. With `CI=true` that is a failure.
 pub fn skip(why: &str) {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}, and CI must not skip it");
     leave_out(why);
 }
 
-/// Says why a test does not run. `scripts/skipped` counts them.
+/// Reports why a test does not run. `scripts/skipped` counts the reports.
 fn leave_out(why: &str) {
     eprintln!("skipped: {why}");
     if let Some(list) = std::env::var_os("DELTALAKEDB_SKIPPED") {
         let test = std::thread::current().name().unwrap_or("a test").to_string();
         let mut list = std::fs::File::options().append(true).create(true).open(list).unwrap();
-        // One write, so that tests at once do not tear each other's lines.
+        // One write call, so that concurrent tests do not interleave their lines.
         list.write_all(format!("{test}: {why}\n").as_bytes()).unwrap();
     }
 }
 
-/// Runs a Python program with these arguments; gives what it prints.
+/// Runs a Python program with these arguments; returns its output.
 pub fn run_python(python: &Path, program: &str, arguments: &[&str]) -> String {
     let ran = Command::new(python).arg("-c").arg(program).args(arguments).output().unwrap();
     assert!(ran.status.success(), "{program}\n{}", String::from_utf8_lossy(&ran.stderr));
     String::from_utf8(ran.stdout).unwrap()
 }
 
-/// How much longer than usual the random tests run.
+/// The factor by which random tests run longer than usual.
 pub fn soak() -> u64 {
     if std::env::var("DELTALAKEDB_SOAK").as_deref() == Ok("1") { 20 } else { 1 }
 }
@@ -64,11 +64,11 @@ pub fn seeds(count: u64) -> Vec<u64> {
     }
 }
 
-/// Says at a panic how to have it again.
+/// Prints at a panic how to reproduce it.
 pub struct SeedReport(u64, String);
 
 impl SeedReport {
-    /// Names a seed, and where it is played.
+    /// A seed, with the database or place of its run.
     pub fn new(seed: u64, place: impl std::fmt::Debug) -> Self {
         Self(seed, format!("{place:?}"))
     }
@@ -82,7 +82,7 @@ impl Drop for SeedReport {
     }
 }
 
-/// The Python that has these modules; `None` (having said so) where there is none.
+/// The Python with these modules; `None`, after a report, if there is none.
 pub fn python(modules: &str) -> Option<PathBuf> {
     let home = || std::env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
     let python = std::env::var_os("DELTALAKEDB_PYTHON")
@@ -97,12 +97,12 @@ pub fn python(modules: &str) -> Option<PathBuf> {
 
 /// The root of the repository.
 pub fn repository() -> PathBuf {
-    // Asked when the tests run: a build may be shared with a clone that is gone.
+    // Read when the tests run, because a build may be shared with a clone that was removed.
     Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).parent().unwrap().to_path_buf()
 }
 
-/// The archives of tables that the reference implementation wrote, by name; `None` (having said so) where there are
-/// none, or where another run tests them (`DELTALAKEDB_WITHOUT=golden`).
+/// The archives of tables written by the reference implementation, by name; `None`, after a report, if there are none,
+/// or if another run tests them (`DELTALAKEDB_WITHOUT=golden`).
 pub fn golden() -> Option<BTreeMap<String, PathBuf>> {
     if std::env::var_os("DELTALAKEDB_WITHOUT").is_some_and(|what| what == "golden") {
         leave_out("the golden tables are left to `make golden`");
@@ -123,7 +123,7 @@ pub fn golden() -> Option<BTreeMap<String, PathBuf>> {
     Some(archives.collect())
 }
 
-/// Unpacks one of them into `into`; gives the folder of the table.
+/// Unpacks an archive to `into`; returns the folder of the table.
 pub fn unpack(archive: &Path, into: &Path) -> PathBuf {
     let file = std::fs::File::open(archive).unwrap();
     tar::Archive::new(zstd::Decoder::new(file).unwrap()).unpack(into).unwrap();
@@ -141,7 +141,7 @@ pub fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The files below a folder and what is in them; nothing when it does not exist.
+/// The files below a folder with their content; empty if it does not exist.
 pub fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
     let mut folders = vec![dir.to_path_buf()];
@@ -158,17 +158,17 @@ pub fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     all
 }
 
-/// A place on this machine.
+/// The location of a local path.
 pub fn location(path: &Path) -> Location {
     Location::parse(path.to_str().unwrap()).unwrap()
 }
 
-/// A catalog in a file of the folder, made when missing: for tests to which the database does not matter.
+/// A catalog in a file of the folder, created if missing: for tests that do not depend on the database.
 pub async fn sqlite(dir: &Path) -> Arc<dyn Catalog> {
     catalog(Database::Sqlite, dir).await
 }
 
-/// The folder's catalog in that database, made when missing.
+/// The folder's catalog in that database, created if missing.
 pub async fn catalog(database: Database, dir: &Path) -> Arc<dyn Catalog> {
     catalog_with(database, dir, ConnectOptions::default()).await
 }
@@ -187,10 +187,10 @@ pub async fn import(catalog: &Arc<dyn Catalog>, at: &Path, name: &str) -> Result
     done.map(|imported| imported.table)
 }
 
-/// A table at one version: every fact by its name, as JSON in one spelling.
+/// A table at one version: all facts by name, as normalized JSON.
 pub type State = BTreeMap<String, Value>;
 
-/// What the catalog says of a version.
+/// The state of a version in the catalog.
 pub async fn our_state(catalog: &dyn Catalog, table: &TableEntry, version: Version) -> State {
     let reader = catalog.reader(table.id);
     let snapshot = reader.snapshot(At::Version(version)).await.unwrap();
@@ -199,7 +199,7 @@ pub async fn our_state(catalog: &dyn Catalog, table: &TableEntry, version: Versi
     state(&snapshot.head.protocol, &snapshot.head.metadata, &snapshot.txns, &snapshot.domains, &files)
 }
 
-/// What plain delta-rs makes of `_delta_log` up to a version.
+/// The state of a version as plain delta-rs replays `_delta_log`.
 pub async fn their_state(table: &Location, version: Version) -> Result<State, TxnLogError> {
     let r = plain::replay(table, Some(version)).await?;
     assert_eq!(r.version, version);
@@ -218,11 +218,7 @@ fn state(
         let again = facts.insert(what.clone(), value);
         assert_eq!(again, None, "{what} is there twice");
     };
-    let mut features = protocol.clone();
-    for list in [&mut features.reader_features, &mut features.writer_features].into_iter().flatten() {
-        list.sort();
-    }
-    say("protocol".into(), parsed(&features.to_json()));
+    say("protocol".into(), parsed(&features::sorted(protocol).to_json()));
     say("metadata".into(), parsed(&metadata.to_json()));
     for txn in txns.values() {
         say(format!("txn {}", txn.app_id), parsed(&txn.to_json()));
@@ -233,7 +229,7 @@ fn state(
     for file in files {
         let path = String::from_utf8_lossy(&canonical_path(&file.path)).into_owned();
         let dv = file.deletion_vector.as_ref().map(|dv| dv.unique_id());
-        // A replay keeps neither `dataChange` nor what only we do not know.
+        // A replay keeps neither `dataChange` nor members unknown to delta-rs.
         let fact = Add { data_change: false, extra: Default::default(), path: path.clone(), ..file.clone() };
         say(format!("file {path} {}", dv.unwrap_or_default()), parsed(&fact.to_json()));
     }
@@ -244,7 +240,7 @@ fn parsed(json: &str) -> Value {
     serde_json::from_str(json).unwrap()
 }
 
-/// Fails with the facts that differ, and only these.
+/// Fails with only those facts that differ.
 pub fn same_state(what: &str, ours: &State, theirs: &State) {
     let names: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
     let differ = names.into_iter().filter(|name| ours.get(*name) != theirs.get(*name));
@@ -259,8 +255,8 @@ pub fn text(column: &ArrayRef, row: usize) -> String {
     ArrayFormatter::try_new(column, &options).unwrap().value(row).try_to_string().unwrap()
 }
 
-/// Rows as text, in one order: a line for each, and first one that names the columns and their types. Rows that are
-/// the same give the same lines, however they are cut into batches.
+/// Rows as sorted text: a line for each, after one with the names and types of the columns. Equal rows give equal
+/// lines, whatever their batches are.
 pub fn lines(batches: &[RecordBatch]) -> Vec<String> {
     let options = FormatOptions::new().with_null("null").with_types_info(false);
     let mut lines = Vec::new();
@@ -292,7 +288,7 @@ pub fn parquet_rows(dir: &Path) -> Vec<String> {
     lines(&batches.map(Result::unwrap).collect::<Vec<_>>())
 }
 
-/// The rows of a version, as we read them.
+/// The rows of a version, as this library reads them.
 pub async fn our_rows(
     catalog: &Arc<dyn Catalog>,
     table: &TableEntry,
@@ -308,8 +304,8 @@ pub async fn their_rows(table: &Location, version: Version) -> Result<Vec<String
     Ok(lines(&plain::read(table, Some(version)).await?))
 }
 
-/// Every version the catalog holds says what plain delta-rs says: protocol, metadata, txns, domains, files, and rows
-/// wherever delta-rs can read them. Gives the versions whose rows were compared.
+/// Checks that every version in the catalog equals the one of plain delta-rs: protocol, metadata, txns, domains, files,
+/// and rows if delta-rs can read them. Returns the versions whose rows were compared.
 pub async fn agrees_with_delta_rs(catalog: &Arc<dyn Catalog>, table: &TableEntry) -> BTreeSet<Version> {
     let mut read = BTreeSet::new();
     for version in table.base_version..=table.current_version {

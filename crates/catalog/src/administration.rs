@@ -1,4 +1,4 @@
-//! What is done to a catalog as a whole: its epoch, its retention, its audit.
+//! Operations on a catalog as a whole: its epoch, its retention, its audit.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use uuid::Uuid;
 use crate::audit::audit;
 use crate::codec::int;
 use crate::database::{CommitFailure, Value, WriteStatement};
-use crate::sql_catalog::{SqlCatalog, Writing};
+use crate::sql_catalog::{SqlCatalog, WriteTransaction};
 
-/// Lines of the audit that one step removes.
+/// The number of audit entries that one step removes.
 const STEP_LINES: i64 = 2_000;
-/// What the catalog keeps of tables that do not say it themselves, in `dl_catalog`.
+/// The columns of `dl_catalog` with the retention of tables that have none of their own.
 pub(crate) const RETENTION: &str = "retention_ms, retention_versions";
 
 #[async_trait]
 impl CatalogAdministration for SqlCatalog {
     async fn renew_epoch(&self) -> Result<Uuid> {
-        let mut session = self.write(&[]).await?;
+        let mut tx = self.write(&[]).await?;
         let epoch = self.clock.new_uuid();
-        session.write(vec![WriteStatement::run("UPDATE dl_catalog SET epoch = ?", vec![epoch.into()])]).await?;
-        session.commit().await.map_err(CommitFailure::into_error)?;
+        tx.write(vec![WriteStatement::run("UPDATE dl_catalog SET epoch = ?", vec![epoch.into()])]).await?;
+        tx.commit().await.map_err(CommitFailure::into_error)?;
         self.last_identity().epoch = epoch;
         self.compared.clear();
         Ok(epoch)
@@ -36,24 +36,24 @@ impl CatalogAdministration for SqlCatalog {
     }
 
     async fn set_default_retention(&self, retention: Retention, committer: Option<&str>) -> Result<()> {
-        let Writing { mut session, now_ms, .. } = self.begin_write(&[]).await?;
+        let WriteTransaction { mut tx, now_ms, .. } = self.begin_write(&[]).await?;
         let sql = "UPDATE dl_catalog SET retention_ms = coalesce(?, retention_ms), \
                    retention_versions = coalesce(?, retention_versions)";
         let time = retention.time.map(|time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
         let params = vec![time.into(), retention.versions.map_or(Value::Null, int)];
         let audit = audit(self, now_ms, committer, "SET RETENTION", None::<TableId>, None);
-        session.write(vec![WriteStatement::run(sql, params), audit]).await?;
-        session.commit().await.map_err(CommitFailure::into_error)
+        tx.write(vec![WriteStatement::run(sql, params), audit]).await?;
+        tx.commit().await.map_err(CommitFailure::into_error)
     }
 
     async fn expire_audit(&self, before_ms: i64) -> Result<u64> {
-        let mut session = self.write(&[]).await?;
+        let mut tx = self.write(&[]).await?;
         let sql = format!(
             "DELETE FROM dl_audit WHERE audit_id IN \
              (SELECT audit_id FROM dl_audit WHERE \"at\" < ? ORDER BY \"at\" LIMIT {STEP_LINES})"
         );
-        let removed = session.write(vec![WriteStatement::run(sql, vec![before_ms.into()])]).await?;
-        session.commit().await.map_err(CommitFailure::into_error)?;
+        let removed = tx.write(vec![WriteStatement::run(sql, vec![before_ms.into()])]).await?;
+        tx.commit().await.map_err(CommitFailure::into_error)?;
         Ok(removed)
     }
 }

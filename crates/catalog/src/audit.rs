@@ -9,7 +9,7 @@ use crate::sql_catalog::SqlCatalog;
 pub(crate) const AUDIT_COLUMNS: [&str; 10] =
     ["audit_id", "\"at\"", "committer", "action", "table_id", "version", "host", "process", "client", "outcome"];
 
-/// A line of the audit: what happened to a table, or to the catalog.
+/// An audit entry: what was done to a table, or to the catalog.
 pub(crate) fn audit(
     catalog: &SqlCatalog,
     at: i64,

@@ -1,9 +1,10 @@
-//! Bounds of a file's values as bytes the database can compare.
+//! Bounds of a file's values as bytes that the database can compare.
 //!
 //! A table's leading columns own a *slot* each. In its slot a file has `min` and `max`, bytes that sort as the values
-//! do, and a *spread* that says how far apart they are. A probe for a value then knows, for each spread, how far below it
-//! a file's `min` can lie: an ordinary index on (spread, min) finds the files around a value wherever it is. Numbers are
-//! told apart by the distance of their bounds, in powers of two; texts by the length of the beginning they share.
+//! do, and a *spread*, the magnitude of the difference between them. A search for a value then knows, for each spread,
+//! how far below the value the `min` of a file can be: an ordinary index on (spread, min) finds the files around any
+//! value. The spread of numbers is the distance of their bounds, in powers of two; that of texts is the length of their
+//! common prefix.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,19 +17,19 @@ use deltalakedb_log::{Result, TableId, TxnLogError};
 
 use crate::database::{Value, WriteStatement};
 
-/// How many columns of a table have bounds.
+/// The maximum number of columns of a table with bounds.
 pub(crate) const SLOTS: usize = 8;
-/// How many of them have an index.
+/// The number of these columns that have an index.
 pub(crate) const INDEXED: usize = 4;
-/// How much of a text is kept.
+/// The maximum number of bytes of a text that are stored.
 const PREFIX: usize = 32;
-/// Between the slots in one text; a column whose name holds it gets no slot.
+/// Separates the slots in one text; a column whose name contains it gets no slot.
 pub(crate) const SEPARATOR: char = '\u{1f}';
 
-/// The domain that says which columns a table is clustered by.
+/// The domain that contains the clustering columns of a table.
 pub(crate) const CLUSTERING: &str = "delta.clustering";
 
-/// The bit of `slot_flags` that says that no row need have the values at the bounds.
+/// The bit of `slot_flags` that is set when the values at the bounds may be in no row.
 pub(crate) const WIDE: usize = SLOTS;
 
 /// The spread of a file whose values are all null.
@@ -36,13 +37,13 @@ const ALL_NULL: i64 = -1;
 /// The spread of a file with one value.
 const ONE_VALUE: i64 = 0;
 
-/// The types that have bounds, by how their values become bytes.
+/// The types that have bounds, by the encoding of their values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Also dates (days) and timestamps (microseconds), each its own kind, and booleans.
     Integer(&'static str),
     Double,
-    /// With its scale.
+    /// A decimal with its scale.
     Decimal(i8),
     String,
 }
@@ -79,8 +80,8 @@ impl Kind {
         }
     }
 
-    /// The bytes of a value, whole; `None` for a value of another kind. `up` says which way a value that lies between
-    /// two of this kind goes, and which of the two zeros is meant: engines differ on their order.
+    /// The bytes of a value, not truncated; `None` for a value of another kind. `up` is the direction in which a value
+    /// between two of this kind is rounded, and selects one of the two zeros, because engines differ on their order.
     pub(crate) fn encode(self, literal: &Literal, up: bool) -> Option<Vec<u8>> {
         let signed = |v: i64| Some((v as u64 ^ 1 << 63).to_be_bytes().to_vec());
         match (self, literal) {
@@ -102,7 +103,7 @@ impl Kind {
         }
     }
 
-    /// The value that became these bytes.
+    /// The value of these bytes.
     pub(crate) fn decode(self, bytes: &[u8]) -> Option<Literal> {
         let signed = || Some((u64::from_be_bytes(bytes.try_into().ok()?) ^ 1 << 63) as i64);
         Some(match self {
@@ -118,7 +119,7 @@ impl Kind {
         })
     }
 
-    /// The value next to these bytes; `None` where there is none or it cannot be represented.
+    /// The value next to these bytes; `None` if there is none or it cannot be represented.
     pub(crate) fn neighbour(self, bytes: &[u8], up: bool) -> Option<Vec<u8>> {
         let step = |v: u128, limit: u128| if up { (v < limit).then(|| v + 1) } else { v.checked_sub(1) };
         match self {
@@ -133,7 +134,7 @@ impl Kind {
         matches!(self, Kind::Integer(_) | Kind::Decimal(_))
     }
 
-    /// How far apart the bounds are.
+    /// The spread of these bounds.
     fn spread(self, min: &[u8], max: &[u8]) -> i64 {
         if min == max {
             return ONE_VALUE;
@@ -144,15 +145,15 @@ impl Kind {
         }
     }
 
-    /// The least `min` a file of that spread can have if its values reach `low`.
-    pub(crate) fn least(self, spread: i64, low: &[u8]) -> Vec<u8> {
+    /// The least `min` of a file with this spread whose values reach `low`.
+    pub(crate) fn lowest_min(self, spread: i64, low: &[u8]) -> Vec<u8> {
         let spread = usize::try_from(spread).unwrap_or(0);
         match self {
             _ if spread == 0 => low.to_vec(),
             Kind::String => low[..low.len().min(spread - 1)].to_vec(),
             _ => {
-                let least = number(low).saturating_sub(u128::MAX >> (128 - spread.min(128)));
-                least.to_be_bytes()[16 - low.len()..].to_vec()
+                let lowest_min = number(low).saturating_sub(u128::MAX >> (128 - spread.min(128)));
+                lowest_min.to_be_bytes()[16 - low.len()..].to_vec()
             }
         }
     }
@@ -164,13 +165,14 @@ fn number(bytes: &[u8]) -> u128 {
 
 fn rescale(v: i128, by: i32, up: bool) -> Option<i128> {
     let factor = 10_i128.checked_pow(by.unsigned_abs())?;
-    match by >= 0 {
-        true => v.checked_mul(factor),
-        false => Some(v.div_euclid(factor) + i128::from(up && v.rem_euclid(factor) != 0)),
+    if by >= 0 {
+        v.checked_mul(factor)
+    } else {
+        Some(v.div_euclid(factor) + i128::from(up && v.rem_euclid(factor) != 0))
     }
 }
 
-/// A text's beginning, as an upper bound of everything that begins with it.
+/// The upper bound of all texts that start with this prefix.
 pub(crate) fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|b| *b < u8::MAX)?;
     let mut next = prefix[..=last].to_vec();
@@ -186,13 +188,12 @@ pub(crate) struct BoundsSlot {
     pub(crate) kind: Kind,
 }
 
-/// Which columns of a table own its slots. A slot once given is never given again: what older files have in it stays
-/// true.
+/// The columns that own the slots of a table. A slot is never reassigned, so values of older files stay valid.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct BoundsSlots(pub(crate) Vec<BoundsSlot>);
 
 impl BoundsSlots {
-    /// A subquery that gives the slots of the table in `table` as one text.
+    /// A subquery for the slots of the table in `table`, as one text.
     pub(crate) fn subquery(table: &str) -> String {
         format!(
             "(SELECT string_agg(CAST(b.slot AS text) || ' ' || b.type || ' ' || b.physical_column, '{SEPARATOR}') \
@@ -200,7 +201,7 @@ impl BoundsSlots {
         )
     }
 
-    /// Reads what [`Self::subquery`] gave.
+    /// Parses the result of [`Self::subquery`].
     pub(crate) fn read(text: Option<&str>) -> Result<Self> {
         let parse = |slot: &str| {
             let (number, rest) = slot.split_once(' ')?;
@@ -211,14 +212,15 @@ impl BoundsSlots {
         let bad = || TxnLogError::corrupt("a row of dl_bounds cannot be read");
         let mut slots = slots.collect::<Option<Vec<_>>>().ok_or_else(bad)?;
         slots.sort_by_key(|(number, _)| *number);
-        match slots.iter().enumerate().all(|(i, (number, _))| i == *number) {
-            true => Ok(Self(slots.into_iter().map(|(_, slot)| slot).collect())),
-            false => Err(bad()),
+        if slots.iter().enumerate().all(|(i, (number, _))| i == *number) {
+            Ok(Self(slots.into_iter().map(|(_, slot)| slot).collect()))
+        } else {
+            Err(bad())
         }
     }
 
-    /// Gives free slots to columns that want one: partition columns first, then those the table is clustered by, then
-    /// those of its property `deltalakedb.planning.columns` or else its leading ones. Returns how many had one before.
+    /// Assigns free slots to columns: partition columns first, then clustering columns, then those of the property
+    /// `deltalakedb.planning.columns` or, without it, the leading ones. Returns how many slots were assigned before.
     pub(crate) fn assign(&mut self, schema: &Schema, metadata: &Metadata, domains: &[DomainMetadata]) -> usize {
         let before = self.0.len();
         let named = metadata.configuration.get("deltalakedb.planning.columns").and_then(|v| v.as_deref());
@@ -254,7 +256,7 @@ impl BoundsSlots {
         (!rows.is_empty()).then(|| WriteStatement::insert("dl_bounds", &SLOT_COLUMNS, rows))
     }
 
-    /// The slot of a column as it is now; `None` when it has none or had another type when it got it.
+    /// The slot of a column with its current type; `None` when it has none or it was assigned for another type.
     pub(crate) fn of(&self, column: &Column) -> Option<(usize, &BoundsSlot)> {
         let kind = Kind::of(column.data_type?);
         self.0.iter().enumerate().find(|(_, slot)| slot.column == column.physical_name && slot.kind == kind)
@@ -271,24 +273,24 @@ impl BoundsSlots {
     }
 }
 
-/// The slots of a table under one schema: found once, used for every file.
+/// The slots of a table under one schema: computed once, used for every file.
 #[derive(Default)]
 pub(crate) struct TableSlots {
     schema: Arc<Schema>,
-    /// The place of the column among those of the schema; `None` where it is gone or has another type now.
+    /// The index of the column in the schema; `None` if it no longer exists or has another type now.
     slots: Vec<(Kind, Option<usize>)>,
 }
 
 impl TableSlots {
-    /// The columns that [`Self::values`] are of.
+    /// The columns for which [`Self::values`] returns values.
     pub(crate) fn columns(&self) -> &'static [&'static str] {
         &COLUMNS[..3 + 3 * self.slots.len()]
     }
 
-    /// The values of the first of [`COLUMNS`] for a file; slots without a column come last and have none.
+    /// The values of the first of [`COLUMNS`] for a file; slots without a column are last and have no values.
     pub(crate) fn values(&self, add: &Add) -> Vec<Value> {
         let stats = FileStats::new(&self.schema, add);
-        // A slot not given yet may get a column this file has nulls in.
+        // A slot that is not assigned yet may get a column in which this file has nulls.
         let mut flags = (1 << SLOTS) - 1;
         if !stats.is_tight() {
             flags |= 1 << WIDE;
@@ -345,7 +347,7 @@ pub(crate) const COLUMNS: [&str; 3 + 3 * SLOTS] = [
     "max_7",
 ];
 
-/// Spread, min and max of a range; `None` is unknown.
+/// Spread, min and max of a range; `None` for unknown.
 fn bounds(kind: Kind, range: &ColumnRange) -> (Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>) {
     if range.all_null {
         return (Some(ALL_NULL), None, None);
@@ -353,21 +355,21 @@ fn bounds(kind: Kind, range: &ColumnRange) -> (Option<i64>, Option<Vec<u8>>, Opt
     let short =
         |bytes: Vec<u8>| if kind == Kind::String && bytes.len() > PREFIX { bytes[..PREFIX].to_vec() } else { bytes };
     let min = range.min.as_ref().and_then(|v| kind.encode(v, false)).map(short);
-    // NaN is above every number and in no bound.
+    // NaN is greater than every number and not included in the bounds.
     let max = range.max.as_ref().filter(|_| kind != Kind::Double).and_then(|v| kind.encode(v, true));
-    let max = max.and_then(|max| match kind == Kind::String && max.len() > PREFIX {
-        true => after_prefix(&max[..PREFIX]),
-        false => Some(max),
-    });
+    let max =
+        max.and_then(
+            |max| if kind == Kind::String && max.len() > PREFIX { after_prefix(&max[..PREFIX]) } else { Some(max) },
+        );
     match (min, max) {
         (Some(min), Some(max)) if min <= max => (Some(kind.spread(&min, &max)), Some(min), Some(max)),
-        // Bounds that cross are no bounds.
+        // A minimum above the maximum is invalid.
         (Some(_), Some(_)) => (None, None, None),
         (min, max) => (None, min, max),
     }
 }
 
-/// The physical names of the columns a table is clustered by (PROTOCOL.md, "Clustered Table").
+/// The physical names of the clustering columns of a table (PROTOCOL.md, "Clustered Table").
 fn clustering_columns(domains: &[DomainMetadata]) -> BTreeSet<String> {
     #[derive(serde::Deserialize)]
     struct Clustering {

@@ -31,7 +31,7 @@ impl Catalog for SqlCatalog {
     async fn now_ms(&self) -> Result<i64> {
         let Some(clock) = self.server_clock else { return Ok(self.clock.now_ms()) };
         let mut row = self.db.query(&format!("SELECT {clock}"), vec![]).await?.pop();
-        let missing = || TxnLogError::corrupt(format!("{} does not say what time it is", self.db.describe()));
+        let missing = || TxnLogError::corrupt(format!("{} returned no time", self.db.describe()));
         row.as_mut().ok_or_else(missing)?.int()
     }
 

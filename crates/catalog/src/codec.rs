@@ -1,4 +1,4 @@
-//! Between actions and rows.
+//! Conversion between actions and rows.
 
 use std::io::Read;
 
@@ -9,7 +9,7 @@ use deltalakedb_log::{ErrorKind, FileKey, Object, PathKey, Result, TxnLogError, 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::bounds::{self, TableSlots};
+use crate::bounds::TableSlots;
 use crate::database::{Row, Value};
 
 impl From<i64> for Value {
@@ -23,8 +23,8 @@ impl From<bool> for Value {
     }
 }
 impl From<&str> for Value {
-    /// Text columns hold what people search; a NUL, which not every database can hold in text, becomes U+FFFD. What
-    /// must come back unchanged is a blob.
+    /// Text columns are for search; a NUL, which some databases cannot store in text, becomes U+FFFD. Text that must be
+    /// returned unchanged is a blob.
     fn from(v: &str) -> Self {
         Value::Text(v.replace('\0', "\u{fffd}"))
     }
@@ -55,12 +55,12 @@ pub(crate) fn qualified(alias: &str, columns: &[&str]) -> String {
     columns.iter().map(|c| format!("{alias}.{c}")).collect::<Vec<_>>().join(", ")
 }
 
-/// A version as the database holds it.
+/// A version as stored in the database.
 pub(crate) fn int(v: Version) -> Value {
     Value::Int(i64::try_from(v).unwrap_or(i64::MAX))
 }
 
-/// Text whose bytes must come back unchanged.
+/// Text that must be returned unchanged.
 pub(crate) fn bytes(text: &str) -> Value {
     Value::Blob(text.as_bytes().to_vec())
 }
@@ -68,7 +68,7 @@ pub(crate) fn bytes(text: &str) -> Value {
 fn json(value: &impl Serialize) -> Result<Value> {
     serde_json::to_vec(value)
         .map(Value::Blob)
-        .map_err(|e| TxnLogError::new(ErrorKind::Internal, "a value has no JSON form").with_source(e))
+        .map_err(|e| TxnLogError::new(ErrorKind::Internal, "a value cannot be written as JSON").with_source(e))
 }
 
 fn extra(object: &Object) -> Value {
@@ -84,49 +84,51 @@ impl Row {
         match self.next()? {
             Value::Null => Ok(None),
             Value::Int(v) => Ok(Some(v)),
-            other => Err(odd("an integer", &other)),
+            other => Err(unexpected_value("an integer", &other)),
         }
     }
 
     pub(crate) fn int(&mut self) -> Result<i64> {
-        self.opt_int()?.ok_or_else(|| odd("an integer", &Value::Null))
+        self.opt_int()?.ok_or_else(|| unexpected_value("an integer", &Value::Null))
     }
 
     pub(crate) fn opt_version(&mut self) -> Result<Option<Version>> {
-        self.opt_int()?.map(|v| Version::try_from(v).map_err(|_| odd("a version", &Value::Int(v)))).transpose()
+        self.opt_int()?
+            .map(|v| Version::try_from(v).map_err(|_| unexpected_value("a version", &Value::Int(v))))
+            .transpose()
     }
 
     pub(crate) fn version(&mut self) -> Result<Version> {
-        self.opt_version()?.ok_or_else(|| odd("a version", &Value::Null))
+        self.opt_version()?.ok_or_else(|| unexpected_value("a version", &Value::Null))
     }
 
     pub(crate) fn opt_text(&mut self) -> Result<Option<String>> {
         match self.next()? {
             Value::Null => Ok(None),
             Value::Text(v) => Ok(Some(v)),
-            other => Err(odd("text", &other)),
+            other => Err(unexpected_value("text", &other)),
         }
     }
 
     pub(crate) fn text(&mut self) -> Result<String> {
-        self.opt_text()?.ok_or_else(|| odd("text", &Value::Null))
+        self.opt_text()?.ok_or_else(|| unexpected_value("text", &Value::Null))
     }
 
     pub(crate) fn opt_blob(&mut self) -> Result<Option<Vec<u8>>> {
         match self.next()? {
             Value::Null => Ok(None),
             Value::Blob(v) => Ok(Some(v)),
-            other => Err(odd("a blob", &other)),
+            other => Err(unexpected_value("a blob", &other)),
         }
     }
 
     pub(crate) fn blob(&mut self) -> Result<Vec<u8>> {
-        self.opt_blob()?.ok_or_else(|| odd("a blob", &Value::Null))
+        self.opt_blob()?.ok_or_else(|| unexpected_value("a blob", &Value::Null))
     }
 
     pub(crate) fn uuid(&mut self) -> Result<uuid::Uuid> {
         let blob = self.blob()?;
-        uuid::Uuid::from_slice(&blob).map_err(|e| TxnLogError::corrupt("a stored id is no UUID").with_source(e))
+        uuid::Uuid::from_slice(&blob).map_err(|e| TxnLogError::corrupt("a stored id is not a UUID").with_source(e))
     }
 
     fn opt_string(&mut self) -> Result<Option<String>> {
@@ -136,7 +138,7 @@ impl Row {
     }
 
     pub(crate) fn string(&mut self) -> Result<String> {
-        self.opt_string()?.ok_or_else(|| odd("text", &Value::Null))
+        self.opt_string()?.ok_or_else(|| unexpected_value("text", &Value::Null))
     }
 
     fn opt_json<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
@@ -147,7 +149,7 @@ impl Row {
     }
 
     pub(crate) fn json<T: DeserializeOwned>(&mut self) -> Result<T> {
-        self.opt_json()?.ok_or_else(|| odd("JSON", &Value::Null))
+        self.opt_json()?.ok_or_else(|| unexpected_value("JSON", &Value::Null))
     }
 
     fn extra(&mut self) -> Result<Object> {
@@ -155,7 +157,7 @@ impl Row {
     }
 }
 
-fn odd(wanted: &str, got: &Value) -> TxnLogError {
+fn unexpected_value(wanted: &str, got: &Value) -> TxnLogError {
     let got = match got {
         Value::Null => "null",
         Value::Int(_) => "an integer",
@@ -165,7 +167,7 @@ fn odd(wanted: &str, got: &Value) -> TxnLogError {
     TxnLogError::corrupt(format!("the database holds {got} where {wanted} belongs"))
 }
 
-/// The columns of `dl_add_files` that are an add action, in the order of [`add_values`] and [`read_add`].
+/// The columns of `dl_add_files` for an add action, in the order of [`add_values`] and [`read_add`].
 pub(crate) const ADD_COLUMNS: [&str; 12] = [
     "path",
     "size_bytes",
@@ -181,16 +183,12 @@ pub(crate) const ADD_COLUMNS: [&str; 12] = [
     "extra",
 ];
 
-/// The columns of a file: its keys, its action, its bounds. [`file_values`] gives the first ones of them.
-pub(crate) fn file_columns() -> Vec<&'static str> {
-    ["file_key", "path_key"].into_iter().chain(ADD_COLUMNS).chain(bounds::COLUMNS).collect()
+/// The columns of a file: its keys, its action, and these of its bounds, the first of those in [`crate::bounds`].
+pub(crate) fn file_columns(bounds: &[&'static str]) -> Vec<&'static str> {
+    [&["file_key", "path_key"], &ADD_COLUMNS[..], bounds].concat()
 }
 
-/// Those that [`file_values`] gives.
-pub(crate) fn written_file_columns(slots: &TableSlots) -> impl Iterator<Item = &'static str> {
-    ["file_key", "path_key"].into_iter().chain(ADD_COLUMNS).chain(slots.columns().iter().copied())
-}
-
+/// The values of the [columns](file_columns) of a file with the bounds that these slots have.
 pub(crate) fn file_values(key: &FileKey, add: &Add, slots: &TableSlots) -> Result<Vec<Value>> {
     let mut values = Vec::with_capacity(2 + ADD_COLUMNS.len() + slots.columns().len());
     values.extend([key.0.as_slice().into(), PathKey::new(&add.path).0.as_slice().into()]);
@@ -199,8 +197,8 @@ pub(crate) fn file_values(key: &FileKey, add: &Add, slots: &TableSlots) -> Resul
     Ok(values)
 }
 
-/// The path of a file as it is stored. What a path holds may be percent-encoded or not, and is the same file: a NUL, which
-/// not every database holds in text, is.
+/// The stored path of a file. A path with and without percent-encoding is the same file, so a NUL, which some databases
+/// cannot store in text, is encoded.
 fn path(path: &str) -> String {
     path.replace('\0', "%00")
 }
@@ -309,7 +307,7 @@ pub(crate) fn protocol_values(p: &Protocol) -> Result<Vec<Value>> {
 }
 
 pub(crate) fn read_protocol(row: &mut Row) -> Result<Protocol> {
-    let small = |v: i64| i32::try_from(v).map_err(|_| odd("a protocol version", &Value::Int(v)));
+    let small = |v: i64| i32::try_from(v).map_err(|_| unexpected_value("a protocol version", &Value::Int(v)));
     Ok(Protocol {
         min_reader_version: small(row.int()?)?,
         min_writer_version: small(row.int()?)?,
@@ -350,11 +348,11 @@ pub(crate) fn cdc_values(cdc: &Cdc) -> Result<Vec<Value>> {
     Ok(vec![cdc.path.as_str().into(), cdc.size.into(), json(&cdc.partition_values)?])
 }
 
-/// Commit bytes as they are stored.
+/// Commit bytes in their stored form.
 pub(crate) fn compress(body: &[u8]) -> Result<Vec<u8>> {
     if body.len() as u64 > MAX_COMMIT_BYTES {
         return Err(TxnLogError::invalid(format!(
-            "a commit of {} bytes is larger than {MAX_COMMIT_BYTES}: make several of it",
+            "a commit of {} bytes is larger than {MAX_COMMIT_BYTES}: split it",
             body.len()
         )));
     }
@@ -362,12 +360,12 @@ pub(crate) fn compress(body: &[u8]) -> Result<Vec<u8>> {
         .map_err(|e| TxnLogError::new(ErrorKind::Internal, "a commit cannot be compressed").with_source(e))
 }
 
-/// Commit bytes as they were.
+/// Commit bytes from their stored form.
 pub(crate) fn decompress(stored: &[u8]) -> Result<bytes::Bytes> {
     decompress_up_to(MAX_COMMIT_BYTES, stored)
 }
 
-/// The same; a few forged bytes do not become more than `limit`.
+/// Decompresses to at most `limit` bytes, so that a forged body cannot exhaust the memory.
 fn decompress_up_to(limit: u64, stored: &[u8]) -> Result<bytes::Bytes> {
     let mut body = Vec::new();
     let decoded = zstd::stream::Decoder::new(stored).and_then(|bytes| bytes.take(limit + 1).read_to_end(&mut body));

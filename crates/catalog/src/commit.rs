@@ -1,13 +1,14 @@
-//! The commit protocol: lock, look, decide, write, all in one short transaction.
+//! The commit protocol: lock, read, decide, write, in one short transaction.
 //!
-//! A commit to one table whose base is the head takes three round trips besides BEGIN and COMMIT: the head, the touched
-//! files, and everything it writes. So do the commits that [waited](crate::queue) for it, all together, and one more for
-//! their ids. What the decision is belongs to [`deltalakedb_log::commit::prepare`].
+//! A commit to one table that is based on the head takes three round trips besides BEGIN and COMMIT: the head, the
+//! touched files, and everything it writes. Commits that [waited](crate::queue) for it take the same number together,
+//! plus one for their ids. The decision itself is [`deltalakedb_log::commit::prepare`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use backon::Retryable;
 use deltalakedb_log::commit::{self, Base, CommitRequest, Committed, Content, Outcome};
 use deltalakedb_log::{Clock, CommitId, ErrorKind, Result, TableId, TableRef, TxnLogError};
 
@@ -15,24 +16,24 @@ use crate::database::CommitFailure;
 use crate::find;
 use crate::locked::head::committed;
 use crate::locked::{Decision, LockedTables};
-use crate::queue::{QueuedTransaction, Scope};
+use crate::queue::{QueuedTransaction, RequestPaths, Scope};
 use crate::references::NamedFolders;
-use crate::sql_catalog::{SqlCatalog, Writing};
+use crate::sql_catalog::{SqlCatalog, WriteTransaction};
 use crate::table_lookup::no_table;
 
-/// How often a commit that certainly did not happen is tried again, and for how long.
+/// How often a commit that certainly did not happen is retried, and for how long.
 const RETRIES: u32 = 3;
 const RETRY_FOR: Duration = Duration::from_secs(30);
-/// From how long on a batch that the database could not take is not tried again one by one.
+/// After this time, a batch that the database rejected is not retried one by one.
 const LONG: Duration = Duration::from_secs(5);
-/// The longest pause before the first of these tries; it doubles with each.
+/// The longest pause before the first retry; it doubles with each.
 const PAUSE: Duration = Duration::from_millis(50);
 
 pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: Vec<CommitRequest>) -> Result<Outcome> {
     commit::check_group(&requests)?;
     check_paths(catalog, &requests).await?;
     let transaction = QueuedTransaction::new(requests, catalog.last_identity().epoch);
-    let Some(scope) = scope(catalog, &transaction.requests) else {
+    let Some(scope) = scope(catalog, &transaction) else {
         return commit_alone(catalog, &Arc::new(transaction)).await;
     };
     let of_queue = catalog.clone();
@@ -43,22 +44,22 @@ pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: Vec<CommitRequest
     catalog.queues.commit(scope, transaction, run).await
 }
 
-/// With which other commits of this process these may become one transaction. Not with any, where the session is asked
-/// about more than the tables they change.
-fn scope(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Option<Scope> {
-    let is_plain = |request: &CommitRequest| {
+/// The commits of this process with which these may share a transaction; `None` if the session must check more than the
+/// tables they change.
+fn scope(catalog: &SqlCatalog, transaction: &QueuedTransaction) -> Option<Scope> {
+    let is_plain = |(request, paths): (&CommitRequest, &RequestPaths)| {
         let is_change = !matches!(request.base, Base::Create(_)) && matches!(request.content, Content::Actions(_));
-        is_change && NamedFolders::of(request).folders.is_empty()
+        is_change && paths.folders.is_empty()
     };
-    match requests {
-        requests if !requests.iter().all(is_plain) => None,
+    match transaction.requests.as_slice() {
+        _ if !transaction.requests_with_paths().all(is_plain) => None,
         _ if !catalog.db.locks_heads() => Some(Scope::Catalog),
         [request] => Some(Scope::Table(request.table)),
         _ => None,
     }
 }
 
-/// Commits transactions that came together, each with an outcome of its own.
+/// Commits transactions of one batch, each with its own outcome.
 async fn commit_batch(catalog: &SqlCatalog, batch: Vec<Arc<QueuedTransaction>>) -> Vec<Result<Outcome>> {
     if let [transaction] = batch.as_slice() {
         return vec![commit_alone(catalog, transaction).await];
@@ -66,9 +67,9 @@ async fn commit_batch(catalog: &SqlCatalog, batch: Vec<Arc<QueuedTransaction>>) 
     let began = Instant::now();
     let mut away = match retried(catalog, &batch).await {
         Ok(outcomes) => return outcomes,
-        // All have waited long enough for a lock or for a database that is away.
+        // Every transaction has waited long enough for a lock or for an unavailable database.
         Err(e) if e.kind() == ErrorKind::Unavailable && began.elapsed() > LONG => Some(e.to_string()),
-        // One of them may be what the database refuses, and the others not.
+        // The database may reject one of them and accept the others.
         Err(_) => None,
     };
     let mut outcomes = Vec::with_capacity(batch.len());
@@ -92,26 +93,19 @@ async fn commit_alone(catalog: &SqlCatalog, transaction: &Arc<QueuedTransaction>
     retried(catalog, std::slice::from_ref(transaction)).await?.pop().ok_or_else(none)?
 }
 
-/// Tries again what certainly was not committed because the database was not available.
+/// Retries a batch that certainly was not committed because the database was unavailable.
 async fn retried(catalog: &SqlCatalog, batch: &[Arc<QueuedTransaction>]) -> Result<Vec<Result<Outcome>>> {
     let began = Instant::now();
-    for retry in 0..RETRIES {
-        match attempt(catalog, batch).await {
-            // Nothing was committed, or its id says what.
-            Err(e) if e.kind() == ErrorKind::Unavailable && catalog.db.lock_proves_absence() => {
-                // Who waited for a lock or a connection has waited long enough.
-                if began.elapsed() > RETRY_FOR {
-                    return Err(e);
-                }
-                tokio::time::sleep(pause(retry, catalog.clock.as_ref())).await;
-            }
-            result => return result,
-        }
-    }
-    attempt(catalog, batch).await
+    // Nothing was committed, or the commit id tells.
+    let certainly_not = |e: &TxnLogError| e.kind() == ErrorKind::Unavailable && catalog.db.lock_proves_absence();
+    (|| attempt(catalog, batch))
+        .retry((0..RETRIES).map(|retry| pause(retry, catalog.clock.as_ref())))
+        // A transaction that waited this long for a lock or a connection is not retried.
+        .when(|e| certainly_not(e) && began.elapsed() <= RETRY_FOR)
+        .await
 }
 
-/// Refuses files outside of their table's folder where the catalog does not allow them.
+/// Rejects files outside their table's folder if the catalog does not allow them.
 async fn check_paths(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result<()> {
     if catalog.allowed_paths.are_all() {
         return Ok(());
@@ -129,7 +123,7 @@ async fn check_paths(catalog: &SqlCatalog, requests: &[CommitRequest]) -> Result
     Ok(())
 }
 
-/// How long to wait before a try. Those who failed together come again one after the other.
+/// How long to wait before a retry. Random, so that commits that failed together are not retried together.
 fn pause(retry: u32, clock: &dyn Clock) -> Duration {
     let random = u32::from_le_bytes(clock.new_uuid().into_bytes()[..4].try_into().unwrap_or_default());
     (PAUSE * (1 << retry)).mul_f64(f64::from(random) / f64::from(u32::MAX))
@@ -137,24 +131,26 @@ fn pause(retry: u32, clock: &dyn Clock) -> Duration {
 
 async fn attempt(catalog: &SqlCatalog, batch: &[Arc<QueuedTransaction>]) -> Result<Vec<Result<Outcome>>> {
     let requests: Vec<_> = batch.iter().flat_map(|transaction| &transaction.requests).collect();
-    let mut named: Vec<_> = requests.iter().map(|request| NamedFolders::of(request)).collect();
+    let with_paths = batch.iter().flat_map(|transaction| transaction.requests_with_paths());
+    let mut named: Vec<_> = with_paths.map(|(request, paths)| NamedFolders::of(request, &paths.folders)).collect();
     let mut locked = [tables(&requests), NamedFolders::sources(&mut named, catalog.db.as_ref()).await?].concat();
     locked.sort_unstable();
     locked.dedup();
-    let Writing { session, now_ms, identity } = catalog.begin_write(&locked).await?;
-    let mut tables = LockedTables::read(catalog, session, (now_ms, identity), batch).await?;
+    let WriteTransaction { tx, now_ms, identity } = catalog.begin_write(&locked).await?;
+    let mut tables = LockedTables::read(catalog, tx, (now_ms, identity), batch).await?;
     let (mut decisions, mut named) = (Vec::with_capacity(batch.len()), named.as_slice());
     for transaction in batch {
         let (of_this, rest) = named.split_at(transaction.requests.len());
         named = rest;
         decisions.push(tables.decide(transaction, of_this).await?);
     }
-    let (mut session, writes, rows) = tables.into_writes();
+    let (mut tx, writes, rows) = tables.into_writes();
     if writes.is_empty() {
         return Ok(outcomes(decisions));
     }
-    let changed = session.write(writes).await.map_err(|e| match e.kind() {
-        // What was free is taken now: others may create where rows are locked one by one. The next look says by whom.
+    let changed = tx.write(writes).await.map_err(|e| match e.kind() {
+        // The name or place was free before and is taken now: where rows are locked one by one, another transaction can
+        // create a table in between. The retry reports that table.
         ErrorKind::AlreadyExists => TxnLogError::new(ErrorKind::Unavailable, e.to_string()).with_source(e),
         _ => e,
     })?;
@@ -162,7 +158,7 @@ async fn attempt(catalog: &SqlCatalog, batch: &[Arc<QueuedTransaction>]) -> Resu
         let message = format!("a head moved under the lock ({changed} rows of {rows}): nothing was committed");
         return Err(TxnLogError::new(ErrorKind::Internal, message));
     }
-    match session.commit().await {
+    match tx.commit().await {
         Ok(()) => Ok(outcomes(decisions)),
         Err(CommitFailure::RolledBack(e)) => Err(e),
         Err(CommitFailure::Unknown(e)) => resolve_unknown(catalog, batch, decisions, e).await,
@@ -177,7 +173,7 @@ fn tables(requests: &[&CommitRequest]) -> Vec<TableId> {
     requests.iter().map(|r| r.table).collect()
 }
 
-/// The answer to COMMIT was lost: the commit ids know.
+/// Looks up the commit ids after the answer to COMMIT was lost.
 async fn resolve_unknown(
     catalog: &SqlCatalog,
     batch: &[Arc<QueuedTransaction>],
@@ -196,7 +192,7 @@ async fn resolve_unknown(
             Err(_) => false,
         }
     } else {
-        // A new table had no lock. Not seen is no proof.
+        // A new table had no lock, so the absence of the commit id does not prove that the commit failed.
         let mut are_there = true;
         for request in requests {
             let found = find::find_commit(catalog.db.as_ref(), request.table, request.commit_id).await;
@@ -204,13 +200,13 @@ async fn resolve_unknown(
         }
         are_there
     };
-    let told = |decision: Decision| match &decision {
+    let outcome_of = |decision: Decision| match &decision {
         decided if are_there || decided.is_settled => decision.outcome,
         decided if decided.is_written() => Ok(Outcome::Unknown(cause.to_string())),
-        // It was decided against commits that may not be there.
+        // The decision was based on commits that may not exist.
         _ => Err(TxnLogError::new(ErrorKind::Unavailable, cause.to_string())),
     };
-    Ok(decisions.into_iter().map(told).collect())
+    Ok(decisions.into_iter().map(outcome_of).collect())
 }
 
 async fn under_lock(
@@ -220,6 +216,6 @@ async fn under_lock(
     let mut locked = tables(requests);
     locked.sort_unstable();
     locked.dedup();
-    let mut session = catalog.write(&locked).await?;
-    committed(session.as_mut(), requests).await
+    let mut tx = catalog.write(&locked).await?;
+    committed(tx.as_mut(), requests).await
 }

@@ -1,85 +1,63 @@
-//! A catalog from one database to another, with all history.
+//! Copies a catalog from one database to another, with all history.
 //!
 //! The source is read at one point. A table is copied version by version, so at every moment the copy is an earlier
 //! version of the table. An interrupted copy resumes where it stopped, and copying again adds the versions committed
 //! since. At the end every row is compared.
 
+mod table;
+
 use std::collections::HashMap;
 
-use deltalakedb_log::{ErrorKind, FileKey, Result, TableId, TableName, TxnLogError, Version};
-use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
 
+pub(crate) use self::table::CHUNK_BYTES;
+pub(crate) use self::table::next_batch;
+#[cfg(test)]
+pub(crate) use self::table::{REMOVED_FILES, rows_of};
+use self::table::{SourceTable, TABLE_COLUMNS};
 use crate::audit::AUDIT_COLUMNS;
-use crate::database::{CommitFailure, DatabaseTransaction, KEYS, Row, Value, WriteStatement, placeholders};
+use crate::database::{CommitFailure, DatabaseTransaction, KEYS, Value, WriteStatement, placeholders};
 use crate::sql_catalog::SqlCatalog;
-use crate::table_rows::{FILES, OF_TABLE, of_versions};
-use crate::version_rows::{end_files, file_key};
-use crate::{administration, expiry, mirror, missing, namespaces, schema, spool};
+use crate::{administration, missing, namespaces, schema};
 
-/// A batch is full at so many file actions, or so many versions.
-const BATCH_FILES: i64 = 20_000;
-const BATCH_VERSIONS: usize = 2_000;
-/// Rows that go over at once, in bytes, and files that are ended at once.
-pub(crate) const CHUNK_BYTES: usize = 4 << 20;
-const CHUNK_ENDS: usize = 16 * KEYS;
-/// Rows of the audit that go over at once.
+/// The number of audit entries that are sent at once.
 const BATCH_AUDIT: usize = 500;
 
-/// What was copied.
+/// The result of a copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Copied {
     /// Tables in the copy.
     pub tables: u64,
-    /// Versions that came with this call.
+    /// Versions copied by this call.
     pub versions: u64,
-    /// Rows of versions that were compared; the few others are, too.
+    /// Rows of versions that were compared, not counting the few other rows, which are compared as well.
     pub compared: u64,
 }
-
-const TABLE_COLUMNS: [&str; 17] = [
-    "table_id",
-    "namespace",
-    "name",
-    "name_key",
-    "location",
-    "location_key",
-    "state",
-    "owner",
-    "created_at",
-    "dropped_at",
-    "base_version",
-    "current_version",
-    "current_ts",
-    "protocol_version",
-    "metadata_version",
-    "properties",
-    "retained_until",
-];
 
 /// Copies every table of `from` into `to`, which is empty or an earlier copy of it. `progress` is called with the
 /// number of versions copied and the number of all versions.
 pub async fn copy_catalog(from: &SqlCatalog, to: &SqlCatalog, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Copied> {
     // A newer schema may have tables and columns that this program does not know. Copying would silently omit them, so
-    // it is refused.
+    // it is rejected.
     for catalog in [from, to] {
         schema::check_known(catalog.db.as_ref(), &catalog.last_identity())?;
     }
-    adopt(from, to).await?;
+    take_identity(from, to).await?;
     let mut source = from.db.read().await?;
     let source = source.as_mut();
     missing::remove_missing((from, source), to).await?;
-    // A table may have gone to a name or a place of any other.
+    // A table may have been renamed or moved to the former name or place of any other.
     let (mut page, mut total, mut copied) = (Pages::default(), 0, Copied::default());
     while let Some(tables) = page.next(source).await? {
         total += tables.iter().map(|t| t.newest + 1 - t.oldest).sum::<i64>();
         copied.tables += tables.len() as u64;
-        free_keys(&tables, to).await?;
+        release_keys(&tables, to).await?;
     }
-    let mut over = 0;
+    let mut versions_copied = 0;
     let mut tell = |versions: i64| {
-        over += versions;
-        progress(u64::try_from(over).unwrap_or(0), u64::try_from(total).unwrap_or(0));
+        versions_copied += versions;
+        progress(u64::try_from(versions_copied).unwrap_or(0), u64::try_from(total).unwrap_or(0));
     };
     page = Pages::default();
     while let Some(tables) = page.next(source).await? {
@@ -110,7 +88,7 @@ pub async fn copy_catalog(from: &SqlCatalog, to: &SqlCatalog, progress: &(dyn Fn
     Ok(copied)
 }
 
-/// The tables of the source, some at a time: those that are whole and stay.
+/// The tables of the source, in pages: those that are fully loaded and not being removed.
 #[derive(Default)]
 struct Pages {
     after: Option<TableId>,
@@ -118,7 +96,7 @@ struct Pages {
 }
 
 impl Pages {
-    async fn next(&mut self, source: &mut dyn DatabaseTransaction) -> Result<Option<Vec<Table>>> {
+    async fn next(&mut self, source: &mut dyn DatabaseTransaction) -> Result<Option<Vec<SourceTable>>> {
         if self.is_last {
             return Ok(None);
         }
@@ -129,26 +107,26 @@ impl Pages {
             TABLE_COLUMNS.join(", ")
         );
         let rows = source.query(&sql, vec![after]).await?;
-        let tables = rows.into_iter().map(Table::of).collect::<Result<Vec<_>>>()?;
+        let tables = rows.into_iter().map(SourceTable::of).collect::<Result<Vec<_>>>()?;
         self.is_last = tables.len() < KEYS;
         self.after = tables.last().map(|table| table.id);
         Ok(Some(tables))
     }
 }
 
-/// What the catalog keeps of tables that do not say it themselves.
+/// The retention of tables that have none of their own.
 async fn copy_retention(source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<()> {
     let rows = source.query(&format!("SELECT {} FROM dl_catalog", administration::RETENTION), vec![]).await?;
     let Some(row) = rows.into_iter().next() else { return Ok(()) };
     let sql = "UPDATE dl_catalog SET retention_ms = ?, retention_versions = ?";
-    let mut session = to.write(&[]).await?;
-    session.write(vec![WriteStatement::run(sql, row.0.collect())]).await?;
-    session.commit().await.map_err(CommitFailure::into_error)
+    let mut tx = to.write(&[]).await?;
+    tx.write(vec![WriteStatement::run(sql, row.0.collect())]).await?;
+    tx.commit().await.map_err(CommitFailure::into_error)
 }
 
-/// Takes from tables of the target the names and places that they no longer have in the source, where another table may
-/// have them now: they were renamed or dropped since they were copied.
-async fn free_keys(tables: &[Table], to: &SqlCatalog) -> Result<()> {
+/// Releases the names and places of tables in the target that were renamed or dropped in the source since they were
+/// copied, because other tables of the source may have them now.
+async fn release_keys(tables: &[SourceTable], to: &SqlCatalog) -> Result<()> {
     if tables.is_empty() {
         return Ok(());
     }
@@ -158,7 +136,7 @@ async fn free_keys(tables: &[Table], to: &SqlCatalog) -> Result<()> {
         placeholders(tables.len())
     );
     let mut writes = Vec::new();
-    for mut row in to.db.query(&sql, tables.iter().map(Table::id).collect()).await? {
+    for mut row in to.db.query(&sql, tables.iter().map(SourceTable::id).collect()).await? {
         let (table, there) = (TableId(row.uuid()?), (Value::from(row.opt_text()?), Value::from(row.opt_text()?)));
         if keys.get(&table).is_some_and(|here| *here != (&there.0, &there.1)) {
             let free = "UPDATE dl_tables SET name_key = NULL, location_key = NULL WHERE table_id = ?";
@@ -168,20 +146,19 @@ async fn free_keys(tables: &[Table], to: &SqlCatalog) -> Result<()> {
     if writes.is_empty() {
         return Ok(());
     }
-    let mut session = to.write(&[]).await?;
-    session.write(writes).await?;
-    session.commit().await.map_err(CommitFailure::into_error)
+    let mut tx = to.write(&[]).await?;
+    tx.write(writes).await?;
+    tx.commit().await.map_err(CommitFailure::into_error)
 }
 
-/// Makes an empty catalog a copy of the source: the same catalog, in a new epoch. Another catalog is refused.
-async fn adopt(from: &SqlCatalog, to: &SqlCatalog) -> Result<()> {
+/// Makes an empty catalog a copy of the source: the same catalog id, with a new epoch. Any other catalog is rejected.
+async fn take_identity(from: &SqlCatalog, to: &SqlCatalog) -> Result<()> {
     let (source, target) = (from.db.describe(), to.db.describe());
     if source == target {
-        return Err(TxnLogError::invalid(format!("{source} is the catalog itself: name another one to copy it to")));
+        return Err(TxnLogError::invalid(format!("{source} is the catalog itself: copy it to another one")));
     }
-    let mut session = to.write(&[]).await?;
-    let mut row =
-        session.query("SELECT catalog_id, (SELECT count(*) FROM dl_tables) FROM dl_catalog", vec![]).await?.pop();
+    let mut tx = to.write(&[]).await?;
+    let mut row = tx.query("SELECT catalog_id, (SELECT count(*) FROM dl_tables) FROM dl_catalog", vec![]).await?.pop();
     let row = row.as_mut().ok_or_else(|| TxnLogError::corrupt(format!("{target} has no identity")))?;
     let (id, tables) = (row.uuid()?, row.int()?);
     let own = from.last_identity().catalog_id;
@@ -192,319 +169,14 @@ async fn adopt(from: &SqlCatalog, to: &SqlCatalog) -> Result<()> {
         let message = format!("{target} holds {tables} tables of another catalog: copy {source} to an empty one");
         return Err(TxnLogError::new(ErrorKind::AlreadyExists, message));
     }
-    session.write(vec![WriteStatement::run("UPDATE dl_catalog SET catalog_id = ?", vec![own.into()])]).await?;
-    session.commit().await.map_err(CommitFailure::into_error)?;
-    // Other handles find it out when they next write.
+    tx.write(vec![WriteStatement::run("UPDATE dl_catalog SET catalog_id = ?", vec![own.into()])]).await?;
+    tx.commit().await.map_err(CommitFailure::into_error)?;
+    // Other handles detect the change at their next write.
     to.last_identity().catalog_id = own;
     Ok(())
 }
 
-/// The rows of a table that belong to the versions after one, up to another.
-pub(crate) fn rows_of(table: &str, columns: &[&str]) -> String {
-    format!("SELECT {} FROM {table} WHERE table_id = ? AND version > ? AND version <= ?", columns.join(", "))
-}
-
-/// The files of the versions up to one that the versions after a second, up to a third, end.
-pub(crate) const ENDS: &str = "SELECT file_key, removed_version FROM dl_add_files WHERE table_id = ? \
-                               AND version <= ? AND removed_version > ? AND removed_version <= ? ORDER BY removed_version";
-
-/// The newest version of the next batch; `None` when there is none.
-pub(crate) async fn next_batch(
-    source: &mut dyn DatabaseTransaction,
-    table: TableId,
-    after: i64,
-) -> Result<Option<i64>> {
-    let sql = format!(
-        "SELECT version, files_added + files_removed FROM dl_table_versions \
-         WHERE table_id = ? AND version > ? ORDER BY version LIMIT {BATCH_VERSIONS}"
-    );
-    let (mut newest, mut files) = (None, 0);
-    for mut row in source.query(&sql, vec![table.0.into(), after.into()]).await? {
-        let version = row.int()?;
-        files += row.int()?;
-        if newest.is_some() && files > BATCH_FILES {
-            break;
-        }
-        newest = Some(version);
-    }
-    Ok(newest)
-}
-
-/// A table of the source.
-struct Table {
-    id: TableId,
-    name: TableName,
-    row: Vec<Value>,
-    oldest: i64,
-    newest: i64,
-}
-
-impl Table {
-    fn of(row: Row) -> Result<Self> {
-        let row: Vec<_> = row.0.collect();
-        let from = |column: usize| Row(row.clone().split_off(column).into_iter());
-        let (mut names, mut versions) = (from(0), from(10));
-        let id = TableId(names.uuid()?);
-        let name = TableName { namespace: names.text()?, name: names.text()? };
-        Ok(Self { id, name, oldest: versions.int()?, newest: versions.int()?, row })
-    }
-
-    fn id(&self) -> Value {
-        self.id.0.into()
-    }
-
-    /// Inserts the table's row unless the copy has it already. Returns the newest version that is already copied.
-    async fn prepare(&self, source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<i64> {
-        let mut session = to.write(&[self.id]).await?;
-        let head = "SELECT t.base_version, t.current_version, v.set_hash, v.digest FROM dl_tables t \
-                    LEFT JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
-                    WHERE t.table_id = ?";
-        if let Some(mut row) = session.query(head, vec![self.id()]).await?.pop() {
-            let base = row.opt_version()?;
-            let Some(version) = row.opt_int()? else { return Ok(self.oldest - 1) };
-            if version < self.oldest {
-                let message = format!(
-                    "{} is at version {version} in {}, and the history of the source begins at {}: copy to an empty catalog",
-                    self.name,
-                    to.db.describe(),
-                    self.oldest
-                );
-                return Err(TxnLogError::invalid(message));
-            }
-            let there = (row.opt_blob()?, row.opt_blob()?);
-            let sql = "SELECT set_hash, digest FROM dl_table_versions WHERE table_id = ? AND version = ?";
-            let here = source.query(sql, vec![self.id(), version.into()]).await?.pop();
-            let here = here.map(|mut row| Ok::<_, TxnLogError>((row.opt_blob()?, row.opt_blob()?))).transpose()?;
-            if here != Some(there) {
-                let message = format!(
-                    "version {version} of {} in {} is not the source's: it has commits of its own, copy to an empty catalog",
-                    self.name,
-                    to.db.describe()
-                );
-                return Err(TxnLogError::invalid(message));
-            }
-            drop(session);
-            self.expire(source, to, base).await?;
-            return Ok(version);
-        }
-        // A table in the state `loading` is not visible to readers.
-        let mut row = self.row.clone();
-        row[6] = "loading".into();
-        row[10..15].fill(Value::Null);
-        let writes = vec![WriteStatement::insert("dl_tables", &TABLE_COLUMNS, vec![row]), mirror::register(self.id)];
-        session.write(writes).await?;
-        session.commit().await.map_err(CommitFailure::into_error)?;
-        Ok(self.oldest - 1)
-    }
-
-    /// Ends the history of the copy where that of the source has ended since. `base` is the oldest version in the copy.
-    async fn expire(&self, source: &mut dyn DatabaseTransaction, to: &SqlCatalog, base: Option<Version>) -> Result<()> {
-        let oldest = Version::try_from(self.oldest).unwrap_or_default();
-        let mut base = base.unwrap_or(oldest);
-        while base < oldest {
-            let mut session = to.write(&[self.id]).await?;
-            let next = expiry::step(session.as_mut(), self.id, (base, oldest)).await?;
-            let mut writes = vec![expiry::end_files(self.id, next)];
-            writes.extend(expiry::forget(self.id, (base, next)));
-            session.write(writes).await?;
-            session.commit().await.map_err(CommitFailure::into_error)?;
-            base = next;
-        }
-        let sql = "SELECT min(version) FROM dl_commit_ids WHERE table_id = ?";
-        let first = source.query(sql, vec![self.id()]).await?.pop().map(|mut row| row.opt_version()).transpose()?;
-        let first = first.flatten().unwrap_or(oldest);
-        if let Some(last) = first.checked_sub(1) {
-            let mut session = to.write(&[self.id]).await?;
-            session.write(vec![expiry::forget_ids_to(self.id, last)]).await?;
-            session.commit().await.map_err(CommitFailure::into_error)?;
-        }
-        Ok(())
-    }
-
-    /// What comes before the rows of the versions after `after`: with its oldest version comes what was there before.
-    fn rows_after(&self, after: i64) -> i64 {
-        if after < self.oldest { -1 } else { after }
-    }
-
-    /// Copies the versions after `after`, up to `newest`, in one transaction of the target. A version may have any number
-    /// of files, so rows are held only until there are some to send.
-    async fn copy_versions(
-        &self,
-        source: &mut dyn DatabaseTransaction,
-        to: &SqlCatalog,
-        after: i64,
-        newest: i64,
-    ) -> Result<()> {
-        let mut session = to.write(&[self.id]).await?;
-        self.copy_ends(source, session.as_mut(), after, newest).await?;
-        for (table, columns) in of_versions() {
-            let mut rows = self.rows(source, table, &columns, after, newest);
-            let (mut chunk, mut bytes) = (Vec::new(), 0);
-            while let Some(row) = rows.try_next().await? {
-                bytes += row.size();
-                chunk.push(row.0.collect());
-                if bytes > CHUNK_BYTES {
-                    session.write(vec![WriteStatement::insert(table, &columns, std::mem::take(&mut chunk))]).await?;
-                    bytes = 0;
-                }
-            }
-            session.write(vec![WriteStatement::insert(table, &columns, chunk)]).await?;
-        }
-        let up_to = |table: &str| format!("(SELECT max(version) FROM {table} WHERE table_id = ? AND version <= ?)");
-        let head = format!(
-            "UPDATE dl_tables SET base_version = coalesce(base_version, ?), current_version = ?, \
-             current_ts = (SELECT committed_at FROM dl_table_versions WHERE table_id = ? AND version = ?), \
-             protocol_version = {}, metadata_version = {} WHERE table_id = ?",
-            up_to("dl_protocol_updates"),
-            up_to("dl_metadata_updates")
-        );
-        let (id, newest) = (self.id(), Value::Int(newest));
-        let own = [id.clone(), newest.clone()];
-        let params = [&[self.oldest.into(), newest][..], &own, &own, &own, &[id]].concat();
-        session.write(vec![WriteStatement::run(head, params)]).await?;
-        session.commit().await.map_err(CommitFailure::into_error)
-    }
-
-    /// Ends the files of earlier versions that these versions end.
-    async fn copy_ends(
-        &self,
-        source: &mut dyn DatabaseTransaction,
-        target: &mut dyn DatabaseTransaction,
-        after: i64,
-        newest: i64,
-    ) -> Result<()> {
-        let mut rows = source.rows(ENDS.into(), vec![self.id(), after.into(), after.into(), newest.into()]);
-        let (mut ended, mut count) = (Vec::<(u64, Vec<FileKey>)>::new(), 0);
-        loop {
-            let row = rows.try_next().await?;
-            if count == CHUNK_ENDS || row.is_none() {
-                let ends = ended.drain(..).flat_map(|(version, keys)| end_files(self.id, version, &keys));
-                target.write(ends.collect()).await?;
-                count = 0;
-            }
-            let Some(mut row) = row else { return Ok(()) };
-            let (key, version) = (file_key(&mut row)?, row.version()?);
-            count += 1;
-            match ended.last_mut() {
-                Some((last, keys)) if *last == version => keys.push(key),
-                _ => ended.push((version, vec![key])),
-            }
-        }
-    }
-
-    /// The rows of those versions, files as they were at the last of them.
-    fn rows<'s>(
-        &self,
-        session: &'s mut dyn DatabaseTransaction,
-        table: &str,
-        columns: &[&str],
-        after: i64,
-        newest: i64,
-    ) -> BoxStream<'s, Result<Row>> {
-        let is_files = table == FILES;
-        let params = vec![self.id(), self.rows_after(after).into(), newest.into()];
-        let rows = session.rows(rows_of(table, columns), params);
-        let as_of_newest = move |row: Row| {
-            let mut values: Vec<_> = row.0.collect();
-            if is_files && matches!(values[2], Value::Int(end) if end > newest) {
-                values[2] = Value::Null;
-            }
-            Row(values.into_iter())
-        };
-        rows.map_ok(as_of_newest).boxed()
-    }
-
-    /// How many rows these versions have, and a digest of them that does not depend on their order.
-    async fn digest(
-        &self,
-        session: &mut dyn DatabaseTransaction,
-        table: &str,
-        columns: &[&str],
-        after: i64,
-        newest: i64,
-    ) -> Result<(u64, [u64; 4])> {
-        let mut rows = self.rows(session, table, columns, after, newest);
-        let (mut count, mut sum, mut bytes) = (0, [0_u64; 4], Vec::new());
-        while let Some(row) = rows.try_next().await? {
-            bytes.clear();
-            spool::encode(&row, &mut bytes);
-            for (sum, part) in sum.iter_mut().zip(blake3::hash(&bytes).as_bytes().chunks_exact(8)) {
-                *sum = sum.wrapping_add(u64::from_le_bytes(part.try_into().unwrap_or_default()));
-            }
-            count += 1;
-        }
-        Ok((count, sum))
-    }
-
-    /// The rows that do not belong to a version.
-    async fn own_rows(
-        &self,
-        session: &mut dyn DatabaseTransaction,
-        table: &str,
-        columns: &[&str],
-    ) -> Result<Vec<Vec<Value>>> {
-        let sql = format!("SELECT {} FROM {table} WHERE table_id = ?", columns.join(", "));
-        Ok(session.query(&sql, vec![self.id()]).await?.into_iter().map(|row| row.0.collect()).collect())
-    }
-
-    /// What does not belong to a version, and the table's own row as it is in the source.
-    async fn finish(&self, source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<()> {
-        let mut writes = Vec::new();
-        for (table, columns) in OF_TABLE {
-            let rows = self.own_rows(source, table, columns).await?;
-            writes.push(WriteStatement::run(format!("DELETE FROM {table} WHERE table_id = ?"), vec![self.id()]));
-            writes.push(WriteStatement::insert(table, columns, rows));
-        }
-        let set: Vec<_> = TABLE_COLUMNS.iter().skip(1).map(|c| format!("{c} = ?")).collect();
-        let sql = format!("UPDATE dl_tables SET {} WHERE table_id = ?", set.join(", "));
-        let params = self.row.iter().skip(1).cloned().chain([self.id()]).collect();
-        writes.push(WriteStatement::run(sql, params));
-        let mut session = to.write(&[self.id]).await?;
-        session.write(writes).await?;
-        session.commit().await.map_err(CommitFailure::into_error)
-    }
-
-    /// Compares every row of the table; gives their number.
-    async fn compare(&self, source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<u64> {
-        let mut target = to.db.read().await?;
-        let mut compared = 0;
-        let differs = |what: &str| {
-            TxnLogError::corrupt(format!(
-                "{what} of {} is another in {} than in the source: copy again, to an empty catalog",
-                self.name,
-                to.db.describe()
-            ))
-        };
-        let there = self.own_rows(target.as_mut(), "dl_tables", &TABLE_COLUMNS).await?;
-        if there != [self.row.clone()] {
-            return Err(differs("the row in dl_tables"));
-        }
-        for (table, columns) in OF_TABLE {
-            let mut here = self.own_rows(source, table, columns).await?;
-            let mut there = self.own_rows(target.as_mut(), table, columns).await?;
-            here.sort_unstable();
-            there.sort_unstable();
-            if here != there {
-                return Err(differs(&format!("a row of {table}")));
-            }
-        }
-        let mut after = self.oldest - 1;
-        while let Some(newest) = next_batch(source, self.id, after).await? {
-            for (table, columns) in of_versions() {
-                let here = self.digest(source, table, &columns, after, newest).await?;
-                let there = self.digest(target.as_mut(), table, &columns, after, newest).await?;
-                compared += here.0;
-                if here != there {
-                    return Err(differs(&format!("a row of {table} in versions {} to {newest}", after + 1)));
-                }
-            }
-            after = newest;
-        }
-        Ok(compared)
-    }
-}
-
-/// Copies those lines of the audit that the target lacks.
+/// Copies the audit entries that the target lacks.
 async fn copy_audit(source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<()> {
     let mut after = Value::Blob(Vec::new());
     loop {
@@ -521,9 +193,9 @@ async fn copy_audit(source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Re
         let there: Vec<_> = there.into_iter().flat_map(|row| row.0).collect();
         rows.retain(|row| !there.contains(&row[0]));
         if !rows.is_empty() {
-            let mut session = to.write(&[]).await?;
-            session.write(vec![WriteStatement::insert("dl_audit", &AUDIT_COLUMNS, rows)]).await?;
-            session.commit().await.map_err(CommitFailure::into_error)?;
+            let mut tx = to.write(&[]).await?;
+            tx.write(vec![WriteStatement::insert("dl_audit", &AUDIT_COLUMNS, rows)]).await?;
+            tx.commit().await.map_err(CommitFailure::into_error)?;
         }
     }
 }

@@ -1,9 +1,10 @@
-//! What the statements need of a database: values, rows, sessions. Each dialect implements it and nothing more.
+//! What the statements need from a database: values, rows, sessions. Each dialect implements exactly this.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
-use deltalakedb_log::{PlaceKey, Result, TableId, TxnLogError};
+use deltalakedb_log::{LocationKey, Result, TableId, TxnLogError};
 use futures::stream::BoxStream;
 
 /// A value bound or read. Booleans are integers, ids and JSON are blobs: nothing depends on a dialect's types.
@@ -15,19 +16,19 @@ pub(crate) enum Value {
     Blob(Vec<u8>),
 }
 
-/// One row, column by column.
+/// One row, with its values in column order.
 #[derive(Debug)]
 pub(crate) struct Row(pub(crate) std::vec::IntoIter<Value>);
 
 impl Row {
-    /// How many bytes it holds.
+    /// The size of its data in bytes.
     pub(crate) fn size(&self) -> usize {
         self.0.as_slice().iter().map(Value::size).sum()
     }
 }
 
 impl Value {
-    /// How many bytes it holds.
+    /// The size of its data in bytes.
     pub(crate) fn size(&self) -> usize {
         size_of::<Value>()
             + match self {
@@ -40,11 +41,11 @@ impl Value {
 
 /// A database that can keep a catalog.
 ///
-/// Statements are written once, for all: parameters are `?`, tables carry no schema, ids and JSON are `blob`. Beyond
-/// that a database differs in the ways its methods name, and in no other.
+/// Statements are written once, for all databases: parameters are `?`, tables have no schema prefix, ids and JSON are
+/// `blob`. All other differences between databases are methods of this trait.
 #[async_trait]
 pub(crate) trait Database: Send + Sync + Debug {
-    /// What to call it in a message: its URI without secrets.
+    /// How messages name the database: its URI without secrets.
     fn describe(&self) -> String;
 
     /// A transaction whose statements all see one committed state.
@@ -52,68 +53,68 @@ pub(crate) trait Database: Send + Sync + Debug {
 
     /// A transaction that will write. No other transaction changes the heads of these tables until it ends. A database
     /// that locks single rows locks them in the order of their ids. Every statement that follows sees what was
-    /// committed before the lock was acquired. The rows of a first query are returned as well, which needs no separate
-    /// round trip.
+    /// committed before the lock was acquired. The rows of a first query are returned as well, in the same round trip.
     async fn write(&self, heads: &[TableId], first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)>;
 
-    /// The same for a table's row of `dl_mirrors`, and for notes that may be forgotten when the power is cut, though not
-    /// when a process ends: how far a mirror is, who publishes. Where that is cheaper, COMMIT does not wait for the disk.
-    /// Where rows are locked one by one, commits to the table go on meanwhile: a note never locks a head. A session that
-    /// writes may change rows of `dl_mirrors` as well, once it has its heads. In that order there is no deadlock.
-    async fn note(&self, table: TableId, first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)>;
+    /// A transaction on a table's row of `dl_mirrors` and other mirror records that may be lost in a power failure, but
+    /// not when a process ends: the published version, the lease. Where that is cheaper, COMMIT does not wait for the
+    /// disk. Where rows are locked one by one, commits to the table can run at the same time: this transaction never
+    /// locks a head. A writing session may change rows of `dl_mirrors` as well, after it has locked its heads. In that
+    /// order there is no deadlock.
+    async fn write_async_commit(&self, table: TableId, first: &str)
+    -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)>;
 
-    /// The time of its clock in SQL, in milliseconds since 1970; `None` where it has no other clock than its clients.
+    /// The time of its clock in SQL, in milliseconds since 1970; `None` if its clock is that of its clients.
     fn clock(&self) -> Option<&'static str> {
         None
     }
 
-    /// The present point in the order in which versions became visible, as a text, in SQL.
+    /// The current point in the order in which versions became visible, as a text, in SQL.
     fn point(&self) -> &'static str;
 
-    /// The condition in SQL for a row of `dl_table_versions` to have been there at a point; its parameter is the point.
+    /// The condition in SQL that a row of `dl_table_versions` existed at a point; its parameter is the point.
     fn is_before(&self, row: &str) -> String;
 
-    /// The rows of one query as a stream, of one committed state. A slow consumer does not keep the transaction open.
+    /// The rows of one query as a stream, from one committed state. A slow consumer does not keep the transaction open.
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>>;
 
-    /// The rows of one query by itself: one committed state, one round trip.
+    /// The rows of one query: one committed state, one round trip.
     async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>>;
 
-    /// Ends every connection.
+    /// Closes every connection.
     async fn close(&self);
 
-    /// Whether it holds a table of that name.
+    /// Whether a table of that name exists.
     async fn has_table(&self, name: &str) -> Result<bool>;
 
-    /// A session to migrate in: it excludes everyone else who migrates.
+    /// A session for migrations: it excludes all other migrating sessions.
     async fn migrate(&self) -> Result<Box<dyn DatabaseTransaction>>;
 
-    /// A migration in its own spelling.
+    /// A migration in its dialect.
     fn migration(&self, sql: &str) -> String;
 
-    /// Tells the planner, where there is one that asks, that a table has changed much.
+    /// Updates the planner's statistics after a table has changed much, if the planner uses statistics.
     async fn analyze(&self) -> Result<()>;
 
-    /// Whether that has happened since there are files. Before, a server expects few of them whatever the condition, and
-    /// goes through all where a key would lead to one.
+    /// Whether statistics were collected since there are files. Before, a server expects few files for any condition,
+    /// and scans all of them where a key would find one.
     async fn is_analyzed(&self) -> Result<bool> {
         Ok(true)
     }
 
-    /// Whether ordered indexes lead to single rows. Where they do not, rows are found by scanning columns.
-    fn seeks(&self) -> bool;
+    /// Whether ordered indexes find single rows. Where they do not, rows are found by scanning columns.
+    fn uses_range_scans(&self) -> bool;
 
-    /// Whether [`Self::write`] excludes only those who write to the same tables; where it does not, it excludes all who
-    /// write.
+    /// Whether [`Self::write`] excludes only writers to the same tables; if not, it excludes all writers.
     fn locks_heads(&self) -> bool {
         false
     }
 
-    /// Whether a commit that is not there once its tables are locked again will never be.
+    /// Whether a commit that is absent after its tables are locked again can never appear.
     fn lock_proves_absence(&self) -> bool;
 }
 
-/// How a COMMIT ended when it did not succeed.
+/// The result of a COMMIT that did not succeed.
 #[derive(Debug)]
 pub(crate) enum CommitFailure {
     /// Nothing was committed.
@@ -123,7 +124,7 @@ pub(crate) enum CommitFailure {
 }
 
 impl CommitFailure {
-    /// The error, where the caller can as well try again.
+    /// The error, for a caller that may retry in both cases.
     pub(crate) fn into_error(self) -> TxnLogError {
         match self {
             CommitFailure::RolledBack(e) | CommitFailure::Unknown(e) => e,
@@ -137,29 +138,29 @@ pub(crate) trait DatabaseTransaction: Send {
     /// Runs one query.
     async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>>;
 
-    /// The rows of one query, as they come; they hold the session until they are all taken.
+    /// The rows of one query, as they arrive; the session is in use until all of them are taken.
     fn rows<'s>(&'s mut self, sql: String, params: Vec<Value>) -> BoxStream<'s, Result<Row>>;
 
-    /// Keeps other sessions from making a table at a place, inside of it or around it, until this one ends: what follows
-    /// sees those that were made before. A session that excludes all that write needs nothing for that.
-    async fn lock_place(&mut self, place: &PlaceKey) -> Result<()> {
+    /// Prevents other sessions from creating a table at a place, inside it or around it, until this session ends: later
+    /// statements see the tables created before. Does nothing in a session that excludes all other writers.
+    async fn lock_location(&mut self, place: &LocationKey) -> Result<()> {
         let _ = place;
         Ok(())
     }
 
-    /// Writes, in order and in one round trip where the rows are few. Returns the number of rows changed by all.
+    /// Writes, in order, and in one round trip if there are few rows. Returns the total number of changed rows.
     async fn write(&mut self, writes: Vec<WriteStatement>) -> Result<u64>;
 
-    /// Makes it durable.
+    /// Commits the transaction durably.
     async fn commit(self: Box<Self>) -> Result<(), CommitFailure>;
 }
 
-/// Something to write.
+/// A write.
 #[derive(Debug)]
 pub(crate) enum WriteStatement {
     /// One statement.
     Run(String, Vec<Value>),
-    /// New rows, in bulk where they are many.
+    /// New rows, written in bulk if there are many.
     Insert(Insert),
 }
 
@@ -167,17 +168,17 @@ pub(crate) enum WriteStatement {
 pub(crate) struct Insert {
     pub(crate) table: &'static str,
     pub(crate) columns: Vec<&'static str>,
-    /// How many rows there are.
+    /// The number of rows.
     pub(crate) count: usize,
     rows: Vec<Rows>,
-    /// Whether they are of a table that is not in use yet, so that no other transaction waits for this one.
-    pub(crate) is_unseen: bool,
+    /// Whether the rows are of a table that no other transaction uses yet, so that none waits for this one.
+    pub(crate) is_unused_table: bool,
 }
 
-/// From so many rows on another thread makes them while those before are written.
+/// From this many rows on, another thread builds the next rows while the previous ones are written.
 pub(crate) const MANY_ROWS: usize = 512;
 
-/// Rows that are generated while they are written: there may be very many.
+/// Rows that are generated while they are written, because there may be very many.
 type Rows = Box<dyn Iterator<Item = Result<Vec<Value>>> + Send>;
 
 impl Insert {
@@ -187,13 +188,13 @@ impl Insert {
         self.rows.extend(more.rows);
     }
 
-    /// Generates all the rows, and leaves none.
+    /// Generates all remaining rows and removes them from the insert.
     pub(crate) fn take_rows(&mut self) -> Result<Vec<Vec<Value>>> {
         self.count = 0;
         std::mem::take(&mut self.rows).into_iter().flatten().collect()
     }
 
-    /// The same with more rows.
+    /// This insert with additional rows.
     pub(crate) fn with_rows(mut self, rows: Vec<Vec<Value>>) -> Self {
         self.count += rows.len();
         self.rows.push(Box::new(rows.into_iter().map(Ok)));
@@ -222,17 +223,17 @@ impl WriteStatement {
         Self::insert_lazy(table, columns, rows.into_iter().map(Ok))
     }
 
-    /// The same with rows that are generated while they are written.
+    /// An insert whose rows are generated while they are written.
     pub(crate) fn insert_lazy(
         table: &'static str,
         columns: &[&'static str],
         rows: impl ExactSizeIterator<Item = Result<Vec<Value>>> + Send + 'static,
     ) -> Self {
         let (columns, count) = (columns.to_vec(), rows.len());
-        WriteStatement::Insert(Insert { table, columns, count, rows: vec![Box::new(rows)], is_unseen: false })
+        WriteStatement::Insert(Insert { table, columns, count, rows: vec![Box::new(rows)], is_unused_table: false })
     }
 
-    /// How many rows are new.
+    /// The number of new rows.
     pub(crate) fn rows(&self) -> u64 {
         match self {
             WriteStatement::Insert(insert) => insert.count as u64,
@@ -240,16 +241,40 @@ impl WriteStatement {
         }
     }
 
-    /// The same, where new rows are of a table that is not in use yet.
-    pub(crate) fn unseen(mut self) -> Self {
+    /// The same write, marked as one to a table that no other transaction uses yet.
+    pub(crate) fn into_unused_table(mut self) -> Self {
         if let WriteStatement::Insert(insert) = &mut self {
-            insert.is_unseen = true;
+            insert.is_unused_table = true;
         }
         self
     }
 }
 
-/// Keys looked up in one statement.
+/// The same writes, with the rows for one table in one insert. Writes after an update stay after it.
+pub(crate) fn merge_inserts(writes: Vec<WriteStatement>) -> Vec<WriteStatement> {
+    let (mut merge_inserts, mut inserts) = (Vec::<WriteStatement>::with_capacity(writes.len()), HashMap::new());
+    for write in writes {
+        match write {
+            WriteStatement::Insert(insert) => {
+                let first = inserts.get(insert.table).and_then(|at: &usize| merge_inserts.get_mut(*at));
+                match first {
+                    Some(WriteStatement::Insert(first)) if first.columns == insert.columns => first.append(insert),
+                    _ => {
+                        inserts.insert(insert.table, merge_inserts.len());
+                        merge_inserts.push(WriteStatement::Insert(insert));
+                    }
+                }
+            }
+            WriteStatement::Run(..) => {
+                inserts.clear();
+                merge_inserts.push(write);
+            }
+        }
+    }
+    merge_inserts
+}
+
+/// The maximum number of keys looked up in one statement.
 pub(crate) const KEYS: usize = 500;
 
 /// `?, ?, ?` for `n` parameters.

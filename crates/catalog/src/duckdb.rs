@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Weak};
 
 use async_trait::async_trait;
 use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
@@ -18,24 +18,25 @@ use duckdb::types::Value as DuckValue;
 use duckdb::{Connection, appender_params_from_iter, params_from_iter};
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use parking_lot::{Condvar, Mutex};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::ahead::Ahead;
 use crate::database::{
     CommitFailure, Database, DatabaseTransaction, MANY_ROWS, Row, Value, WriteStatement, placeholders,
 };
+use crate::prefetch::Prefetch;
 use crate::spool::spooled;
 use crate::uri::{Backend, CatalogUri};
 
-/// From so many rows on, the appender.
+/// From this many rows on, the appender is used.
 const APPEND_ROWS: usize = 50;
-/// So many rows of a session wait to be taken, and so many are appended at once.
+/// The number of rows of a session that are buffered for the consumer, and of rows appended at once.
 const ROWS_AHEAD: usize = 256;
 
 /// The instances of this process, by file; one that is closing stays here until it is closed.
 static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<Instance>>>> = LazyLock::new(Mutex::default);
-/// Told when an instance is closed.
+/// Notified when an instance is closed.
 static CLOSED: Condvar = Condvar::new();
 
 /// An open file.
@@ -44,32 +45,28 @@ struct Instance {
     path: PathBuf,
     /// Idle connections.
     idle: Mutex<Vec<Connection>>,
-    /// The one others are cloned from; `None` once closing.
+    /// The connection from which others are cloned; `None` once closing.
     root: Mutex<Option<Connection>>,
     writer: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Instance {
     fn connection(&self) -> duckdb::Result<Connection> {
-        if let Some(idle) = lock(&self.idle).pop() {
+        if let Some(idle) = self.idle.lock().pop() {
             return Ok(idle);
         }
-        lock(&self.root).as_ref().map_or(Err(duckdb::Error::InvalidQuery), Connection::try_clone)
+        self.root.lock().as_ref().map_or(Err(duckdb::Error::InvalidQuery), Connection::try_clone)
     }
 }
 
 impl Drop for Instance {
     /// The last connection checkpoints the WAL into the file; the file must not be opened again before that is done.
     fn drop(&mut self) {
-        lock(&self.idle).clear();
-        drop(lock(&self.root).take());
-        lock(&OPEN).remove(&self.path);
+        self.idle.lock().clear();
+        drop(self.root.lock().take());
+        OPEN.lock().remove(&self.path);
         CLOSED.notify_all();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Debug)]
@@ -80,19 +77,19 @@ pub(crate) struct DuckDatabase {
 }
 
 impl DuckDatabase {
-    /// Opens the file; makes it with the permissions `mode` when `create` says so and it is missing.
+    /// Opens the file; if it does not exist and `create` is set, creates it with the permissions `mode`.
     pub(crate) async fn open(path: &Path, create: bool, mode: u32) -> Result<Self> {
         let path = std::path::absolute(path)
             .map_err(|e| TxnLogError::invalid(format!("{} has no absolute path", path.display())).with_source(e))?;
-        let uri = CatalogUri { place: Backend::DuckDb(path.clone()), table: None }.to_string();
+        let uri = CatalogUri { backend: Backend::DuckDb(path.clone()), table: None }.to_string();
         if !create && !path.exists() {
-            return Err(TxnLogError::not_found(format!("there is no catalog at {uri}: `dl init` makes one")));
+            return Err(TxnLogError::not_found(format!("there is no catalog at {uri}: `dl init` creates one")));
         }
         let Some(dir) = path.parent().filter(|dir| dir.is_dir()) else {
-            let message = format!("the catalog {uri} needs its folder: make it");
+            let message = format!("the folder of the catalog {uri} does not exist: create it");
             return Err(TxnLogError::not_found(message));
         };
-        // One file has one name here, however it is written.
+        // The canonical path identifies the file, however the path is spelled.
         let path = path.canonicalize().unwrap_or_else(|_| match (dir.canonicalize(), path.file_name()) {
             (Ok(dir), Some(name)) => dir.join(name),
             _ => path.clone(),
@@ -106,12 +103,13 @@ impl DuckDatabase {
     }
 
     fn instance(&self) -> Result<Arc<Instance>> {
-        lock(&self.instance)
+        self.instance
+            .lock()
             .clone()
             .ok_or_else(|| TxnLogError::new(ErrorKind::Unavailable, format!("{} was closed: connect again", self.uri)))
     }
 
-    /// Begins when it is its turn among the writers.
+    /// Begins a transaction when it is this writer's turn.
     async fn begin_to_write(&self) -> Result<DuckTransaction> {
         let turn = self.instance()?.writer.clone().lock_owned().await;
         self.begin(Some(turn)).await
@@ -122,25 +120,26 @@ impl DuckDatabase {
         let connection = blocking(move || {
             let connection = instance.connection().map_err(|e| failed(&uri, e))?;
             connection.execute_batch("BEGIN").map_err(|e| failed(&uri, e))?;
-            Ok(Some(Begun { connection: Some(connection), instance, _turn: turn }))
+            Ok(Some(BegunTransaction { connection: Some(connection), instance, _turn: turn }))
         });
         Ok(DuckTransaction { uri: self.uri.clone(), begun: connection.await? })
     }
 }
 
-/// The instance of a file; opened when this process has none. A file that is made gets the permissions `mode`.
+/// The instance of a file; opened if this process has none. A new file gets the permissions `mode`.
 fn instance(path: &Path, uri: &str, mode: u32) -> Result<Arc<Instance>> {
-    let mut open = lock(&OPEN);
+    let mut open = OPEN.lock();
     while let Some(known) = open.get(path) {
         if let Some(instance) = known.upgrade() {
             return Ok(instance);
         }
-        open = CLOSED.wait(open).unwrap_or_else(PoisonError::into_inner);
+        CLOSED.wait(&mut open);
     }
     let unavailable = |message: String| TxnLogError::new(ErrorKind::Unavailable, message);
     let there = path.exists();
     if there {
-        // DuckDB says it in words only. The lock goes with the file handle; ours is the first in this process.
+        // DuckDB reports this only in the message text. The lock belongs to the file handle; ours is the first in this
+        // process.
         let file = File::options().read(true).write(true).open(path).map_err(|e| {
             unavailable(format!("{uri} cannot be opened for writing: check its permissions")).with_source(e)
         })?;
@@ -151,16 +150,17 @@ fn instance(path: &Path, uri: &str, mode: u32) -> Result<Arc<Instance>> {
             ))
         })?;
     }
-    // The questions are small: what more threads bring is less than what it costs to wake them.
+    // The queries are small: additional threads gain less than it costs to wake them.
     let config = duckdb::Config::default().threads(1).map_err(|e| failed(uri, e))?;
     let root = Connection::open_with_flags(path, config).map_err(|e| {
         let message = format!(
-            "{uri} cannot be opened: check that it is a DuckDB file, its permissions, and that nobody else has it open"
+            "{uri} cannot be opened: check that it is a DuckDB file, its permissions, and that no other process has it \
+             open"
         );
         unavailable(message).with_source(e)
     })?;
     if !there {
-        // DuckDB makes its files itself and takes no empty one for a new database.
+        // DuckDB creates its files itself and does not accept an empty file as a new database.
         std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|e| {
             unavailable(format!("the permissions of {uri} cannot be set: check those of its folder")).with_source(e)
         })?;
@@ -172,8 +172,8 @@ fn instance(path: &Path, uri: &str, mode: u32) -> Result<Arc<Instance>> {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a thread stopped").with_source(e))?
+    let finished = tokio::task::spawn_blocking(work).await;
+    finished.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a thread stopped").with_source(e))?
 }
 
 #[async_trait]
@@ -187,16 +187,20 @@ impl Database for DuckDatabase {
     }
 
     async fn write(&self, _heads: &[TableId], first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
-        let mut session = self.begin_to_write().await?;
-        let rows = session.query(first, vec![]).await?;
-        Ok((Box::new(session), rows))
+        let mut tx = self.begin_to_write().await?;
+        let rows = tx.query(first, vec![]).await?;
+        Ok((Box::new(tx), rows))
     }
 
-    async fn note(&self, _table: TableId, first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
+    async fn write_async_commit(
+        &self,
+        _table: TableId,
+        first: &str,
+    ) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
         self.write(&[], first).await
     }
 
-    /// Row ids follow the order of inserts, and those who insert do so one after the other.
+    /// Row ids follow the order of inserts, and inserts are serialized.
     fn point(&self) -> &'static str {
         "CAST((SELECT coalesce(max(rowid), -1) FROM dl_table_versions) AS text)"
     }
@@ -211,7 +215,7 @@ impl Database for DuckDatabase {
             blocking(move || {
                 let connection = instance.connection().map_err(|e| failed(&uri, e))?;
                 each_row(&connection, &uri, &sql, params, |row| sender.send(row))?;
-                lock(&instance.idle).push(connection);
+                instance.idle.lock().push(connection);
                 sender.finish()
             })
         }))
@@ -222,15 +226,15 @@ impl Database for DuckDatabase {
         blocking(move || {
             let connection = instance.connection().map_err(|e| failed(&uri, e))?;
             let rows = all_rows(&connection, &uri, &sql, params)?;
-            lock(&instance.idle).push(connection);
+            instance.idle.lock().push(connection);
             Ok(rows)
         })
         .await
     }
 
     async fn close(&self) {
-        // With its last connection the instance folds its log into the file.
-        let instance = lock(&self.instance).take();
+        // Closing the last connection checkpoints the WAL into the file.
+        let instance = self.instance.lock().take();
         let _ = blocking(move || {
             drop(instance);
             Ok(())
@@ -247,8 +251,8 @@ impl Database for DuckDatabase {
         Ok(Box::new(self.begin_to_write().await?))
     }
 
-    /// Without the indexes that lead to rows: DuckDB would keep them and seldom use them. And without SQLite's word for
-    /// tables that are their own index.
+    /// Without the indexes for single rows, which DuckDB would maintain and seldom use, and without SQLite's `WITHOUT
+    /// ROWID`.
     fn migration(&self, sql: &str) -> String {
         let sql = sql.replace(" WITHOUT ROWID", "");
         let of_index = |line: &&str| line.starts_with("CREATE INDEX") || line.starts_with("DROP INDEX");
@@ -259,11 +263,11 @@ impl Database for DuckDatabase {
         Ok(())
     }
 
-    fn seeks(&self) -> bool {
+    fn uses_range_scans(&self) -> bool {
         false
     }
 
-    /// A file whose log could not be written may hold the commit or not, until it is opened again.
+    /// After a failed write of the WAL, the file may or may not contain the commit until it is opened again.
     fn lock_proves_absence(&self) -> bool {
         false
     }
@@ -271,24 +275,24 @@ impl Database for DuckDatabase {
 
 struct DuckTransaction {
     uri: String,
-    /// `None` while a call runs, and after one that was given up.
-    begun: Option<Begun>,
+    /// `None` while a call runs, and after a call that was cancelled.
+    begun: Option<BegunTransaction>,
 }
 
-/// A transaction, and the turn that goes with it: whatever thread has it, both end together.
-struct Begun {
+/// A transaction with its writer's turn: whichever thread owns it, both end together.
+struct BegunTransaction {
     connection: Option<Connection>,
     instance: Arc<Instance>,
     _turn: Option<OwnedMutexGuard<()>>,
 }
 
-impl Drop for Begun {
+impl Drop for BegunTransaction {
     fn drop(&mut self) {
-        // A connection that cannot roll back is closed, which does.
+        // A connection that cannot roll back is closed, which rolls back.
         if let Some(connection) = self.connection.take()
             && connection.execute_batch("ROLLBACK").is_ok()
         {
-            lock(&self.instance.idle).push(connection);
+            self.instance.idle.lock().push(connection);
         }
     }
 }
@@ -298,7 +302,7 @@ impl DuckTransaction {
         &mut self,
         work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let gone = || TxnLogError::new(ErrorKind::Internal, format!("a transaction of {} is over", self.uri));
+        let gone = || TxnLogError::new(ErrorKind::Internal, format!("a transaction of {} has ended", self.uri));
         let begun = self.begun.take().ok_or_else(gone)?;
         let (begun, result) = blocking(move || {
             let result = match &begun.connection {
@@ -322,7 +326,7 @@ impl DatabaseTransaction for DuckTransaction {
 
     fn rows<'s>(&'s mut self, sql: String, params: Vec<Value>) -> BoxStream<'s, Result<Row>> {
         let Some(begun) = self.begun.take() else {
-            let over = TxnLogError::new(ErrorKind::Internal, format!("a transaction of {} is over", self.uri));
+            let over = TxnLogError::new(ErrorKind::Internal, format!("a transaction of {} has ended", self.uri));
             return futures::stream::iter([Err(over)]).boxed();
         };
         let uri = self.uri.clone();
@@ -364,7 +368,7 @@ impl DatabaseTransaction for DuckTransaction {
         if let Some(mut begun) = self.begun.take()
             && let Some(connection) = begun.connection.take()
         {
-            lock(&begun.instance.idle).push(connection);
+            begun.instance.idle.lock().push(connection);
         }
         Ok(())
     }
@@ -385,7 +389,7 @@ fn run(connection: &Connection, uri: &str, write: WriteStatement) -> Result<u64>
     };
     let (count, columns) = (insert.count, &insert.columns);
     if count >= APPEND_ROWS {
-        // The appender takes names, not SQL.
+        // The appender takes unquoted names.
         let names: Vec<_> = columns.iter().map(|column| column.trim_matches('"')).collect();
         let mut appender = connection.appender_with_columns(insert.table, &names).map_err(failed)?;
         let mut rows = insert.into_rows();
@@ -393,7 +397,7 @@ fn run(connection: &Connection, uri: &str, write: WriteStatement) -> Result<u64>
             let some = rows.by_ref().take(ROWS_AHEAD).collect::<Result<Vec<_>>>();
             Some(some).filter(|some| !some.as_ref().is_ok_and(Vec::is_empty))
         });
-        let mut batches = Ahead::new(some, count >= MANY_ROWS)?;
+        let mut batches = Prefetch::new(some, count >= MANY_ROWS)?;
         while let Some(rows) = batches.next_blocking()? {
             for row in rows? {
                 appender.append_row(appender_params_from_iter(row.into_iter().map(duck))).map_err(failed)?;
@@ -466,7 +470,7 @@ fn value(column: &dyn Array, row: usize, i: usize, uri: &str) -> Result<Value> {
             let n = column.as_primitive::<UInt64Type>().value(row);
             Value::Int(i64::try_from(n).map_err(|_| unreadable(uri, i))?)
         }
-        // A sum of integers.
+        // The sum of an integer column.
         DataType::Decimal128(_, 0) => {
             let n = column.as_primitive::<Decimal128Type>().value(row);
             Value::Int(i64::try_from(n).map_err(|_| unreadable(uri, i))?)
@@ -481,7 +485,7 @@ fn unreadable(uri: &str, column: usize) -> TxnLogError {
     TxnLogError::corrupt(format!("{uri} holds an unreadable value in column {column} of a row"))
 }
 
-/// DuckDB has no codes for what went wrong, only words.
+/// DuckDB has no error codes, only message texts.
 fn failed(uri: &str, e: duckdb::Error) -> TxnLogError {
     TxnLogError::new(ErrorKind::Internal, format!("a statement failed in {uri}")).with_source(e)
 }

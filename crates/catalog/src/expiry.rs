@@ -1,8 +1,8 @@
-//! The end of history: the oldest retained version moves on, and in the same transaction goes what no version from it on
-//! needs.
+//! Expiry of history: increases the oldest retained version and removes, in the same transaction, what no version from
+//! it on needs.
 //!
-//! Before a step nothing is stored that is only of versions before the oldest one, so a step looks only at what the versions
-//! brought that it passes: their rows, the files that they ended, and the keys that they set anew.
+//! Before a step, no rows are stored that only versions before the oldest one need, so a step reads only the rows of
+//! the versions that it expires: those they added, the files they removed, and the keys they replaced.
 
 use async_trait::async_trait;
 use deltalakedb_log::retention::{Expired, Expiry, HistoryExpiry, HistoryLimits, Keep, STEP_FILES, STEP_VERSIONS};
@@ -12,69 +12,69 @@ use crate::audit::audit;
 use crate::codec::int;
 use crate::database::{CommitFailure, DatabaseTransaction, Value, WriteStatement};
 use crate::retained::AT_OR_BEFORE;
-use crate::sql_catalog::{SqlCatalog, Writing};
+use crate::sql_catalog::{SqlCatalog, WriteTransaction};
 use crate::table_lookup::{find_in, no_table_in};
 
-/// Commit ids that one step looks at.
+/// The number of commit ids that one step examines.
 const STEP_ROWS: i64 = 2_000;
 
 #[async_trait]
 impl HistoryExpiry for SqlCatalog {
     async fn end_of_history(&self, table: TableId, keep: &Keep) -> Result<Version> {
         let now_ms = self.now_ms().await?;
-        let mut session = self.db.read().await?;
-        let Some(entry) = find_in(session.as_mut(), table).await? else {
-            return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
+        let mut tx = self.db.read().await?;
+        let Some(entry) = find_in(tx.as_mut(), table).await? else {
+            return Err(no_table_in(tx.as_mut(), self.db.as_ref(), table).await);
         };
-        end(session.as_mut(), &entry, keep, now_ms).await
+        end(tx.as_mut(), &entry, keep, now_ms).await
     }
 
     async fn expire(&self, expiry: &Expiry) -> Result<Expired> {
         let table = expiry.table;
-        let Writing { mut session, now_ms, .. } = self.begin_write(&[table]).await?;
-        let Some(entry) = find_in(session.as_mut(), table).await? else {
-            return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
+        let WriteTransaction { mut tx, now_ms, .. } = self.begin_write(&[table]).await?;
+        let Some(entry) = find_in(tx.as_mut(), table).await? else {
+            return Err(no_table_in(tx.as_mut(), self.db.as_ref(), table).await);
         };
         expiry.committer.check(&entry.name, entry.owner.as_ref())?;
         let base = entry.base_version;
-        let end = end(session.as_mut(), &entry, &expiry.keep, now_ms).await?.min(expiry.up_to).max(base);
-        let next = step(session.as_mut(), table, (base, end)).await?;
+        let end = end(tx.as_mut(), &entry, &expiry.keep, now_ms).await?.min(expiry.up_to).max(base);
+        let next = step(tx.as_mut(), table, (base, end)).await?;
         let mut files = 0;
         if next > base {
-            files = session.write(vec![end_files(table, next)]).await?;
-            let mut writes = forget(table, (base, next));
+            files = tx.write(vec![end_files(table, next)]).await?;
+            let mut writes = delete_expired(table, (base, next));
             let committer = expiry.committer.name.as_deref();
             writes.push(audit(self, now_ms, committer, "EXPIRE HISTORY", table, Some(next)));
-            session.write(writes).await?;
+            tx.write(writes).await?;
         }
-        let more_ids = forget_ids(session.as_mut(), table, next, expiry.keep.ids_since_ms).await?;
+        let more_ids = delete_commit_ids(tx.as_mut(), table, next, expiry.keep.ids_since_ms).await?;
         if next > base || more_ids.is_some() {
-            session.commit().await.map_err(CommitFailure::into_error)?;
+            tx.commit().await.map_err(CommitFailure::into_error)?;
         }
         let is_done = next == end && more_ids != Some(true);
         Ok(Expired { base_version: next, versions: next - base, files, is_done })
     }
 }
 
-/// The oldest version that must stay.
-async fn end(session: &mut dyn DatabaseTransaction, entry: &TableEntry, keep: &Keep, now_ms: i64) -> Result<Version> {
+/// The oldest version that must be retained.
+async fn end(tx: &mut dyn DatabaseTransaction, entry: &TableEntry, keep: &Keep, now_ms: i64) -> Result<Version> {
     let params = vec![entry.id.0.into(), keep.since_ms.into()];
-    let newest_then = session.query(AT_OR_BEFORE, params).await?.pop();
+    let newest_then = tx.query(AT_OR_BEFORE, params).await?.pop();
     let sql = "SELECT min(version) FROM dl_holds WHERE table_id = ? AND held_until > ?";
-    let held = session.query(sql, vec![entry.id.0.into(), now_ms.into()]).await?.pop();
+    let oldest_hold = tx.query(sql, vec![entry.id.0.into(), now_ms.into()]).await?.pop();
     let limits = HistoryLimits {
         base: entry.base_version,
         current: entry.current_version,
         published: entry.published_version,
         newest_then: newest_then.map(|mut row| row.version()).transpose()?,
-        held: held.map(|mut row| row.opt_version()).transpose()?.flatten(),
+        held: oldest_hold.map(|mut row| row.opt_version()).transpose()?.flatten(),
     };
     Ok(limits.end(keep.versions))
 }
 
-/// How far a step from the oldest retained version goes.
+/// The new oldest retained version of a step.
 pub(crate) async fn step(
-    session: &mut dyn DatabaseTransaction,
+    tx: &mut dyn DatabaseTransaction,
     table: TableId,
     (base, end): (Version, Version),
 ) -> Result<Version> {
@@ -86,7 +86,7 @@ pub(crate) async fn step(
          WHERE table_id = ? AND version > ? AND version <= ? ORDER BY version LIMIT {STEP_VERSIONS}"
     );
     let (mut next, mut files) = (base, 0);
-    for mut row in session.query(&sql, vec![table.0.into(), int(base), int(end)]).await? {
+    for mut row in tx.query(&sql, vec![table.0.into(), int(base), int(end)]).await? {
         let version = row.version()?;
         files += row.int()?.unsigned_abs();
         if next > base && files > STEP_FILES {
@@ -97,14 +97,14 @@ pub(crate) async fn step(
     Ok(next)
 }
 
-/// Forgets the files that no version from `base` on has.
+/// Removes the files that are in no version from `base` on.
 pub(crate) fn end_files(table: TableId, base: Version) -> WriteStatement {
     let sql = "DELETE FROM dl_add_files WHERE table_id = ? AND removed_version <= ?";
     WriteStatement::run(sql, vec![table.0.into(), int(base)])
 }
 
-/// Moves the oldest retained version from one to another, and forgets what is not needed any more, but for files.
-pub(crate) fn forget(table: TableId, (from, base): (Version, Version)) -> Vec<WriteStatement> {
+/// Increases the oldest retained version and removes the rows that are no longer needed, except files.
+pub(crate) fn delete_expired(table: TableId, (from, base): (Version, Version)) -> Vec<WriteStatement> {
     let (id, from, base) = (Value::from(table.0), int(from), int(base));
     let own = || vec![id.clone(), base.clone()];
     let of_versions = ["dl_table_versions", "dl_commit_bodies", "dl_remove_files", "dl_cdc_files"]
@@ -116,7 +116,7 @@ pub(crate) fn forget(table: TableId, (from, base): (Version, Version)) -> Vec<Wr
         );
         WriteStatement::run(sql, [vec![id.clone()], own()].concat())
     });
-    // Each key has one row up to `from`, and what was set since then ends it.
+    // Each key has one row up to `from`, which is replaced if the key was set since then.
     let of_keys = [("dl_txn_actions", "app_id"), ("dl_domain_metadata", "domain")].map(|(of, key)| {
         let sql = format!(
             "DELETE FROM {of} WHERE table_id = ? AND version < ? AND {key} IN \
@@ -131,33 +131,33 @@ pub(crate) fn forget(table: TableId, (from, base): (Version, Version)) -> Vec<Wr
     [moved].into_iter().chain(of_versions).chain(of_table).chain(of_keys).collect()
 }
 
-/// Forgets ids of commits whose versions have ended, and that were made before that time. `None` when there are none,
-/// or else whether there may be more.
-pub(crate) async fn forget_ids(
-    session: &mut dyn DatabaseTransaction,
+/// Removes ids of commits whose versions have expired and that are older than the given time. `None` when there are
+/// none, otherwise whether there may be more.
+pub(crate) async fn delete_commit_ids(
+    tx: &mut dyn DatabaseTransaction,
     table: TableId,
     base: Version,
     since_ms: i64,
 ) -> Result<Option<bool>> {
-    // The times of a table's versions grow with them.
+    // The times of a table increase with its versions.
     let sql = format!(
         "SELECT version, committed_at FROM dl_commit_ids WHERE table_id = ? AND version < ? ORDER BY version \
          LIMIT {STEP_ROWS}"
     );
     let (mut last, mut count) = (None, 0);
-    for mut row in session.query(&sql, vec![table.0.into(), int(base)]).await? {
+    for mut row in tx.query(&sql, vec![table.0.into(), int(base)]).await? {
         let (version, committed_at) = (row.version()?, row.int()?);
         if committed_at < since_ms {
             (last, count) = (Some(version), count + 1);
         }
     }
     let Some(last) = last else { return Ok(None) };
-    session.write(vec![forget_ids_to(table, last)]).await?;
+    tx.write(vec![delete_commit_ids_to(table, last)]).await?;
     Ok(Some(count == STEP_ROWS))
 }
 
-/// Forgets the ids of the commits up to a version.
-pub(crate) fn forget_ids_to(table: TableId, last: Version) -> WriteStatement {
+/// Removes the ids of the commits up to a version.
+pub(crate) fn delete_commit_ids_to(table: TableId, last: Version) -> WriteStatement {
     WriteStatement::run(
         "DELETE FROM dl_commit_ids WHERE table_id = ? AND version <= ?",
         vec![table.0.into(), int(last)],

@@ -1,4 +1,4 @@
-//! Tables, heads and commits, each found with one statement.
+//! Lookup of tables, heads and commits, each with one statement.
 
 use std::collections::HashMap;
 
@@ -25,23 +25,23 @@ pub(crate) async fn find(db: &dyn Database, table: &TableRef) -> Result<Option<T
     Ok(found.filter(|entry| is_meant(table, entry)))
 }
 
-/// Whether it is the table that was asked for: a key does not tell the accounts of Azure apart.
+/// Whether this is the requested table: a key does not distinguish Azure accounts.
 fn is_meant(table: &TableRef, entry: &TableEntry) -> bool {
     match table {
-        TableRef::Location(location) => entry.location.is_place_of(location),
+        TableRef::Location(location) => entry.location.is_same_location(location),
         TableRef::Id(_) | TableRef::Name(_) => true,
     }
 }
 
 pub(crate) async fn point(db: &dyn Database) -> Result<Point> {
     let row = db.query(&format!("SELECT {}", db.point()), vec![]).await?.pop();
-    let missing = || TxnLogError::corrupt(format!("{} does not say how far it is", db.describe()));
+    let missing = || TxnLogError::corrupt(format!("{} returned no point in its order of commits", db.describe()));
     Ok(Point(row.ok_or_else(missing)?.text()?))
 }
 
 pub(crate) async fn find_at(db: &dyn Database, table: &TableRef, point: &Point) -> Result<Option<TableEntry>> {
     let (condition, key) = condition(table);
-    // From the newest version back to the newest of then: as many rows as were committed to the table since.
+    // From the newest version back to the newest at the point: this reads one row for each later version.
     let sql = format!(
         "SELECT t.table_id, t.namespace, t.name, t.location, t.owner, t.base_version, v.version, v.committed_at, \
          mirror.published_version, mirror.state, mirror.diverged_version, mirror.diverged_what FROM dl_tables t \
@@ -56,7 +56,7 @@ pub(crate) async fn find_at(db: &dyn Database, table: &TableRef, point: &Point) 
     Ok(entry.filter(|entry| is_meant(table, entry)))
 }
 
-/// The heads of tables, all from one statement, in the order asked.
+/// The heads of tables, all from one statement, in the order of the request.
 pub(crate) async fn heads(db: &dyn Database, tables: &[TableId]) -> Result<Vec<Head>> {
     let sql = format!(
         "SELECT t.table_id, t.current_version, t.current_ts, {}, {} FROM dl_tables t \

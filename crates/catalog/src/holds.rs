@@ -6,7 +6,7 @@ use deltalakedb_log::{Catalog, Hold, Result, TableId, Version, VersionHolds};
 
 use crate::codec::int;
 use crate::database::{CommitFailure, DatabaseTransaction, Row, WriteStatement};
-use crate::sql_catalog::{SqlCatalog, Writing};
+use crate::sql_catalog::{SqlCatalog, WriteTransaction};
 use crate::table_lookup::{find_in, no_table_in};
 
 pub(crate) const HOLD_COLUMNS: [&str; 5] = ["hold_id", "table_id", "version", "held_until", "holder"];
@@ -22,16 +22,16 @@ fn hold(mut row: Row) -> Result<Hold> {
 }
 
 /// The holds of a table that have not ended, the oldest version first.
-pub(crate) async fn of_table(session: &mut dyn DatabaseTransaction, table: TableId, now_ms: i64) -> Result<Vec<Hold>> {
+pub(crate) async fn of_table(tx: &mut dyn DatabaseTransaction, table: TableId, now_ms: i64) -> Result<Vec<Hold>> {
     let columns = HOLD_COLUMNS.join(", ");
     let sql = format!("SELECT {columns} FROM dl_holds WHERE table_id = ? AND held_until > ?");
-    let rows = session.query(&sql, vec![table.0.into(), now_ms.into()]).await?;
+    let rows = tx.query(&sql, vec![table.0.into(), now_ms.into()]).await?;
     let mut holds = rows.into_iter().map(hold).collect::<Result<Vec<_>>>()?;
     holds.sort_by_key(|hold| (hold.version, hold.until_ms, hold.id));
     Ok(holds)
 }
 
-/// Removes some of a table's holds that have ended.
+/// Removes a batch of a table's holds that have ended.
 fn remove_ended(table: TableId, now_ms: i64) -> WriteStatement {
     let sql = format!(
         "DELETE FROM dl_holds WHERE hold_id IN (SELECT hold_id FROM dl_holds WHERE table_id = ? AND held_until <= ? \
@@ -43,39 +43,37 @@ fn remove_ended(table: TableId, now_ms: i64) -> WriteStatement {
 #[async_trait]
 impl VersionHolds for SqlCatalog {
     async fn hold(&self, table: TableId, version: Version, until_ms: i64, holder: &str) -> Result<Hold> {
-        let Writing { mut session, now_ms, .. } = self.begin_write(&[table]).await?;
-        let Some(entry) = find_in(session.as_mut(), table).await? else {
-            return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
+        let WriteTransaction { mut tx, now_ms, .. } = self.begin_write(&[table]).await?;
+        let Some(entry) = find_in(tx.as_mut(), table).await? else {
+            return Err(no_table_in(tx.as_mut(), self.db.as_ref(), table).await);
         };
         let hold = Hold { id: self.clock.new_uuid(), table, version, until_ms, holder: holder.into() };
         hold.check(&entry, now_ms)?;
         let row = vec![hold.id.into(), table.0.into(), int(version), until_ms.into(), holder.into()];
         let writes = vec![remove_ended(table, now_ms), WriteStatement::insert("dl_holds", &HOLD_COLUMNS, vec![row])];
-        session.write(writes).await?;
-        session.commit().await.map_err(CommitFailure::into_error)?;
+        tx.write(writes).await?;
+        tx.commit().await.map_err(CommitFailure::into_error)?;
         Ok(hold)
     }
 
     async fn renew_hold(&self, hold: &Hold, until_ms: i64) -> Result<Hold> {
-        // Under the lock: an expiry that found the hold ended is over.
-        let Writing { mut session, now_ms, .. } = self.begin_write(&[hold.table]).await?;
+        // Under the lock: an expiry that found the hold ended has finished.
+        let WriteTransaction { mut tx, now_ms, .. } = self.begin_write(&[hold.table]).await?;
         let renewed = Hold { until_ms, ..hold.clone() };
         renewed.check_until(now_ms)?;
         let sql = "UPDATE dl_holds SET held_until = ? WHERE hold_id = ? AND held_until > ?";
         let params = vec![until_ms.into(), hold.id.into(), now_ms.into()];
-        if session.write(vec![WriteStatement::run(sql, params)]).await? == 0 {
+        if tx.write(vec![WriteStatement::run(sql, params)]).await? == 0 {
             return Err(hold.has_ended());
         }
-        session.commit().await.map_err(CommitFailure::into_error)?;
+        tx.commit().await.map_err(CommitFailure::into_error)?;
         Ok(renewed)
     }
 
     async fn release_hold(&self, hold: &Hold) -> Result<()> {
-        let mut session = self.write(&[]).await?;
-        session
-            .write(vec![WriteStatement::run("DELETE FROM dl_holds WHERE hold_id = ?", vec![hold.id.into()])])
-            .await?;
-        session.commit().await.map_err(CommitFailure::into_error)
+        let mut tx = self.write(&[]).await?;
+        tx.write(vec![WriteStatement::run("DELETE FROM dl_holds WHERE hold_id = ?", vec![hold.id.into()])]).await?;
+        tx.commit().await.map_err(CommitFailure::into_error)
     }
 
     async fn holds(&self, table: TableId) -> Result<Vec<Hold>> {
@@ -84,8 +82,8 @@ impl VersionHolds for SqlCatalog {
     }
 
     async fn remove_ended_holds(&self, table: TableId) -> Result<()> {
-        let Writing { mut session, now_ms, .. } = self.begin_write(&[]).await?;
-        session.write(vec![remove_ended(table, now_ms)]).await?;
-        session.commit().await.map_err(CommitFailure::into_error)
+        let WriteTransaction { mut tx, now_ms, .. } = self.begin_write(&[]).await?;
+        tx.write(vec![remove_ended(table, now_ms)]).await?;
+        tx.commit().await.map_err(CommitFailure::into_error)
     }
 }

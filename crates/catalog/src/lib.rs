@@ -1,10 +1,9 @@
 //! The Delta log in SQL: [`deltalakedb_log::Catalog`] over one schema and one set of statements.
 //!
-//! [`connect`] opens a catalog by its URI. The tables are described in `migrations/`; how a commit is decided is in
-//! [`deltalakedb_log::commit`]; this crate stores what was decided, and finds it again with one statement.
+//! [`connect`] opens a catalog by its URI. The tables are described in `migrations/`; [`deltalakedb_log::commit`]
+//! decides commits; this crate stores the result, and finds it again with one statement.
 
 mod administration;
-mod ahead;
 mod audit;
 mod bounds;
 mod catalog;
@@ -29,6 +28,7 @@ mod missing;
 mod namespaces;
 mod plan;
 mod postgres;
+mod prefetch;
 mod queue;
 mod read;
 mod references;
@@ -56,7 +56,8 @@ pub use sql_catalog::{ConnectOptions, DEFAULT_MAX_WAITING, SqlCatalog, SqlTxnLog
 pub use uri::{Backend, CatalogUri, PostgresBackend};
 
 /// Opens the catalog at `uri`, such as `deltasql://sqlite//var/data/meta.db` or `deltasql://postgres/mydb/public`. An
-/// embedded one that is missing is made; in a server that is for `dl init` to do, or [`ConnectOptions::create`].
+/// embedded catalog that does not exist is created; one in a server must be created by `dl init` or with
+/// [`ConnectOptions::create`].
 pub async fn connect(uri: &str) -> Result<Arc<dyn Catalog>> {
     let uri = CatalogUri::parse(uri)?;
     let options = ConnectOptions { create: uri.is_embedded(), ..ConnectOptions::default() };

@@ -1,4 +1,4 @@
-//! The life of tables: each change is one transaction that locks the table's head, as a commit does.
+//! The lifecycle of tables: each change is one transaction that locks the table's head, as a commit does.
 
 use std::sync::Arc;
 
@@ -15,28 +15,24 @@ use deltalakedb_log::{
 
 use crate::audit::audit;
 use crate::database::{CommitFailure, DatabaseTransaction, Value, WriteStatement};
-use crate::sql_catalog::{SqlCatalog, SqlTxnLogReader, Writing};
+use crate::sql_catalog::{SqlCatalog, SqlTxnLogReader, WriteTransaction};
 use crate::table_lookup::{ALL_TABLES, any_table, find_any, find_in, no_table, no_table_in};
 use crate::uniqueness::{check_free, check_name_free};
 use crate::{find, holds, mirror, namespaces, references, removal};
 
-/// When a table was dropped, for the order of those that are not live: an import that is not finished comes last.
+/// When a table was dropped, for the order of tables that are not live: an unfinished import is last.
 const DROPPED_AT: &str = "coalesce(dropped_at, 9223372036854775807)";
 
-/// Writes and commits. Where rows are locked one by one, what was free may be taken now.
-async fn finish(
-    mut session: Box<dyn DatabaseTransaction>,
-    writes: Vec<WriteStatement>,
-    name: &TableName,
-) -> Result<()> {
-    session.write(writes).await.map_err(|e| match e.kind() {
+/// Writes and commits. Where rows are locked one by one, a name that was free may be taken now.
+async fn finish(mut tx: Box<dyn DatabaseTransaction>, writes: Vec<WriteStatement>, name: &TableName) -> Result<()> {
+    tx.write(writes).await.map_err(|e| match e.kind() {
         ErrorKind::AlreadyExists => {
-            let message = format!("another table has just taken the name {name} or its place: look at `dl tables`");
+            let message = format!("another table has just taken the name {name} or its location: see `dl tables`");
             TxnLogError::new(ErrorKind::AlreadyExists, message).with_source(e)
         }
         _ => e,
     })?;
-    session.commit().await.map_err(CommitFailure::into_error)
+    tx.commit().await.map_err(CommitFailure::into_error)
 }
 
 impl SqlCatalog {
@@ -51,13 +47,13 @@ impl SqlCatalog {
 #[async_trait]
 impl TableLifecycle for SqlCatalog {
     async fn rename_table(&self, table: TableId, to: &TableName, committer: &Committer) -> Result<TableEntry> {
-        let Writing { mut session, now_ms, .. } = self.begin_write(&[table]).await?;
-        let Some(entry) = find_in(session.as_mut(), table).await? else {
-            return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
+        let WriteTransaction { mut tx, now_ms, .. } = self.begin_write(&[table]).await?;
+        let Some(entry) = find_in(tx.as_mut(), table).await? else {
+            return Err(no_table_in(tx.as_mut(), self.db.as_ref(), table).await);
         };
         let from = &entry.name;
         committer.check(from, entry.owner.as_ref())?;
-        check_name_free(session.as_mut(), to).await?;
+        check_name_free(tx.as_mut(), to).await?;
         let sql = "UPDATE dl_tables SET namespace = ?, name = ?, name_key = ? WHERE table_id = ?";
         let name = [to.namespace.as_str().into(), to.name.as_str().into(), to.to_string().into()];
         let action = format!("RENAME TABLE {from} TO {to}");
@@ -66,29 +62,29 @@ impl TableLifecycle for SqlCatalog {
             namespaces::has_table(to, now_ms),
             audit(self, now_ms, committer.name.as_deref(), &action, table, None),
         ];
-        finish(session, writes, to).await?;
+        finish(tx, writes, to).await?;
         self.live_entry(table).await
     }
 
     async fn drop_table(&self, lease: &Lease, drop: &DropTable) -> Result<()> {
         let table = lease.table;
-        let Writing { mut session, now_ms, .. } = self.begin_write(&[table]).await?;
-        let Some(entry) = find_in(session.as_mut(), table).await? else {
-            return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
+        let WriteTransaction { mut tx, now_ms, .. } = self.begin_write(&[table]).await?;
+        let Some(entry) = find_in(tx.as_mut(), table).await? else {
+            return Err(no_table_in(tx.as_mut(), self.db.as_ref(), table).await);
         };
-        // It locks the row of the mirror: until the drop is over no lease is given and no version recorded as published.
-        if session.write(vec![mirror::end_lease(lease)]).await? == 0 {
-            return Err(commit::fenced(&entry.name));
+        // This locks the row of the mirror: until the drop ends no lease is granted and no version recorded.
+        if tx.write(vec![mirror::end_lease(lease)]).await? == 0 {
+            return Err(commit::lease_lost(&entry.name));
         }
         lifecycle::check_drop(&entry, drop)?;
         if drop.mode == DropMode::DeleteFiles {
-            let mut referring = references::referring(session.as_mut(), &entry.location, now_ms).await?;
+            let mut referring = references::referring(tx.as_mut(), &entry.location, now_ms).await?;
             referring.retain(|other| other.id != table);
             check_not_referred_to(&entry.name, &referring)?;
-            check_not_held(&entry.name, &holds::of_table(session.as_mut(), table, now_ms).await?)?;
+            check_not_held(&entry.name, &holds::of_table(tx.as_mut(), table, now_ms).await?)?;
         }
         let state = drop.mode.state();
-        let place = if state.holds_place() { "location_key" } else { "NULL" };
+        let place = if state.holds_location() { "location_key" } else { "NULL" };
         let sql = format!(
             "UPDATE dl_tables SET state = ?, name_key = NULL, location_key = {place}, dropped_at = ?, \
              retained_until = ? WHERE table_id = ?"
@@ -100,7 +96,7 @@ impl TableLifecycle for SqlCatalog {
             WriteStatement::run(sql, params),
             audit(self, now_ms, drop.committer.name.as_deref(), drop.mode.action(), table, version),
         ];
-        finish(session, writes, &entry.name).await
+        finish(tx, writes, &entry.name).await
     }
 
     async fn undrop_table(
@@ -109,15 +105,15 @@ impl TableLifecycle for SqlCatalog {
         name: Option<&TableName>,
         committer: &Committer,
     ) -> Result<TableEntry> {
-        let Writing { mut session, now_ms, .. } = self.begin_write(&[table]).await?;
-        let Some(dropped) = find_any(session.as_mut(), table).await? else {
+        let WriteTransaction { mut tx, now_ms, .. } = self.begin_write(&[table]).await?;
+        let Some(dropped) = find_any(tx.as_mut(), table).await? else {
             return Err(lifecycle::no_table(table, &self.db.describe(), None));
         };
         dropped.check_undrop(now_ms)?;
         committer.check(&dropped.name, dropped.owner.as_ref())?;
         let name = name.unwrap_or(&dropped.name);
         let new = NewTable { name: name.clone(), location: dropped.location.clone(), owner: None };
-        check_free(session.as_mut(), &new, None).await?;
+        check_free(tx.as_mut(), &new, None).await?;
         let sql = "UPDATE dl_tables SET state = ?, namespace = ?, name = ?, name_key = ?, location_key = ?, \
                    dropped_at = NULL, retained_until = NULL WHERE table_id = ?";
         let params = vec![
@@ -134,13 +130,13 @@ impl TableLifecycle for SqlCatalog {
             audit(self, now_ms, committer.name.as_deref(), "UNDROP TABLE", table, None),
         ];
         self.compared.remove(table);
-        finish(session, writes, name).await?;
+        finish(tx, writes, name).await?;
         self.live_entry(table).await
     }
 
     async fn mark_files_deleted(&self, table: TableId) -> Result<()> {
-        let Writing { mut session, now_ms, .. } = self.begin_write(&[table]).await?;
-        let found = find_any(session.as_mut(), table).await?;
+        let WriteTransaction { mut tx, now_ms, .. } = self.begin_write(&[table]).await?;
+        let found = find_any(tx.as_mut(), table).await?;
         match found.as_ref().map(|found| found.state) {
             Some(TableState::Deleting) => {}
             Some(TableState::Deleted) => return Ok(()),
@@ -148,10 +144,9 @@ impl TableLifecycle for SqlCatalog {
         }
         let sql = "UPDATE dl_tables SET state = ?, location_key = NULL WHERE table_id = ?";
         let params = vec![TableState::Deleted.as_str().into(), table.0.into()];
-        session
-            .write(vec![WriteStatement::run(sql, params), audit(self, now_ms, None, "FILES DELETED", table, None)])
+        tx.write(vec![WriteStatement::run(sql, params), audit(self, now_ms, None, "FILES DELETED", table, None)])
             .await?;
-        session.commit().await.map_err(CommitFailure::into_error)
+        tx.commit().await.map_err(CommitFailure::into_error)
     }
 
     async fn inactive_table(&self, table: TableId) -> Result<Option<InactiveTable>> {
@@ -177,7 +172,7 @@ impl TableLifecycle for SqlCatalog {
 
     async fn inactive_named(&self, name: &TableName) -> Result<Vec<InactiveTable>> {
         let order = format!("ORDER BY {DROPPED_AT} DESC, table_id DESC LIMIT {SAME_NAME}");
-        // Those of which something can still be had come alone, however many there are of the others.
+        // Tables that can still be restored are selected first, so that the many others do not fill the limit.
         for state in ["IN ('loading', 'dropped', 'deleting')", "IN ('deleted', 'detached', 'removing')"] {
             let sql = format!("{ALL_TABLES} state <> 'live' AND state {state} AND namespace = ? AND name = ? {order}");
             let rows = self.db.query(&sql, vec![name.namespace.as_str().into(), name.name.as_str().into()]).await?;
@@ -188,8 +183,8 @@ impl TableLifecycle for SqlCatalog {
         Ok(Vec::new())
     }
 
-    async fn tables_over(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
-        removal::tables_over(self, after, limit).await
+    async fn removable_tables(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
+        removal::removable_tables(self, after, limit).await
     }
 
     async fn remove_table(&self, table: TableId) -> Result<RemovedRows> {

@@ -1,4 +1,4 @@
-//! Listings of tables: each costs what it gives, however many tables there are.
+//! Listings of tables: the cost of each depends on its result, not on the number of tables.
 
 use async_trait::async_trait;
 use deltalakedb_log::listing::{SAME_METADATA, TableListing, TablePage};
@@ -11,7 +11,7 @@ use crate::table_lookup::{LIVE_TABLES, entry};
 use crate::uniqueness::table_around;
 
 impl SqlCatalog {
-    /// Live tables, with a condition that begins with `AND`.
+    /// Live tables, with a condition that starts with `AND`.
     async fn live(&self, and: &str, params: Vec<Value>) -> Result<Vec<TableEntry>> {
         let rows = self.db.query(&format!("{LIVE_TABLES} {and}"), params).await?;
         rows.into_iter().map(entry).collect()
@@ -54,10 +54,11 @@ impl TableListing for SqlCatalog {
 
     async fn tables_with_metadata(&self, id: &str) -> Result<Vec<TableEntry>> {
         let id = codec::bytes(id);
-        // The index has the beginnings of ids, since these may be of any length.
-        let (beginning, params) = match self.db.seeks() {
-            true => ("substr(metadata_id, 1, 64) = substr(?, 1, 64) AND ", vec![id.clone(), id]),
-            false => ("", vec![id]),
+        // The index has prefixes of ids, because ids may have any length.
+        let (beginning, params) = if self.db.uses_range_scans() {
+            ("substr(metadata_id, 1, 64) = substr(?, 1, 64) AND ", vec![id.clone(), id])
+        } else {
+            ("", vec![id])
         };
         let and = format!(
             "AND t.table_id IN (SELECT table_id FROM dl_metadata_updates WHERE {beginning}metadata_id = ?) \

@@ -1,15 +1,16 @@
-//! Loading history that is valid already: batch by batch, each batch one transaction.
+//! Loads history that is already valid, in batches of one transaction each.
 //!
 //! A batch is read in full before its transaction begins, so no transaction waits for an object store. Within a batch
-//! the life of files is followed in memory; one look at the stored live files is enough for all of its commits.
+//! live files are tracked in memory; one query for the stored live files is enough for all of its commits.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use deltalakedb_log::commit::{self, NewTable};
 use deltalakedb_log::history::only_commit;
 use deltalakedb_log::{
     Catalog, ErrorKind, HistoryLoad, HistoryLoading, Location, Result, TableEntry, TableId, TableName, TableRef,
-    TxnLogError, UnfinishedLoad, commit,
+    TxnLogError, UnfinishedLoad,
 };
 use futures::StreamExt;
 use tokio::sync::Semaphore;
@@ -17,7 +18,7 @@ use tokio::sync::Semaphore;
 use crate::audit::audit;
 use crate::database::CommitFailure;
 use crate::references::NamedFolders;
-use crate::sql_catalog::{SqlCatalog, Writing};
+use crate::sql_catalog::{SqlCatalog, WriteTransaction};
 use crate::statistics::MANY_ACTIONS;
 use crate::table_lookup::no_table;
 use crate::{find, removal, table_rows};
@@ -25,9 +26,11 @@ use crate::{find, removal, table_rows};
 mod base_state;
 mod store;
 mod stored_files;
+mod stored_table;
 mod version;
 
 use store::{BYTES, Batch, Finish, check_whole, kilobytes, store, store_batch};
+use stored_table::StoredTable;
 use version::{Layout, LoadedVersion, Parsed, in_thread};
 
 /// Versions parsed ahead.
@@ -49,8 +52,9 @@ impl HistoryLoading for SqlCatalog {
         let now_ms = self.now_ms().await?;
         let mut ready = Vec::with_capacity(loads.len());
         for mut load in loads {
-            let (table, mut layout) = Layout::stored(self.db.as_ref(), load.table, &load.new).await?;
-            let (mut batch, mut before) = (Batch::default(), newest_time(self, table).await?);
+            let stored = stored(self, load.table, &load.new).await?;
+            let (table, mut before, mut batch) = (stored.id, stored.newest_ms, Batch::default());
+            let mut layout = Layout::of(stored)?;
             while let Some(item) = load.items.next().await {
                 let parsed = in_thread(only_commit(item?)?, Parsed::of).await?;
                 parsed.check(self, &load.new, load.future_times, before, now_ms)?;
@@ -61,7 +65,7 @@ impl HistoryLoading for SqlCatalog {
             ready.push((table, load.new, batch, Finish { published: load.published_version }));
         }
         let tables: Vec<_> = ready.iter().map(|(table, ..)| *table).collect();
-        let mut named: Vec<_> = ready.iter().map(|(table, new, batch, _)| batch.named(*table, new)).collect();
+        let mut named: Vec<_> = ready.iter().map(|(table, new, batch, _)| batch.named_folders(*table, new)).collect();
         let locked = [tables, NamedFolders::sources(&mut named, self.db.as_ref()).await?].concat();
         let mut writing = self.begin_write(&locked).await?;
         let (mut stored, mut parts) = (Vec::with_capacity(ready.len()), Vec::new());
@@ -69,8 +73,8 @@ impl HistoryLoading for SqlCatalog {
             parts.extend(batch.parts(&new.name));
             stored.push(store(self, (&mut writing, &locked), table, &new, batch, Some(finish)).await?);
         }
-        check_whole(writing.session.as_mut(), writing.identity.0, parts).await?;
-        writing.session.commit().await.map_err(CommitFailure::into_error)?;
+        check_whole(writing.tx.as_mut(), writing.identity.0, parts).await?;
+        writing.tx.commit().await.map_err(CommitFailure::into_error)?;
         let mut entries = Vec::with_capacity(stored.len());
         for table in stored {
             let entry = find::find(self.db.as_ref(), &TableRef::Id(table)).await?;
@@ -94,30 +98,34 @@ impl HistoryLoading for SqlCatalog {
             base_version: row.opt_version()?,
             current_version: row.opt_version()?,
         };
-        // One key may stand for places in two accounts.
-        Ok(Location::stored(&row.text()?)?.is_place_of(location).then_some(found))
+        // One key may be that of places in two accounts.
+        Ok(Location::stored(&row.text()?)?.is_same_location(location).then_some(found))
     }
 
     async fn abandon_load(&self, table: TableId) -> Result<()> {
-        let Writing { mut session, now_ms, .. } = self.begin_write(&[table]).await?;
+        let WriteTransaction { mut tx, now_ms, .. } = self.begin_write(&[table]).await?;
         let sql = "SELECT namespace FROM dl_tables WHERE table_id = ? AND state = 'loading'";
-        if session.query(sql, vec![table.0.into()]).await?.is_empty() {
+        if tx.query(sql, vec![table.0.into()]).await?.is_empty() {
             return Err(commit::no_unfinished_load(table));
         }
         let mut writes = removal::newest_of_all(self);
         writes.extend(table_rows::tables_of_a_table().map(|from| removal::all_of(from, table)));
         writes.push(audit(self, now_ms, None, "IMPORT ABANDONED", table, None));
-        session.write(writes).await?;
-        session.commit().await.map_err(CommitFailure::into_error)
+        tx.write(writes).await?;
+        tx.commit().await.map_err(CommitFailure::into_error)
     }
 }
 
 async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) -> Result<TableEntry> {
-    let (mut table, mut layout) = Layout::stored(catalog.db.as_ref(), load.table, &load.new).await?;
-    let (now_ms, mut before) = (catalog.now_ms().await?, newest_time(catalog, table).await?);
+    let stored = stored(catalog, load.table, &load.new).await?;
+    let (mut table, mut before) = (stored.id, stored.newest_ms);
+    let mut layout = Layout::of(stored)?;
+    let now_ms = catalog.now_ms().await?;
     let mut items = load.items.peekable();
     let mut loaded = 0;
-    if let Some((base, of_base)) = base_state::gather(&mut items, &catalog.allowed_paths, &load.new, &layout).await? {
+    if let Some((base, of_base)) =
+        base_state::read_base_state(&mut items, &catalog.allowed_paths, &load.new, &layout).await?
+    {
         let version = base.summary.version;
         load.future_times.check(&load.new.name, version, before, base.time.ms, now_ms)?;
         (layout, before) = (of_base, Some(base.time.ms));
@@ -127,15 +135,14 @@ async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) -> Result<Tab
         table = store_batch(catalog, table, &load.new, batch, None).await?;
         (load.progress)(version);
     }
-    // Parsing and encoding is most of the work: other threads do it ahead, while a batch is stored.
+    // Parsing and encoding take most of the time, so other threads do them ahead while a batch is stored.
     let room = Arc::new(Semaphore::new(2 * (BYTES >> 10)));
     let admitted = items.then(|item| {
         let room = room.clone();
         async move {
             let item = only_commit(item?)?;
             let size = kilobytes(&item);
-            // Permits are acquired in order, and a batch that is not full leaves enough for any item, so there is no
-            // deadlock.
+            // Permits are acquired in order, and a batch that is not full leaves enough for any item: no deadlock.
             let room = room.acquire_many_owned(size).await;
             room.map(|room| (item, room))
                 .map_err(|e| TxnLogError::new(ErrorKind::Internal, "a load ended").with_source(e))
@@ -171,7 +178,7 @@ async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) -> Result<Tab
         loaded += batch.file_actions;
         let stored = store_batch(catalog, table, &load.new, batch, finish);
         if end.is_none() {
-            // The next batch is made while this one is stored.
+            // The next batch is built while this one is stored.
             let (stored, following) = tokio::join!(stored, Batch::of(&mut versions));
             (table, next) = (stored?, Some(following));
             if !is_analyzed {
@@ -193,11 +200,8 @@ async fn load_history(catalog: &SqlCatalog, load: HistoryLoad<'_>) -> Result<Tab
     find::find(catalog.db.as_ref(), &TableRef::Id(table)).await?.ok_or_else(missing)
 }
 
-/// The time of a table's newest version.
-async fn newest_time(catalog: &SqlCatalog, table: TableId) -> Result<Option<i64>> {
-    let sql = "SELECT current_ts FROM dl_tables WHERE table_id = ?";
-    match catalog.db.query(sql, vec![table.0.into()]).await?.pop() {
-        Some(mut row) => row.opt_int(),
-        None => Ok(None),
-    }
+/// The table that a load continues or begins.
+async fn stored(catalog: &SqlCatalog, table: TableId, new: &NewTable) -> Result<StoredTable> {
+    let found = StoredTable::find(catalog.db.read().await?.as_mut(), table, new).await?;
+    Ok(found.unwrap_or_else(|| StoredTable::nothing_yet(table, new)))
 }

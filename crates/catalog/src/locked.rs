@@ -1,7 +1,8 @@
-//! Tables whose heads are locked, as the transactions of a batch change them one after the other.
+//! Tables with locked heads, changed by the transactions of a batch one after the other.
 //!
-//! What is read here stays true until COMMIT, since the session excludes other writers. Each transaction is decided against
-//! what is stored and what those before it in the batch did; all that is new is written once, behind the last of them.
+//! What is read here stays valid until COMMIT, because the session excludes other writers. Each transaction is checked
+//! against the stored state and the earlier transactions of the batch; everything new is written once, after the last
+//! of them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use uuid::Uuid;
 
 use crate::bounds::BoundsSlots;
 use crate::codec::{self, int};
-use crate::database::{DatabaseTransaction, WriteStatement};
+use crate::database::{DatabaseTransaction, WriteStatement, merge_inserts};
 use crate::namespaces;
 use crate::queue::QueuedTransaction;
 use crate::references::NamedFolders;
@@ -28,7 +29,7 @@ pub(crate) mod head;
 
 use head::{CommitsById, LockedHead, leap, live_files, lock_heads};
 
-/// How a transaction was decided.
+/// The decision on a transaction.
 pub(crate) struct Decision {
     pub(crate) outcome: Result<Outcome>,
     /// Whether it holds even if the batch is not committed.
@@ -36,7 +37,7 @@ pub(crate) struct Decision {
 }
 
 impl Decision {
-    /// Whether the batch commits something of it.
+    /// Whether the batch commits any of its requests.
     pub(crate) fn is_written(&self) -> bool {
         matches!(&self.outcome, Ok(Outcome::Committed(all)) if !all.is_empty()) && !self.is_settled
     }
@@ -44,9 +45,9 @@ impl Decision {
 
 /// Why a transaction has no outcome.
 enum Failure {
-    /// What it asks for is refused; the others of the batch go on.
+    /// The transaction is rejected; the others of the batch continue.
     Own(TxnLogError),
-    /// The batch cannot go on: the session failed, or what is stored cannot be read.
+    /// The batch cannot continue: the session failed, or the stored state cannot be read.
     Batch(TxnLogError),
 }
 
@@ -56,17 +57,17 @@ impl From<TxnLogError> for Failure {
     }
 }
 
-/// The tables of a batch, locked, and what is to be written to them.
+/// The locked tables of a batch, and the writes to them.
 pub(crate) struct LockedTables<'a> {
     catalog: &'a SqlCatalog,
-    session: Box<dyn DatabaseTransaction>,
+    tx: Box<dyn DatabaseTransaction>,
     now_ms: i64,
     identity: (Uuid, Uuid),
     heads: HashMap<TableId, LockedHead>,
-    /// The commits that requests of the batch are already.
-    known: CommitsById,
+    /// Commits that are identical to requests of the batch.
+    known_commits: CommitsById,
     writes: Vec<WriteStatement>,
-    /// How many rows they change.
+    /// How many rows the writes change.
     rows: u64,
     /// The tables that are created.
     created: Vec<TableName>,
@@ -75,28 +76,32 @@ pub(crate) struct LockedTables<'a> {
 }
 
 impl<'a> LockedTables<'a> {
-    /// The tables of a batch, which are locked in the session.
+    /// Reads the tables of a batch, which are locked in the session.
     pub(crate) async fn read(
         catalog: &'a SqlCatalog,
-        mut session: Box<dyn DatabaseTransaction>,
+        mut tx: Box<dyn DatabaseTransaction>,
         (now_ms, identity): (i64, (Uuid, Uuid)),
         batch: &[Arc<QueuedTransaction>],
     ) -> Result<Self> {
         let requests: Vec<_> = batch.iter().flat_map(|transaction| &transaction.requests).collect();
-        let (mut heads, known) = lock_heads(session.as_mut(), &requests).await?;
+        let (mut heads, known_commits) = lock_heads(tx.as_mut(), &requests).await?;
         for (table, head) in &mut heads {
-            head.current.leap = leap(session.as_mut(), *table, head.current.timestamp, now_ms).await?;
+            head.current.leap = leap(tx.as_mut(), *table, head.current.timestamp, now_ms).await?;
         }
-        for (table, key, add) in live_files(session.as_mut(), &requests).await? {
+        let with_paths = batch.iter().flat_map(|transaction| transaction.requests_with_paths());
+        let stored = with_paths.filter(|(request, _)| !matches!(request.base, Base::Create(_)));
+        let changed_paths =
+            stored.flat_map(|(request, paths)| paths.changed_paths.iter().map(|path| (request.table, *path)));
+        for (table, key, add) in live_files(tx.as_mut(), changed_paths.collect()).await? {
             if let Some(head) = heads.get_mut(&table) {
                 head.live.entry(PathKey::new(&add.path)).or_default().push((key, add));
             }
         }
         let (writes, created) = (Vec::new(), Vec::new());
-        Ok(Self { catalog, session, now_ms, identity, heads, known, writes, rows: 0, created, left: batch.len() })
+        Ok(Self { catalog, tx, now_ms, identity, heads, known_commits, writes, rows: 0, created, left: batch.len() })
     }
 
-    /// Decides one transaction. What it commits is there for those behind it.
+    /// Decides one transaction. Later transactions of the batch see what it commits.
     pub(crate) async fn decide(&mut self, transaction: &QueuedTransaction, named: &[NamedFolders]) -> Result<Decision> {
         let outcome = match self.outcome(transaction, named).await {
             Ok(outcome) => Ok(outcome),
@@ -122,15 +127,15 @@ impl<'a> LockedTables<'a> {
             );
             return Err(Failure::Own(TxnLogError::new(ErrorKind::Conflict, message)));
         }
-        let mut known = Vec::new();
+        let mut known_commits = Vec::new();
         for request in requests {
-            known.extend(self.known_commit(request).await?);
+            known_commits.extend(self.known_commit(request).await?);
         }
-        if let Some(outcome) = commit::already_committed(requests, known).map_err(Failure::Own)? {
+        if let Some(outcome) = commit::already_committed(requests, known_commits).map_err(Failure::Own)? {
             return Ok(outcome);
         }
-        for request in requests {
-            self.look_up(request).await?;
+        for (request, paths) in transaction.requests_with_paths() {
+            self.look_up(request, &paths.changed_paths).await?;
         }
         let heads = requests.iter().map(|request| self.heads.get(&request.table));
         let heads: Vec<_> = heads.collect::<Option<_>>().ok_or_else(not_locked)?;
@@ -152,25 +157,25 @@ impl<'a> LockedTables<'a> {
         Ok(Outcome::Committed(additions.into_iter().map(|addition| self.add(addition)).collect()))
     }
 
-    /// The commit that a request is already. One that is verbatim may be there under another id, in the same bytes.
+    /// The existing commit that is identical to a request. A verbatim commit may have another id and the same bytes.
     async fn known_commit(&mut self, request: &CommitRequest) -> Result<Option<Committed>, Failure> {
         let Some(head) = self.heads.get(&request.table) else { return Ok(None) };
-        let by_id = self.known.get(&(request.table, request.commit_id)).copied();
+        let by_id = self.known_commits.get(&(request.table, request.commit_id)).copied();
         let Content::Verbatim(verbatim) = &request.content else { return Ok(by_id) };
         let (table, version) = (request.table, request.base.next()?);
-        let mut stored = StoredAlready { by_id: by_id.map(|known| known.version), ..StoredAlready::default() };
+        let mut stored = StoredAlready { by_id: by_id.map(|commit| commit.version), ..StoredAlready::default() };
         if let Some(txn_id) = verbatim.txn_id() {
             let sql = "SELECT version FROM dl_commit_ids WHERE table_id = ? AND commit_id = ?";
             let params = vec![table.0.into(), CommitId::of_txn(&txn_id).0.as_slice().into()];
-            let row = self.session.query(sql, params).await?.pop();
+            let row = self.tx.query(sql, params).await?.pop();
             stored.by_txn = row.map(|mut row| row.version()).transpose()?;
         }
-        // Its version may have ended, and then the id alone knows its time.
-        let mut timestamp = by_id.map_or(0, |known| known.timestamp);
+        // If its version has expired, only the entry of the id has its time.
+        let mut timestamp = by_id.map_or(0, |commit| commit.timestamp);
         if head.current.version >= Some(version) {
             let sql = "SELECT v.committed_at, c.body FROM dl_table_versions v LEFT JOIN dl_commit_bodies c \
                        ON c.table_id = v.table_id AND c.version = v.version WHERE v.table_id = ? AND v.version = ?";
-            if let Some(mut row) = self.session.query(sql, vec![table.0.into(), int(version)]).await?.pop() {
+            if let Some(mut row) = self.tx.query(sql, vec![table.0.into(), int(version)]).await?.pop() {
                 timestamp = row.int()?;
                 stored.body = row.opt_blob()?.as_deref().map(codec::decompress).transpose()?;
             }
@@ -179,40 +184,39 @@ impl<'a> LockedTables<'a> {
         Ok(is_stored.then_some(Committed { table, version, timestamp, leap: None }))
     }
 
-    /// Brings a table's `current` to what the decision on a request needs beyond the head: the touched files, and the
+    /// Loads into a table's `current` what the decision on a request needs beyond the head: the touched files, and the
     /// first commit since its base that it conflicts with.
-    async fn look_up(&mut self, request: &CommitRequest) -> Result<(), Failure> {
+    async fn look_up(&mut self, request: &CommitRequest, changed_paths: &[PathKey]) -> Result<(), Failure> {
         if let Base::Create(new) = &request.base {
             let own = self.heads.get(&request.table).map(|head| head.current.name.clone());
-            check_free(self.session.as_mut(), new, own).await?;
+            check_free(self.tx.as_mut(), new, own).await?;
             self.heads.insert(request.table, LockedHead::of_new(new));
             return Ok(());
         }
         let live = self.heads.get_mut(&request.table).filter(|head| head.state == TableState::Live);
         let Some(head) = live else {
-            let missing = no_table_in(self.session.as_mut(), self.catalog.db.as_ref(), request.table).await;
+            let missing = no_table_in(self.tx.as_mut(), self.catalog.db.as_ref(), request.table).await;
             return Err(match missing.kind() {
                 ErrorKind::NotFound => Failure::Own(missing),
                 _ => Failure::Batch(missing),
             });
         };
         commit::check_mirror(&head.current.name, &head.mirror).map_err(Failure::Own)?;
-        let touched = request.touched();
-        let live = touched.iter().filter_map(|path| head.live.get(path)).flatten();
+        let live = changed_paths.iter().filter_map(|path| head.live.get(path)).flatten();
         head.current.live = live.cloned().collect();
         head.current.conflict = None;
         if let Base::RebaseFrom(base) | Base::ReadAt(base) = request.base
             && head.current.version > Some(base)
         {
             if base.saturating_add(1) < head.oldest {
-                return Err(Failure::Own(commit::base_not_held(&head.current.name, base)));
+                return Err(Failure::Own(commit::base_not_retained(&head.current.name, base)));
             }
-            head.current.conflict = head.conflict(self.session.as_mut(), request, base).await?;
+            head.current.conflict = head.conflict(self.tx.as_mut(), request, base).await?;
         }
         Ok(())
     }
 
-    /// What a decided request adds to the batch.
+    /// The changes of a decided request to the batch.
     async fn addition<'r>(
         &mut self,
         request: &'r CommitRequest,
@@ -227,7 +231,7 @@ impl<'a> LockedTables<'a> {
             // No later transaction of the batch is checked against it, and it may be large.
             prepared.body = Bytes::new();
         }
-        if let Some(references) = named.record(self.session.as_mut(), &head.current.name).await? {
+        if let Some(references) = named.record(self.tx.as_mut(), &head.current.name).await? {
             rows += references.rows();
             writes.push(references);
         }
@@ -251,63 +255,39 @@ impl<'a> LockedTables<'a> {
                 head.keep(prepared);
             }
         }
-        self.known.extend(request.ids().into_iter().map(|id| ((request.table, id), committed)));
+        self.known_commits.extend(request.ids().into_iter().map(|id| ((request.table, id), committed)));
         committed
     }
 
     /// The session, everything the batch writes, and how many rows that changes.
     pub(crate) fn into_writes(self) -> (Box<dyn DatabaseTransaction>, Vec<WriteStatement>, u64) {
-        let Self { session, heads, mut writes, mut rows, mut created, now_ms, .. } = self;
+        let Self { tx, heads, mut writes, mut rows, mut created, now_ms, .. } = self;
         for (table, head) in &heads {
             if head.current.version != head.stored {
-                writes.push(head.moved(*table));
+                writes.push(head.move_head(*table));
                 rows += 1;
             }
         }
-        let mut writes = merged(writes);
-        // Last and in order, since others who make tables in the same namespaces wait for it.
+        let mut writes = merge_inserts(writes);
+        // Last and in order, because other transactions that create tables in the same namespaces wait for it.
         created.sort_unstable_by(|a, b| a.namespace.cmp(&b.namespace));
         rows += created.len() as u64;
         writes.extend(created.iter().map(|name| namespaces::has_table(name, now_ms)));
-        (session, writes, rows)
+        (tx, writes, rows)
     }
 }
 
-/// What a decided request adds to the batch.
+/// The changes of a decided request to the batch.
 struct Addition<'r> {
     request: &'r CommitRequest,
     prepared: Prepared,
-    /// The slots of its table behind it.
+    /// The slots of its table after it.
     slots: BoundsSlots,
     writes: Vec<WriteStatement>,
-    /// How many rows they change.
+    /// How many rows its writes change.
     rows: u64,
 }
 
 fn not_locked() -> TxnLogError {
     TxnLogError::new(ErrorKind::Internal, "a table of the commit is not locked")
-}
-
-/// The same writes, with the rows for one table in one insert. What stands behind an update stays behind it.
-fn merged(writes: Vec<WriteStatement>) -> Vec<WriteStatement> {
-    let (mut merged, mut inserts) = (Vec::<WriteStatement>::with_capacity(writes.len()), HashMap::new());
-    for write in writes {
-        match write {
-            WriteStatement::Insert(insert) => {
-                let first = inserts.get(insert.table).and_then(|at: &usize| merged.get_mut(*at));
-                match first {
-                    Some(WriteStatement::Insert(first)) if first.columns == insert.columns => first.append(insert),
-                    _ => {
-                        inserts.insert(insert.table, merged.len());
-                        merged.push(WriteStatement::Insert(insert));
-                    }
-                }
-            }
-            WriteStatement::Run(..) => {
-                inserts.clear();
-                merged.push(write);
-            }
-        }
-    }
-    merged
 }

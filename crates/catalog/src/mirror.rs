@@ -1,8 +1,8 @@
-//! What the mirror needs to know and to remember: the watermark, the lease, what failed.
+//! The state of the mirrors: the watermark, the lease, failures.
 //!
-//! All of it is in rows of its own, and all but the state is notes: publishing again what is published does no harm, and
-//! a lease ends by itself. A note locks the table's row of `dl_mirrors` and no head, so that commits go on. The state is
-//! changed with the head locked, since commits go by it.
+//! All of it has rows of its own. Everything but the state may be lost in a power failure: publishing a published
+//! version again is harmless, and a lease expires by itself. These writes lock the table's row of `dl_mirrors` and no
+//! head, so commits continue. The state is changed with the head locked, because commits depend on it.
 
 use async_trait::async_trait;
 use deltalakedb_log::{
@@ -17,19 +17,19 @@ use crate::database::{CommitFailure, DatabaseTransaction, Row, Value, WriteState
 use crate::sql_catalog::SqlCatalog;
 use crate::table_lookup::{mirror_state, no_table_in};
 
-/// The columns of `dl_mirrors` that a copy has as well. A lease is for one catalog.
+/// The columns of `dl_mirrors` that are copied. A lease belongs to one catalog.
 pub(crate) const MIRROR_COLUMNS: [&str; 5] =
     ["table_id", "published_version", "state", "diverged_version", "diverged_what"];
 pub(crate) const FAILURE_COLUMNS: [&str; 6] =
     ["table_id", "version", "artifact", "attempts", "last_error", "failed_at"];
 
-/// The mirror of a new table.
+/// Inserts the mirror of a new table.
 pub(crate) fn register(table: TableId) -> WriteStatement {
     WriteStatement::insert("dl_mirrors", &["table_id", "state"], vec![vec![table.0.into(), "following".into()]])
 }
 
-/// The mirror of a table that was loaded from its `_delta_log`, which holds everything up to `published`.
-pub(crate) fn follow(table: TableId, published: Option<Version>) -> WriteStatement {
+/// Inserts the mirror of a table that was loaded from its `_delta_log`, which has everything up to `published`.
+pub(crate) fn set_following(table: TableId, published: Option<Version>) -> WriteStatement {
     let sql = "UPDATE dl_mirrors SET state = 'following', diverged_version = NULL, diverged_what = NULL, \
                published_version = CASE WHEN coalesce(published_version, -1) < ? THEN ? ELSE published_version END \
                WHERE table_id = ?";
@@ -37,24 +37,24 @@ pub(crate) fn follow(table: TableId, published: Option<Version>) -> WriteStateme
     WriteStatement::run(sql, vec![published.clone(), published, table.0.into()])
 }
 
-/// Ends a lease; changes no row when it is not the newest.
+/// Ends a lease; changes no row if it is not the newest.
 pub(crate) fn end_lease(lease: &Lease) -> WriteStatement {
     let sql = "UPDATE dl_mirrors SET lease_expires_at = 0 WHERE table_id = ? AND lease_holder = ? AND lease_token = ?";
     WriteStatement::run(sql, vec![lease.table.0.into(), lease.holder.into(), lease.token.into()])
 }
 
-async fn done(session: Box<dyn DatabaseTransaction>) -> Result<()> {
-    session.commit().await.map_err(CommitFailure::into_error)
+async fn done(tx: Box<dyn DatabaseTransaction>) -> Result<()> {
+    tx.commit().await.map_err(CommitFailure::into_error)
 }
 
 #[async_trait]
 impl MirrorProgress for SqlCatalog {
     async fn acquire_lease(&self, table: TableId, holder: Uuid, now_ms: i64, until_ms: i64) -> Result<Option<Lease>> {
-        let mut session = self.note(table).await?;
+        let mut tx = self.write_async_commit(table).await?;
         let sql = "SELECT mirror.lease_holder, mirror.lease_token, mirror.lease_expires_at FROM dl_tables t \
                    JOIN dl_mirrors mirror ON mirror.table_id = t.table_id WHERE t.table_id = ? AND t.state = 'live'";
-        let Some(mut row) = session.query(sql, vec![table.0.into()]).await?.pop() else {
-            return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
+        let Some(mut row) = tx.query(sql, vec![table.0.into()]).await?.pop() else {
+            return Err(no_table_in(tx.as_mut(), self.db.as_ref(), table).await);
         };
         let (held_by, token, expires) = (row.opt_blob()?, row.opt_int()?, row.opt_int()?);
         let mine = held_by.is_some_and(|h| h == holder.as_bytes());
@@ -64,54 +64,54 @@ impl MirrorProgress for SqlCatalog {
         let lease = Lease { table, holder, token: token.unwrap_or(0) + 1 };
         let params = vec![holder.into(), lease.token.into(), until_ms.into(), table.0.into()];
         let sql = "UPDATE dl_mirrors SET lease_holder = ?, lease_token = ?, lease_expires_at = ? WHERE table_id = ?";
-        session.write(vec![WriteStatement::run(sql, params)]).await?;
-        done(session).await?;
+        tx.write(vec![WriteStatement::run(sql, params)]).await?;
+        done(tx).await?;
         Ok(Some(lease))
     }
 
     async fn release_lease(&self, lease: &Lease) -> Result<()> {
-        let mut session = self.note(lease.table).await?;
-        session.write(vec![end_lease(lease)]).await?;
-        done(session).await
+        let mut tx = self.write_async_commit(lease.table).await?;
+        tx.write(vec![end_lease(lease)]).await?;
+        done(tx).await
     }
 
     async fn mark_published(&self, lease: &Lease, version: Version) -> Result<()> {
-        let mut session = self.note(lease.table).await?;
+        let mut tx = self.write_async_commit(lease.table).await?;
         let sql = "UPDATE dl_mirrors SET published_version = \
                    CASE WHEN coalesce(published_version, -1) < ? THEN ? ELSE published_version END \
                    WHERE table_id = ? AND lease_holder = ? AND lease_token = ?";
         let (table, version) = (Value::from(lease.table.0), int(version));
         let params = vec![version.clone(), version.clone(), table.clone(), lease.holder.into(), lease.token.into()];
-        if session.write(vec![WriteStatement::run(sql, params)]).await? == 0 {
+        if tx.write(vec![WriteStatement::run(sql, params)]).await? == 0 {
             let sql = "SELECT namespace, name FROM dl_tables WHERE table_id = ?";
-            let Some(mut row) = session.query(sql, vec![table]).await?.pop() else {
-                return Err(no_table_in(session.as_mut(), self.db.as_ref(), lease.table).await);
+            let Some(mut row) = tx.query(sql, vec![table]).await?.pop() else {
+                return Err(no_table_in(tx.as_mut(), self.db.as_ref(), lease.table).await);
             };
-            return Err(commit::fenced(&TableName { namespace: row.text()?, name: row.text()? }));
+            return Err(commit::lease_lost(&TableName { namespace: row.text()?, name: row.text()? }));
         }
-        session.write(vec![over(table, version, Artifact::Commit)]).await?;
-        done(session).await
+        tx.write(vec![delete_failures(table, version, Artifact::Commit)]).await?;
+        done(tx).await
     }
 
     async fn mark_next_published(&self, table: TableId, from: Version, to: Version) -> Result<bool> {
-        let mut session = self.note(table).await?;
+        let mut tx = self.write_async_commit(table).await?;
         let sql = "UPDATE dl_mirrors SET published_version = ? WHERE table_id = ? AND (published_version = ? OR \
                    (published_version IS NULL AND EXISTS (SELECT 1 FROM dl_tables t WHERE t.table_id = ? \
                    AND t.base_version = ?)))";
         let before = from.checked_sub(1).map_or(Value::Int(-1), int);
         let params = vec![int(to), table.0.into(), before, table.0.into(), int(from)];
-        let is_next = session.write(vec![WriteStatement::run(sql, params)]).await? == 1;
+        let is_next = tx.write(vec![WriteStatement::run(sql, params)]).await? == 1;
         if is_next {
-            session.write(vec![over(table.0.into(), int(to), Artifact::Commit)]).await?;
-            done(session).await?;
+            tx.write(vec![delete_failures(table.0.into(), int(to), Artifact::Commit)]).await?;
+            done(tx).await?;
         }
         Ok(is_next)
     }
 
     async fn mark_checkpointed(&self, table: TableId, version: Version) -> Result<()> {
-        let mut session = self.note(table).await?;
-        session.write(vec![over(table.0.into(), int(version), Artifact::Checkpoint)]).await?;
-        done(session).await
+        let mut tx = self.write_async_commit(table).await?;
+        tx.write(vec![delete_failures(table.0.into(), int(version), Artifact::Checkpoint)]).await?;
+        done(tx).await
     }
 
     async fn mark_failed(
@@ -122,24 +122,24 @@ impl MirrorProgress for SqlCatalog {
         error: &str,
         at_ms: i64,
     ) -> Result<()> {
-        let mut session = self.note(table).await?;
+        let mut tx = self.write_async_commit(table).await?;
         if artifact == Artifact::Commit {
             let sql = "SELECT published_version FROM dl_mirrors WHERE table_id = ?";
             let published =
-                session.query(sql, vec![table.0.into()]).await?.pop().map(|mut row| row.opt_version()).transpose()?;
+                tx.query(sql, vec![table.0.into()]).await?.pop().map(|mut row| row.opt_version()).transpose()?;
             if published.flatten() >= Some(version) {
                 return Ok(());
             }
         }
-        // Nothing is kept of a table that has been removed meanwhile.
+        // Nothing is recorded for a table that has been removed concurrently.
         let sql = "INSERT INTO dl_mirror_failures (table_id, version, artifact, attempts, last_error, failed_at) \
                    SELECT table_id, CAST(? AS bigint), CAST(? AS text), 1, CAST(? AS text), CAST(? AS bigint) \
                    FROM dl_mirrors WHERE table_id = ? ON CONFLICT (table_id, version, artifact) DO UPDATE SET \
                    attempts = dl_mirror_failures.attempts + 1, last_error = excluded.last_error, \
                    failed_at = excluded.failed_at";
         let params = vec![int(version), artifact.as_str().into(), error.into(), at_ms.into(), table.0.into()];
-        session.write(vec![WriteStatement::run(sql, params)]).await?;
-        done(session).await
+        tx.write(vec![WriteStatement::run(sql, params)]).await?;
+        done(tx).await
     }
 
     async fn set_mirror(&self, seen: &TableEntry, state: &MirrorState) -> Result<bool> {
@@ -148,12 +148,12 @@ impl MirrorProgress for SqlCatalog {
             MirrorState::Following => ("following", None, None, "MIRROR RESUMED"),
             MirrorState::Diverged { version, what } => ("diverged", Some(*version), Some(what), "MIRROR DIVERGED"),
         };
-        // With the head locked: a commit under way ends first, and the next one finds the state changed.
-        let mut session = self.write(&[table]).await?;
+        // With the head locked: a commit in progress ends first, and the next one sees the changed state.
+        let mut tx = self.write(&[table]).await?;
         let sql = "SELECT mirror.state, mirror.diverged_version, mirror.diverged_what, t.current_version FROM dl_tables t \
                    JOIN dl_mirrors mirror ON mirror.table_id = t.table_id WHERE t.table_id = ? AND t.state = 'live'";
-        let Some(mut row) = session.query(sql, vec![table.0.into()]).await?.pop() else {
-            return Err(no_table_in(session.as_mut(), self.db.as_ref(), table).await);
+        let Some(mut row) = tx.query(sql, vec![table.0.into()]).await?.pop() else {
+            return Err(no_table_in(tx.as_mut(), self.db.as_ref(), table).await);
         };
         if !state.may_follow(seen, &mirror_state(&mut row)?, row.version()?) {
             return Ok(false);
@@ -162,8 +162,8 @@ impl MirrorProgress for SqlCatalog {
         let what = what.map(String::as_str).into();
         let params = vec![word.into(), version.map_or(Value::Null, int), what, table.0.into()];
         let audit = audit(self, self.clock.now_ms(), None, action, table, version);
-        session.write(vec![WriteStatement::run(sql, params), audit]).await?;
-        done(session).await?;
+        tx.write(vec![WriteStatement::run(sql, params), audit]).await?;
+        done(tx).await?;
         Ok(true)
     }
 
@@ -190,7 +190,7 @@ impl MirrorProgress for SqlCatalog {
 }
 
 /// Deletes the recorded failures up to a version: they are resolved.
-fn over(table: Value, version: Value, artifact: Artifact) -> WriteStatement {
+fn delete_failures(table: Value, version: Value, artifact: Artifact) -> WriteStatement {
     let sql = "DELETE FROM dl_mirror_failures WHERE table_id = ? AND version <= ? AND artifact = ?";
     WriteStatement::run(sql, vec![table, version, artifact.as_str().into()])
 }

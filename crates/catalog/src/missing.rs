@@ -1,5 +1,5 @@
-//! Tables of a copy that its source has removed: they are removed in the copy as well, since others may have their names
-//! and places now.
+//! Tables of a copy that its source has removed: they are removed in the copy as well, because other tables may have
+//! their names and places now.
 
 use std::collections::HashSet;
 
@@ -9,8 +9,8 @@ use crate::database::{CommitFailure, DatabaseTransaction, KEYS, Row, Value, Writ
 use crate::sql_catalog::SqlCatalog;
 use crate::{codec, removal};
 
-/// Removes from the copy `to` what it has of tables that `source`, a session of `from`, does not have or is removing. A
-/// removal that was interrupted is completed by the next copy.
+/// Removes from the copy `to` the tables that `source`, a session of `from`, does not have or is removing. A removal
+/// that was interrupted is completed by the next copy.
 pub(crate) async fn remove_missing(
     (from, source): (&SqlCatalog, &mut dyn DatabaseTransaction),
     to: &SqlCatalog,
@@ -37,7 +37,7 @@ fn ids(rows: Vec<Row>) -> Result<Vec<TableId>> {
     rows.into_iter().map(|mut row| Ok(TableId(row.uuid()?))).collect()
 }
 
-/// Which of these tables the source has, and is not removing.
+/// The tables that the source has and is not removing.
 async fn present(source: &mut dyn DatabaseTransaction, tables: &[TableId]) -> Result<HashSet<TableId>> {
     let sql = format!(
         "SELECT table_id FROM dl_tables WHERE table_id IN ({}) AND state <> 'removing'",
@@ -47,7 +47,7 @@ async fn present(source: &mut dyn DatabaseTransaction, tables: &[TableId]) -> Re
     Ok(ids(source.query(&sql, params).await?)?.into_iter().collect())
 }
 
-/// Refuses to remove a table that the source never had: its newest version was committed in the copy.
+/// Rejects the removal of a table that the source never had: its newest version was committed in the copy.
 async fn check_not_own(
     (from, source): (&SqlCatalog, &mut dyn DatabaseTransaction),
     to: &SqlCatalog,
@@ -64,7 +64,7 @@ async fn check_not_own(
     if epoch == source_epoch || !is_of_copy {
         return Ok(());
     }
-    // The source may itself be a copy of this catalog, and have removed a table that it got from here.
+    // The source may itself be a copy of this catalog, and have removed a table that it copied from here.
     let sql = "SELECT 1 FROM dl_audit WHERE table_id = ? LIMIT 1";
     if !source.query(sql, vec![table.0.into()]).await?.is_empty() {
         return Ok(());
@@ -74,7 +74,7 @@ async fn check_not_own(
     Err(TxnLogError::new(ErrorKind::Invalid, message))
 }
 
-/// Takes the names and places of these tables, and makes them tables that are being removed.
+/// Releases the names and places of these tables, and sets their state to `removing`.
 async fn mark(to: &SqlCatalog, tables: &[TableId]) -> Result<()> {
     if tables.is_empty() {
         return Ok(());
@@ -84,17 +84,17 @@ async fn mark(to: &SqlCatalog, tables: &[TableId]) -> Result<()> {
          WHERE table_id IN ({})",
         placeholders(tables.len())
     );
-    let mut session = to.write(tables).await?;
-    session.write(vec![WriteStatement::run(sql, tables.iter().map(|table| table.0.into()).collect())]).await?;
-    session.commit().await.map_err(CommitFailure::into_error)
+    let mut tx = to.write(tables).await?;
+    tx.write(vec![WriteStatement::run(sql, tables.iter().map(|table| table.0.into()).collect())]).await?;
+    tx.commit().await.map_err(CommitFailure::into_error)
 }
 
-/// Removes all that the copy has of a table, in transactions of so many rows. Its audit comes from the source.
+/// Removes all rows of a table from the copy, in bounded transactions. Its audit is copied from the source.
 async fn remove(to: &SqlCatalog, table: TableId) -> Result<()> {
     loop {
-        let mut session = to.write(&[table]).await?;
-        let removed = removal::remove_rows(to, session.as_mut(), table).await?;
-        session.commit().await.map_err(CommitFailure::into_error)?;
+        let mut tx = to.write(&[table]).await?;
+        let removed = removal::remove_rows(to, tx.as_mut(), table).await?;
+        tx.commit().await.map_err(CommitFailure::into_error)?;
         if removed.is_done {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! Namespaces, each a row.
+//! Namespaces, one row each.
 
 use async_trait::async_trait;
 use deltalakedb_log::namespaces::{check_namespace, namespace_not_empty, namespace_taken, no_namespace};
@@ -6,12 +6,11 @@ use deltalakedb_log::{CatalogNamespaces, ErrorKind, Result, TableId, TableName};
 
 use crate::audit::audit;
 use crate::database::{CommitFailure, DatabaseTransaction, Value, WriteStatement};
-use crate::sql_catalog::{SqlCatalog, Writing};
+use crate::sql_catalog::{SqlCatalog, WriteTransaction};
 
 const NAMESPACE_COLUMNS: [&str; 2] = ["namespace", "created_at"];
 
-/// Sees to it that the namespace of a table is there, and is not dropped before the transaction ends. One row is changed
-/// in any case.
+/// Ensures that the namespace of a table exists and is not dropped before the transaction ends. Always changes one row.
 pub(crate) fn has_table(name: &TableName, now_ms: i64) -> WriteStatement {
     let sql = "INSERT INTO dl_namespaces (namespace, created_at) VALUES (?, ?) \
                ON CONFLICT (namespace) DO UPDATE SET created_at = dl_namespaces.created_at";
@@ -22,9 +21,9 @@ pub(crate) fn has_table(name: &TableName, now_ms: i64) -> WriteStatement {
 impl CatalogNamespaces for SqlCatalog {
     async fn create_namespace(&self, name: &str, committer: Option<&str>) -> Result<()> {
         check_namespace(name)?;
-        let Writing { mut session, now_ms, .. } = self.begin_write(&[]).await?;
+        let WriteTransaction { mut tx, now_ms, .. } = self.begin_write(&[]).await?;
         let there = "SELECT 1 FROM dl_namespaces WHERE namespace = ?";
-        if !session.query(there, vec![name.into()]).await?.is_empty() {
+        if !tx.query(there, vec![name.into()]).await?.is_empty() {
             return Err(namespace_taken(name));
         }
         let action = format!("CREATE SCHEMA {name}");
@@ -33,51 +32,51 @@ impl CatalogNamespaces for SqlCatalog {
             WriteStatement::insert("dl_namespaces", &NAMESPACE_COLUMNS, vec![row]),
             audit(self, now_ms, committer, &action, None::<TableId>, None),
         ];
-        session.write(writes).await.map_err(|e| match e.kind() {
+        tx.write(writes).await.map_err(|e| match e.kind() {
             ErrorKind::AlreadyExists => namespace_taken(name).with_source(e),
             _ => e,
         })?;
-        session.commit().await.map_err(CommitFailure::into_error)
+        tx.commit().await.map_err(CommitFailure::into_error)
     }
 
     async fn drop_namespace(&self, name: &str, committer: Option<&str>) -> Result<()> {
-        let Writing { mut session, now_ms, .. } = self.begin_write(&[]).await?;
-        // First: this waits for transactions that make a table in it, and what follows sees their tables.
+        let WriteTransaction { mut tx, now_ms, .. } = self.begin_write(&[]).await?;
+        // First: this waits for transactions that create a table in it, and the statements after it see their tables.
         let delete = WriteStatement::run("DELETE FROM dl_namespaces WHERE namespace = ?", vec![name.into()]);
-        if session.write(vec![delete]).await? == 0 {
+        if tx.write(vec![delete]).await? == 0 {
             return Err(no_namespace(name, &self.db.describe()));
         }
-        // Each state by an index of its own.
+        // Each state uses its own index.
         let inside = ["state = 'live'", "state <> 'live' AND state = 'loading'"]
             .map(|state| format!("SELECT name FROM dl_tables WHERE namespace = ? AND {state}"));
         let inside = format!("{} ORDER BY name LIMIT 1", inside.join(" UNION ALL "));
-        if let Some(mut row) = session.query(&inside, vec![name.into(), name.into()]).await?.pop() {
+        if let Some(mut row) = tx.query(&inside, vec![name.into(), name.into()]).await?.pop() {
             let table = TableName { namespace: name.into(), name: row.text()? };
             return Err(namespace_not_empty(name, &table));
         }
         let action = format!("DROP SCHEMA {name}");
-        session.write(vec![audit(self, now_ms, committer, &action, None::<TableId>, None)]).await?;
-        session.commit().await.map_err(CommitFailure::into_error)
+        tx.write(vec![audit(self, now_ms, committer, &action, None::<TableId>, None)]).await?;
+        tx.commit().await.map_err(CommitFailure::into_error)
     }
 
     async fn namespaces_after(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
-        // No name is empty.
+        // No namespace has an empty name.
         let sql = format!("SELECT namespace FROM dl_namespaces WHERE namespace > ? ORDER BY namespace LIMIT {limit}");
         let rows = self.db.query(&sql, vec![after.unwrap_or_default().into()]).await?;
         rows.into_iter().map(|mut row| row.text()).collect()
     }
 }
 
-async fn rows(session: &mut dyn DatabaseTransaction) -> Result<Vec<Vec<Value>>> {
+async fn rows(tx: &mut dyn DatabaseTransaction) -> Result<Vec<Vec<Value>>> {
     let sql = format!("SELECT {} FROM dl_namespaces ORDER BY namespace", NAMESPACE_COLUMNS.join(", "));
-    Ok(session.query(&sql, vec![]).await?.into_iter().map(|row| row.0.collect()).collect())
+    Ok(tx.query(&sql, vec![]).await?.into_iter().map(|row| row.0.collect()).collect())
 }
 
-/// Makes the namespaces of a copy those of the source.
+/// Makes the namespaces of a copy equal to those of the source.
 pub(crate) async fn copy(source: &mut dyn DatabaseTransaction, to: &SqlCatalog) -> Result<()> {
     let here = rows(source).await?;
-    let mut session = to.write(&[]).await?;
-    let there = rows(session.as_mut()).await?;
+    let mut tx = to.write(&[]).await?;
+    let there = rows(tx.as_mut()).await?;
     let is_in = |all: &[Vec<Value>], row: &Vec<Value>| all.binary_search(row).is_ok();
     let gone = there.iter().filter(|row| !is_in(&here, row));
     let delete =
@@ -90,6 +89,6 @@ pub(crate) async fn copy(source: &mut dyn DatabaseTransaction, to: &SqlCatalog) 
     if writes.is_empty() {
         return Ok(());
     }
-    session.write(writes).await?;
-    session.commit().await.map_err(CommitFailure::into_error)
+    tx.write(writes).await?;
+    tx.commit().await.map_err(CommitFailure::into_error)
 }

@@ -1,9 +1,9 @@
-//! From a predicate to the SQL that finds the files in which a row may match.
+//! Translates a predicate to the SQL that finds the files in which a row may match.
 //!
 //! The SQL result is a superset: it has every such file and few others. The exact check on the file statistics is done
-//! in Rust. Every file is tested with a *condition* over its bounds. Where the database seeks, one column also *leads*:
-//! the values it may take are a few intervals, and for each of them and each spread of files there is one seek in that
-//! column's index. Files whose bounds are unknown are always tested.
+//! in Rust. Every file is tested with a *condition* over its bounds. Where the database uses range scans, one column has
+//! the *driving index*: its possible values are a few intervals, and for each of them and each spread of files there is
+//! one range scan in that index. Files whose bounds are unknown are always tested.
 
 use std::fmt;
 
@@ -16,14 +16,14 @@ use crate::database::Value;
 
 /// Of a longer list only the minimum and the maximum are used.
 const MAX_LIST: usize = 64;
-/// More intervals than that become one.
+/// More intervals than this are merged into one.
 const MAX_INTERVALS: usize = 8;
-/// So many seeks are worth it; beyond, all intervals become one.
-const MAX_SEEKS: usize = 100;
-/// A condition with more parameters or a longer text is left to the statistics: it stands in every part of a statement,
-/// and databases limit the parameters and the depth of one.
-const MAX_PARAMETERS: usize = 200;
-const MAX_TEXT: usize = 16 << 10;
+/// The maximum number of range scans; beyond it, all intervals are merged into one.
+const MAX_RANGE_SCANS: usize = 100;
+/// A condition with more parameters or a longer text is left to the check in Rust: it is repeated in every part of a
+/// statement, and databases limit the parameters and the depth of a statement.
+const MAX_CONDITION_PARAMETERS: usize = 200;
+const MAX_CONDITION_TEXT: usize = 16 << 10;
 
 /// A piece of SQL with its parameters.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,31 +53,31 @@ impl SqlFragment {
     }
 }
 
-/// What SQL can do for a predicate.
+/// The SQL for a predicate.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Plan {
-    /// What a file's bounds must satisfy; `None` when they can say nothing.
+    /// The condition on a file's bounds; `None` when they cannot exclude any file.
     pub(crate) condition: Option<SqlFragment>,
-    /// The column that leads to the files.
-    pub(crate) lead: Option<DrivingIndex>,
+    /// The column whose index is used.
+    pub(crate) driving_index: Option<DrivingIndex>,
 }
 
-/// A column whose index leads to the files.
+/// A column whose index is used to find the files.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct DrivingIndex {
     slot: usize,
     kind: Kind,
-    values: Span,
+    values: ValueSet,
 }
 
-/// Values a column may take: in one of the intervals, which are in order and apart, or null.
+/// The possible values of a column: in one of the intervals, which are ordered and disjoint, or null.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Span {
+struct ValueSet {
     intervals: Vec<Interval>,
     null: bool,
 }
 
-/// From low to high, both included; `None` has no end.
+/// An interval with both ends included; `None` for no bound.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Interval {
     low: Option<Vec<u8>>,
@@ -86,64 +86,67 @@ struct Interval {
 
 impl Plan {
     pub(crate) fn new(predicate: &Predicate, schema: &Schema, slots: &BoundsSlots) -> Self {
-        let table = Table { schema, slots };
-        let fits = |sql: &SqlFragment| sql.params.len() <= MAX_PARAMETERS && sql.text.len() <= MAX_TEXT;
+        let table = TableBounds { schema, slots };
+        let fits =
+            |sql: &SqlFragment| sql.params.len() <= MAX_CONDITION_PARAMETERS && sql.text.len() <= MAX_CONDITION_TEXT;
         let condition = table.condition(predicate, true).filter(fits);
-        // Of doubles only the least is known: they lead nowhere.
+        // Only the minimum of doubles is known, so they cannot be the lead.
         let able = slots.0.iter().enumerate().take(INDEXED).filter(|(_, s)| s.kind != Kind::Double);
-        let leads = able.filter_map(|(slot, s)| {
-            let values = table.span(slot, predicate, true)?;
-            Some((table.breadth(s, &values), DrivingIndex { slot, kind: s.kind, values }))
+        let candidates = able.filter_map(|(slot, s)| {
+            let values = table.values_of(slot, predicate, true)?;
+            Some((table.selectivity_rank(s, &values), DrivingIndex { slot, kind: s.kind, values }))
         });
-        Self { condition, lead: leads.min_by_key(|(breadth, _)| *breadth).map(|(_, lead)| lead) }
+        Self {
+            condition,
+            driving_index: candidates.min_by_key(|(rank, _)| *rank).map(|(_, driving_index)| driving_index),
+        }
     }
 }
 
 impl DrivingIndex {
-    /// The seeks: each finds other files, and together they find every file that may hold one of the values.
-    pub(crate) fn seeks(&self, spreads: &[i64]) -> Vec<SqlFragment> {
+    /// The range scans: their results are disjoint, and together they find every file that may contain one of the values.
+    pub(crate) fn range_scans(&self, spreads: &[i64]) -> Vec<SqlFragment> {
         let n = self.slot;
-        let mut seeks = vec![SqlFragment::new(format!("spread_{n} IS NULL"), vec![])];
+        let mut range_scans = vec![SqlFragment::new(format!("spread_{n} IS NULL"), vec![])];
         if self.values.null {
-            seeks.push(SqlFragment::new(format!("spread_{n} = -1"), vec![]));
+            range_scans.push(SqlFragment::new(format!("spread_{n} = -1"), vec![]));
         }
         let mut before: Option<&Vec<u8>> = None;
         let whole;
-        let intervals = match self.values.intervals.len() * spreads.len() > MAX_SEEKS {
-            true => {
-                whole = hull(self.values.intervals.clone());
-                &whole
-            }
-            false => &self.values.intervals,
+        let intervals = if self.values.intervals.len() * spreads.len() > MAX_RANGE_SCANS {
+            whole = bounding_interval(self.values.intervals.clone());
+            &whole
+        } else {
+            &self.values.intervals
         };
         for Interval { low, high } in intervals {
             for spread in spreads {
-                let mut seek = SqlFragment::new(format!("spread_{n} = {spread}"), vec![]);
-                // What begins at or before the end of the interval before this one was found there.
-                let least = low.as_deref().map(|low| self.kind.least(*spread, low));
-                match (least, before) {
-                    (least, Some(end)) if least.as_ref().is_none_or(|least| least <= end) => {
-                        seek.push(SqlFragment::new(format!(" AND min_{n} > ?"), vec![Value::Blob(end.clone())]));
+                let mut range_scan = SqlFragment::new(format!("spread_{n} = {spread}"), vec![]);
+                // A file that starts at or before the end of the previous interval was found there.
+                let lowest_min = low.as_deref().map(|low| self.kind.lowest_min(*spread, low));
+                match (lowest_min, before) {
+                    (lowest_min, Some(end)) if lowest_min.as_ref().is_none_or(|lowest_min| lowest_min <= end) => {
+                        range_scan.push(SqlFragment::new(format!(" AND min_{n} > ?"), vec![Value::Blob(end.clone())]));
                     }
-                    (Some(least), _) => {
-                        seek.push(SqlFragment::new(format!(" AND min_{n} >= ?"), vec![Value::Blob(least)]));
+                    (Some(lowest_min), _) => {
+                        range_scan.push(SqlFragment::new(format!(" AND min_{n} >= ?"), vec![Value::Blob(lowest_min)]));
                     }
                     (None, _) => {}
                 }
                 if let Some(high) = high {
-                    seek.push(SqlFragment::new(format!(" AND min_{n} <= ?"), vec![Value::Blob(high.clone())]));
+                    range_scan.push(SqlFragment::new(format!(" AND min_{n} <= ?"), vec![Value::Blob(high.clone())]));
                 }
                 if let Some(low) = low {
-                    seek.push(SqlFragment::new(format!(" AND max_{n} >= ?"), vec![Value::Blob(low.clone())]));
+                    range_scan.push(SqlFragment::new(format!(" AND max_{n} >= ?"), vec![Value::Blob(low.clone())]));
                 }
-                seeks.push(seek);
+                range_scans.push(range_scan);
             }
             before = high.as_ref();
         }
-        seeks
+        range_scans
     }
 
-    /// A query for the spreads that live files have, from one to the next. Its parameters are the table, twice.
+    /// A query for the spreads of the live files, each found from the previous one. Parameters: the table, twice.
     pub(crate) fn spreads(&self) -> String {
         let n = self.slot;
         let next = |after: &str| {
@@ -162,7 +165,7 @@ impl DrivingIndex {
 }
 
 impl fmt::Display for SqlFragment {
-    /// With the parameters in their places.
+    /// The text with its parameters inlined.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut params = self.params.iter();
         for (i, piece) in self.text.split('?').enumerate() {
@@ -184,12 +187,12 @@ impl fmt::Display for SqlFragment {
     }
 }
 
-struct Table<'a> {
+struct TableBounds<'a> {
     schema: &'a Schema,
     slots: &'a BoundsSlots,
 }
 
-impl Table<'_> {
+impl TableBounds<'_> {
     fn slot(&self, name: &str) -> Option<(usize, &BoundsSlot)> {
         self.slots.of(self.schema.column(name)?)
     }
@@ -198,8 +201,8 @@ impl Table<'_> {
         self.schema.columns().iter().any(|c| c.is_partition && c.physical_name == slot.column)
     }
 
-    /// How many files such values may lead to, from few (0) to many.
-    fn breadth(&self, slot: &BoundsSlot, values: &Span) -> u8 {
+    /// An estimate of how many files contain such values, from few (0) to many.
+    fn selectivity_rank(&self, slot: &BoundsSlot, values: &ValueSet) -> u8 {
         let points = values.intervals.iter().all(|i| i.low.is_some() && i.low == i.high);
         let closed = values.intervals.iter().all(|i| i.low.is_some() && i.high.is_some());
         match (points && !values.null, self.is_partition(slot)) {
@@ -210,11 +213,11 @@ impl Table<'_> {
         }
     }
 
-    /// What the bounds of a file must satisfy for `p` to evaluate to `want` in a row; `None` when they cannot tell.
+    /// The condition on the bounds of a file for `p` to evaluate to `want` in some row; `None` if they cannot.
     fn condition(&self, p: &Predicate, want: bool) -> Option<SqlFragment> {
         match p {
             Predicate::Unknown => None,
-            Predicate::Constant(b) => (*b != want).then(never),
+            Predicate::Constant(b) => (*b != want).then(always_false),
             Predicate::Not(p) => self.condition(p, !want),
             Predicate::And(parts) | Predicate::Or(parts) => {
                 let each = parts.iter().map(|p| self.condition(p, want));
@@ -222,67 +225,70 @@ impl Table<'_> {
                     let known: Vec<_> = each.flatten().collect();
                     (!known.is_empty()).then(|| SqlFragment::joined(known, " AND "))
                 } else if parts.is_empty() {
-                    Some(never())
+                    Some(always_false())
                 } else {
                     each.collect::<Option<Vec<_>>>().map(|all| SqlFragment::joined(all, " OR "))
                 }
             }
             Predicate::IsNull(c) | Predicate::IsNotNull(c) => {
                 let (n, _) = self.slot(c)?;
-                Some(match matches!(p, Predicate::IsNull(_)) == want {
-                    true => SqlFragment::new(format!("(slot_flags IS NULL OR slot_flags & {} <> 0)", 1 << n), vec![]),
-                    false => SqlFragment::new(format!("(spread_{n} IS NULL OR spread_{n} >= 0)"), vec![]),
+                Some(if matches!(p, Predicate::IsNull(_)) == want {
+                    SqlFragment::new(format!("(slot_flags IS NULL OR slot_flags & {} <> 0)", 1 << n), vec![])
+                } else {
+                    SqlFragment::new(format!("(spread_{n} IS NULL OR spread_{n} >= 0)"), vec![])
                 })
             }
             Predicate::In(c, literals) if !want => {
                 let (n, slot) = self.slot(c)?;
-                let all = literals.iter().take(MAX_LIST).filter_map(|l| not_only(n, slot.kind, l)).collect::<Vec<_>>();
+                let all =
+                    literals.iter().take(MAX_LIST).filter_map(|l| has_other_value(n, slot.kind, l)).collect::<Vec<_>>();
                 (!all.is_empty()).then(|| SqlFragment::joined(all, " AND "))
             }
             Predicate::Compare(c, op, literal) if effective(*op, want) == Comparison::NotEq => {
                 let (n, slot) = self.slot(c)?;
-                not_only(n, slot.kind, literal)
+                has_other_value(n, slot.kind, literal)
             }
             Predicate::Compare(c, ..) | Predicate::In(c, _) | Predicate::StartsWith(c, _) => {
                 let (n, slot) = self.slot(c)?;
                 let intervals = intervals(slot.kind, p, want)?;
-                let each: Vec<_> = intervals.into_iter().map(|i| meets(n, i)).collect();
-                Some(if each.is_empty() { never() } else { SqlFragment::joined(each, " OR ") })
+                let each: Vec<_> = intervals.into_iter().map(|i| overlaps_interval(n, i)).collect();
+                Some(if each.is_empty() { always_false() } else { SqlFragment::joined(each, " OR ") })
             }
         }
     }
 
-    /// The values the slot's column has in a row for which `p` evaluates to `want`; `None` for any.
-    fn span(&self, slot: usize, p: &Predicate, want: bool) -> Option<Span> {
+    /// The values of the slot's column in a row for which `p` evaluates to `want`; `None` for any.
+    fn values_of(&self, slot: usize, p: &Predicate, want: bool) -> Option<ValueSet> {
         match p {
             Predicate::Unknown => None,
-            Predicate::Constant(b) => (*b != want).then(Span::default),
-            Predicate::Not(p) => self.span(slot, p, !want),
+            Predicate::Constant(b) => (*b != want).then(ValueSet::default),
+            Predicate::Not(p) => self.values_of(slot, p, !want),
             Predicate::And(parts) | Predicate::Or(parts) => {
-                let each = parts.iter().map(|p| self.span(slot, p, want));
+                let each = parts.iter().map(|p| self.values_of(slot, p, want));
                 if matches!(p, Predicate::And(_)) == want {
-                    each.flatten().reduce(Span::both)
+                    each.flatten().reduce(ValueSet::intersection)
                 } else {
-                    each.collect::<Option<Vec<_>>>().map(|all| all.into_iter().fold(Span::default(), Span::either))
+                    each.collect::<Option<Vec<_>>>()
+                        .map(|all| all.into_iter().fold(ValueSet::default(), ValueSet::union))
                 }
             }
             Predicate::IsNull(c) | Predicate::IsNotNull(c) => {
                 let (n, of) = self.slot(c)?;
                 let is_null = matches!(p, Predicate::IsNull(_)) == want;
                 // Only a partition value is null in all rows of a file or in none.
-                (n == slot && is_null && self.is_partition(of)).then(|| Span { intervals: Vec::new(), null: true })
+                (n == slot && is_null && self.is_partition(of)).then(|| ValueSet { intervals: Vec::new(), null: true })
             }
             Predicate::Compare(c, ..) | Predicate::In(c, _) | Predicate::StartsWith(c, _) => {
                 let (n, of) = self.slot(c)?;
                 let intervals = if n == slot { intervals(of.kind, p, want)? } else { return None };
-                Some(Span { intervals: united(intervals), null: false })
+                Some(ValueSet { intervals: merge_intervals(intervals), null: false })
             }
         }
     }
 }
 
-impl Span {
-    fn both(self, other: Span) -> Span {
+impl ValueSet {
+    fn intersection(self, other: ValueSet) -> ValueSet {
         let mut all = Vec::new();
         for a in &self.intervals {
             for b in &other.intervals {
@@ -294,34 +300,34 @@ impl Span {
                 all.push(Interval { low, high });
             }
         }
-        Span { intervals: united(all), null: self.null && other.null }
+        ValueSet { intervals: merge_intervals(all), null: self.null && other.null }
     }
 
-    fn either(mut self, other: Span) -> Span {
+    fn union(mut self, other: ValueSet) -> ValueSet {
         self.intervals.extend(other.intervals);
-        Span { intervals: united(self.intervals), null: self.null || other.null }
+        ValueSet { intervals: merge_intervals(self.intervals), null: self.null || other.null }
     }
 }
 
-/// The same values as intervals in order and apart, few of them.
-fn united(mut intervals: Vec<Interval>) -> Vec<Interval> {
+/// The same values as ordered, disjoint intervals, few in number.
+fn merge_intervals(mut intervals: Vec<Interval>) -> Vec<Interval> {
     intervals.retain(|i| i.low.as_ref().zip(i.high.as_ref()).is_none_or(|(low, high)| low <= high));
-    // `None` sorts before every low, as it must.
+    // `None` sorts before every low, as required.
     intervals.sort_by(|a, b| a.low.cmp(&b.low));
-    let mut united: Vec<Interval> = Vec::new();
+    let mut merged: Vec<Interval> = Vec::new();
     for next in intervals {
-        match united.last_mut() {
+        match merged.last_mut() {
             Some(last) if last.high.is_none() || next.low <= last.high => {
                 last.high = last.high.take().zip(next.high).map(|(a, b)| a.max(b));
             }
-            _ => united.push(next),
+            _ => merged.push(next),
         }
     }
-    if united.len() > MAX_INTERVALS { hull(united) } else { united }
+    if merged.len() > MAX_INTERVALS { bounding_interval(merged) } else { merged }
 }
 
-/// From the beginning of the first of intervals in order to the end of the last.
-fn hull(mut intervals: Vec<Interval>) -> Vec<Interval> {
+/// The interval from the start of the first to the end of the last of ordered intervals.
+fn bounding_interval(mut intervals: Vec<Interval>) -> Vec<Interval> {
     let high = intervals.last().and_then(|last| last.high.clone());
     intervals.truncate(1);
     intervals.iter_mut().for_each(|first| first.high = high.clone());
@@ -338,13 +344,9 @@ fn intervals(kind: Kind, p: &Predicate, want: bool) -> Option<Vec<Interval>> {
     match p {
         Predicate::Compare(_, op, literal) => {
             let (low, high) = (|| kind.encode(literal, false), || kind.encode(literal, true));
-            // Without the value itself, where the type has a next one.
-            let beyond = |bytes: Vec<u8>, up: bool| match kind.is_discrete()
-                && kind.encode(literal, up) == kind.encode(literal, !up)
-            {
-                true => kind.neighbour(&bytes, up),
-                false => Some(bytes),
-            };
+            // Without the value itself, if the type is discrete.
+            let is_exact = |up: bool| kind.is_discrete() && kind.encode(literal, up) == kind.encode(literal, !up);
+            let beyond = |bytes: Vec<u8>, up: bool| if is_exact(up) { kind.neighbour(&bytes, up) } else { Some(bytes) };
             let none = || Some(Vec::new());
             match effective(*op, want) {
                 Comparison::Eq => Some(vec![point(literal)?]),
@@ -363,7 +365,7 @@ fn intervals(kind: Kind, p: &Predicate, want: bool) -> Option<Vec<Interval>> {
                 Comparison::GtEq => Some(vec![Interval { low: Some(low()?), high: None }]),
             }
         }
-        Predicate::In(_, literals) if want => literals.iter().map(point).collect::<Option<Vec<_>>>().map(short_list),
+        Predicate::In(_, literals) if want => literals.iter().map(point).collect::<Option<Vec<_>>>().map(limit_points),
         Predicate::StartsWith(_, prefix) if want && kind == Kind::String => {
             let low = prefix.as_bytes().to_vec();
             Some(vec![Interval { high: after_prefix(&low), low: Some(low) }])
@@ -372,8 +374,8 @@ fn intervals(kind: Kind, p: &Predicate, want: bool) -> Option<Vec<Interval>> {
     }
 }
 
-/// Too many points become the interval they lie in.
-fn short_list(mut points: Vec<Interval>) -> Vec<Interval> {
+/// Too many points are replaced by the interval that contains them.
+fn limit_points(mut points: Vec<Interval>) -> Vec<Interval> {
     if points.len() > MAX_LIST {
         let low = points.iter().filter_map(|p| p.low.clone()).min();
         let high = points.iter().filter_map(|p| p.high.clone()).max();
@@ -382,12 +384,12 @@ fn short_list(mut points: Vec<Interval>) -> Vec<Interval> {
     points
 }
 
-fn never() -> SqlFragment {
+fn always_false() -> SqlFragment {
     SqlFragment::new("1 = 0", vec![])
 }
 
-/// Some value may lie in the interval.
-fn meets(n: usize, i: Interval) -> SqlFragment {
+/// Some value may be in the interval.
+fn overlaps_interval(n: usize, i: Interval) -> SqlFragment {
     let mut sql = SqlFragment::new(format!("((spread_{n} IS NULL OR spread_{n} >= 0)"), vec![]);
     if let Some(low) = i.low {
         sql.push(SqlFragment::new(format!(" AND (max_{n} IS NULL OR max_{n} >= ?)"), vec![Value::Blob(low)]));
@@ -399,10 +401,10 @@ fn meets(n: usize, i: Interval) -> SqlFragment {
     sql
 }
 
-/// Some value may be another than this one; `None` when that cannot be excluded.
-fn not_only(n: usize, kind: Kind, literal: &Literal) -> Option<SqlFragment> {
+/// Some value may differ from this one; `None` when that cannot be excluded.
+fn has_other_value(n: usize, kind: Kind, literal: &Literal) -> Option<SqlFragment> {
     let value = kind.encode(literal, false).filter(|low| kind.encode(literal, true).as_ref() == Some(low))?;
-    // A bound of a floating-point column says nothing of NaN.
+    // The bounds of a floating-point column do not include NaN.
     let exact = kind != Kind::Double;
     let sql = format!("(spread_{n} IS NULL OR (spread_{n} >= 0 AND (spread_{n} > 0 OR min_{n} <> ?)))");
     exact.then(|| SqlFragment::new(sql, vec![Value::Blob(value)]))

@@ -1,15 +1,15 @@
-//! PostgreSQL: a server, many writers at once.
+//! PostgreSQL: a server with many concurrent writers.
 //!
-//! Statements go in the simple query protocol with their parameters written into them, several at once, and only what is
-//! many goes in [`bulk`]. Nothing is kept in the server's session: no named statement, no setting. So it works
-//! through a pooler that gives each transaction another connection. A writer locks the heads of its tables, in the order
-//! of their ids, with the statement that begins its transaction; under READ COMMITTED every later statement sees what was
-//! committed before the lock was got.
+//! Statements use the simple query protocol with their parameters inlined, several at once; only large inserts use
+//! [`bulk`]. Nothing is kept in the server's session: no named statement, no setting. So it works through a pooler that
+//! gives each transaction another connection. A writer locks the heads of its tables, in the order of their ids, with
+//! the statement that begins its transaction; under READ COMMITTED every later statement sees what was committed before
+//! the lock was acquired.
 //!
 //! A client that stops between two statements loses its transaction, and with it the lock, after
 //! [`PostgresOptions::idle_timeout`]; a writer waits for a lock for at most [`LOCK_TIMEOUT`](locks::LOCK_TIMEOUT).
-//! Writers have connections of their own, so that readers do not wait for one behind them, and of one process only a few
-//! are in the server for one table: the others wait here, where giving up costs nothing.
+//! Writers have their own connections, so readers do not wait for a connection behind them. Only a few writers of a
+//! process wait in the server for one table: the others wait in the process, where cancelling costs nothing.
 
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
@@ -32,17 +32,17 @@ mod connect;
 mod errors;
 mod literals;
 mod locks;
-mod session;
+mod transaction;
 
 use self::connect::{Connections, PATIENCE, Probe, options};
 use self::errors::{failed, is_gone, sqlstate};
 use self::literals::spelled;
 use self::locks::{Begin, Locks, Turns};
-use self::session::{PostgresTransaction, values};
+use self::transaction::{PostgresTransaction, values};
 
-/// Who migrates a catalog, so that two do not at once.
+/// The advisory lock of migrations, which serializes them.
 const MIGRATION_LOCK: i64 = 0x0064_6c5f_6d69_6772;
-/// Longer names PostgreSQL cuts off.
+/// PostgreSQL truncates longer names.
 const MAX_NAME: usize = 63;
 /// The SQLSTATE of a server that has no connection left.
 const TOO_MANY: &str = "53300";
@@ -51,12 +51,12 @@ const TOO_MANY: &str = "53300";
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PostgresOptions {
-    /// The most connections for reading.
+    /// The maximum number of connections for reading.
     pub readers: NonZeroU32,
-    /// The most connections for writing.
+    /// The maximum number of connections for writing.
     pub writers: NonZeroU32,
-    /// How long a transaction that writes may do nothing before the server ends it: a client that was stopped would hold
-    /// the lock on its tables as long as it is.
+    /// How long a writing transaction may be idle before the server ends it: a client that was stopped would hold the
+    /// lock on its tables without a limit.
     pub idle_timeout: Duration,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct PostgresDatabase {
     readers: Connections,
     writers: Connections,
     turns: Turns,
-    /// The same for notes on mirrors, apart from commits.
+    /// The same for mirror records, separate from commits.
     note_turns: Turns,
     probe: Probe,
     begin: Begin,
@@ -84,21 +84,21 @@ pub(crate) struct PostgresDatabase {
 }
 
 impl PostgresDatabase {
-    /// Connects. `create` allows [`Database::migrate`] to make the schema.
-    pub(crate) async fn open(place: &PostgresBackend, create: bool, settings: &PostgresOptions) -> Result<Self> {
-        let uri = CatalogUri { place: crate::uri::Backend::Postgres(place.clone()), table: None }.to_string();
-        if place.schema.len() > MAX_NAME {
+    /// Connects. `create` allows [`Database::migrate`] to create the schema.
+    pub(crate) async fn open(backend: &PostgresBackend, create: bool, settings: &PostgresOptions) -> Result<Self> {
+        let uri = CatalogUri { backend: crate::uri::Backend::Postgres(backend.clone()), table: None }.to_string();
+        if backend.schema.len() > MAX_NAME {
             return Err(TxnLogError::invalid(format!(
                 "the schema of {uri} has a name of {} bytes, and PostgreSQL cuts names off after {MAX_NAME}: choose a \
                  shorter one",
-                place.schema.len()
+                backend.schema.len()
             )));
         }
-        let options = options(place).map_err(|e| failed(&uri, e))?;
-        // By itself first: a pool tries again and again, and then only says that it could not.
+        let options = options(backend).map_err(|e| failed(&uri, e))?;
+        // One connection first: a pool retries silently and then only reports a timeout.
         let mut connection = options.connect().await.map_err(|e| failed(&uri, e))?;
         let begin = Begin::of(&mut connection, settings.idle_timeout).await.map_err(|e| failed(&uri, e))?;
-        // A connection that cannot be closed is closed already.
+        // An error on close means that the connection is closed already.
         let _ = connection.close().await;
         let pool = |connections: NonZeroU32| {
             PgPoolOptions::new()
@@ -115,10 +115,10 @@ impl PostgresDatabase {
                 })
                 .connect_lazy_with(options.clone())
         };
-        let schema = format!("\"{}\"", place.schema.replace('"', "\"\""));
+        let schema = format!("\"{}\"", backend.schema.replace('"', "\"\""));
         Ok(Self {
             uri,
-            name: place.schema.clone(),
+            name: backend.schema.clone(),
             schema,
             readers: Connections { pool: pool(settings.readers), setting: "postgres.readers" },
             writers: Connections { pool: pool(settings.writers), setting: "postgres.writers" },
@@ -134,7 +134,7 @@ impl PostgresDatabase {
         spelled(&self.schema, sql, params)
     }
 
-    /// A transaction that has the rows of these tables, and the row of its last statement.
+    /// A transaction that has locked the rows of these tables, and the rows of its last statement.
     async fn lock(
         &self,
         begin: &str,
@@ -150,16 +150,16 @@ impl PostgresDatabase {
             let params: Vec<_> = tables.iter().map(|id| id.0.into()).collect();
             statements.push_str(&self.sql(&lock, &params)?);
         }
-        // After the lock: what it finds is what was committed before the lock was got.
+        // After the lock, so that it sees everything committed before the lock was acquired.
         statements.push_str("; ");
         statements.push_str(&self.sql(last, &[])?);
         let turns = turns.take(tables).await;
-        let (session, rows) = self.begin(&self.writers, statements, turns).await?;
+        let (tx, rows) = self.begin(&self.writers, statements, turns).await?;
         let last = rows.last().map(|row| values(row, &self.uri)).transpose()?;
-        Ok((session, last.into_iter().collect()))
+        Ok((tx, last.into_iter().collect()))
     }
 
-    /// A transaction, begun with these statements, and the rows they gave; a server that is restarting is waited for.
+    /// Begins a transaction with these statements and returns their rows; waits for a server that is restarting.
     async fn begin(
         &self,
         connections: &Connections,
@@ -175,28 +175,28 @@ impl PostgresDatabase {
                     continue;
                 }
             };
-            // Before it begins: a BEGIN that fails or is given up may have locked something.
-            let mut session = PostgresTransaction {
+            // Before it begins: a BEGIN that fails or is cancelled may hold a lock.
+            let mut tx = PostgresTransaction {
                 uri: self.uri.clone(),
                 schema: self.schema.clone(),
                 connection: Some(connection),
                 turns: std::mem::take(&mut turns),
             };
-            let begun = match session.connection() {
+            let begun = match tx.connection() {
                 Ok(connection) => sqlx::raw_sql(AssertSqlSafe(statements.clone())).fetch_all(connection).await,
                 Err(e) => Err(e),
             };
             match begun {
-                Ok(rows) => return Ok((Box::new(session), rows)),
+                Ok(rows) => return Ok((Box::new(tx), rows)),
                 Err(e) => {
                     self.wait(connections, began, e).await?;
-                    turns = std::mem::take(&mut session.turns);
+                    turns = std::mem::take(&mut tx.turns);
                 }
             }
         }
     }
 
-    /// The rows of one query; a server that is restarting is waited for.
+    /// The rows of one query; waits for a server that is restarting.
     async fn rows(&self, sql: String) -> Result<Vec<PgRow>> {
         let began = Instant::now();
         loop {
@@ -207,30 +207,30 @@ impl PostgresDatabase {
         }
     }
 
-    /// Waits a moment for a server that is away, or for a connection that others use; only what has no effect may then
-    /// be tried again. Gives the error when that has been long enough.
+    /// Waits a moment for a server that is unavailable, or for a connection in use; only calls without an effect may be
+    /// retried after it. Returns the error when that has lasted too long.
     async fn wait(&self, connections: &Connections, began: Instant, e: sqlx::Error) -> Result<()> {
         let busy = matches!(e, sqlx::Error::PoolTimedOut);
         if busy {
-            // A pool does not say why it has no connection.
+            // A pool does not report why it has no connection.
             self.probe.ask(self.connects()).await?;
         }
         let patience = if busy { PATIENCE * 4 } else { PATIENCE };
         if !(busy || is_gone(&e) || sqlstate(&e).as_deref() == Some(TOO_MANY)) || began.elapsed() > patience {
             return Err(connections.failed(&self.uri, e));
         }
-        // Those who began together do not come again together.
+        // Random, so that calls that began together are not retried together.
         let some = u64::from(began.elapsed().subsec_nanos() % 100);
         tokio::time::sleep(Duration::from_millis(50 + some)).await;
         Ok(())
     }
 
-    /// Whether the server is there.
+    /// Whether the server accepts a connection.
     async fn connects(&self) -> Result<()> {
         let options = self.readers.pool.connect_options();
         let connected = tokio::time::timeout(PATIENCE, options.connect()).await;
         let connected = connected.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
-        // One that cannot be closed is closed already.
+        // An error on close means that the connection is closed already.
         let _ = connected.map_err(|e| failed(&self.uri, e))?.close().await;
         Ok(())
     }
@@ -252,23 +252,28 @@ impl Database for PostgresDatabase {
         self.lock(&self.begin.write, locks, first).await
     }
 
-    async fn note(&self, table: TableId, first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
+    async fn write_async_commit(
+        &self,
+        table: TableId,
+        first: &str,
+    ) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
         let locks = Locks { rows_of: "dl_mirrors", tables: &[table], turns: &self.note_turns };
         self.lock(&self.begin.note, locks, first).await
     }
 
-    /// Not `now()`, which is when the transaction began, before it waited for its lock.
+    /// Not `now()`, which is the start of the transaction, before it waited for its lock.
     fn clock(&self) -> Option<&'static str> {
         Some("CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS bigint)")
     }
 
-    /// What the server itself calls its snapshot: which transactions were over.
+    /// The server's own snapshot: the transactions that had ended.
     fn point(&self) -> &'static str {
         "CAST(pg_current_snapshot() AS text)"
     }
 
-    /// A row names the transaction that inserted it by the lower half of its id. The upper half is that of the snapshot or
-    /// the one beside it; what then would be in the future has been there for two thousand million transactions.
+    /// A row contains the lower half of the id of the transaction that inserted it. The upper half is that of the
+    /// snapshot or a neighbour of it: an id that would then be in the future is from an earlier cycle, two thousand
+    /// million transactions ago.
     fn is_before(&self, row: &str) -> String {
         let number = |of: &str| format!("CAST(CAST({of} AS text) AS bigint)");
         let (low, top) = (number(&format!("{row}.xmin")), number("pg_snapshot_xmax(point)"));
@@ -287,7 +292,7 @@ impl Database for PostgresDatabase {
             let mut rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch(&mut *connection);
             while let Some(row) = rows.next().await {
                 if !sender.send(values(&row.map_err(|e| failed(&uri, e))?, &uri)?)? {
-                    // The server would send all the rest before it hears of anything else.
+                    // The server would send all remaining rows before it handles anything else.
                     drop(rows);
                     drop(connection.detach());
                     return Ok(());
@@ -314,7 +319,7 @@ impl Database for PostgresDatabase {
 
     async fn migrate(&self) -> Result<Box<dyn DatabaseTransaction>> {
         let mut statements = format!("{}; SELECT pg_advisory_xact_lock({MIGRATION_LOCK})", self.begin.migrate);
-        // Only where it is missing: the right to make schemas is asked for before they are looked at.
+        // Only if it is missing: the privilege to create schemas is checked even if the schema exists.
         let find = "SELECT 1 FROM pg_namespace WHERE nspname = ?";
         if self.creates && self.query(find, vec![self.name.as_str().into()]).await?.is_empty() {
             let _ = write!(statements, "; CREATE SCHEMA IF NOT EXISTS {}", self.schema);
@@ -322,8 +327,8 @@ impl Database for PostgresDatabase {
         Ok(self.begin(&self.writers, statements, Vec::new()).await?.0)
     }
 
-    /// With its own word for bytes, texts in the order of their bytes as elsewhere, without SQLite's word for tables that
-    /// are their own index, and without the one key that paths may be too long for.
+    /// With `bytea`, with texts in byte order as in the other databases, without SQLite's `WITHOUT ROWID`, and without
+    /// the one key that long paths would exceed.
     fn migration(&self, sql: &str) -> String {
         let sql = sql.replace(" WITHOUT ROWID", "").replace(" blob", " bytea").replace(" text", " text COLLATE \"C\"");
         sql.replace(",\n    PRIMARY KEY (table_id, version, path)\n", "\n")
@@ -350,12 +355,12 @@ impl Database for PostgresDatabase {
     }
 
     async fn is_analyzed(&self) -> Result<bool> {
-        // The number of rows alone may be known from a new index.
+        // A new index alone also updates the number of rows.
         let sql = "SELECT 1 FROM pg_stats WHERE schemaname = ? AND tablename = 'dl_add_files' LIMIT 1";
         Ok(!self.query(sql, vec![self.name.as_str().into()]).await?.is_empty())
     }
 
-    fn seeks(&self) -> bool {
+    fn uses_range_scans(&self) -> bool {
         true
     }
 
@@ -363,7 +368,7 @@ impl Database for PostgresDatabase {
         true
     }
 
-    /// A broken transaction holds its locks until it is over, one way or the other.
+    /// A broken transaction holds its locks until it has committed or rolled back.
     fn lock_proves_absence(&self) -> bool {
         true
     }

@@ -1,39 +1,48 @@
 //! Group commit: transactions that wait for the same lock become one transaction of the database.
 //!
-//! A database that locks rows has a queue for each table, any other one for the whole catalog. The first transaction in a
-//! queue runs at once, in a task of the queue. Those that arrive meanwhile wait and run together when it is done, so nothing
-//! is delayed, and the more wait, the fewer transactions the database sees. The task is not that of a caller: a caller that
-//! is dropped, or not polled, does not end or delay the commits of others.
+//! A database that locks rows has a queue for each table, any other one for the whole catalog. The first transaction in
+//! a queue runs at once, in a task of the queue. Those that arrive while it runs wait and run together when it is done,
+//! so nothing is delayed, and the more wait, the fewer transactions the database runs. The task is not that of a
+//! caller: a caller that is dropped, or not polled, does not end or delay the commits of others.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use deltalakedb_log::commit::{CommitRequest, Outcome};
-use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
+use deltalakedb_log::references::folders;
+use deltalakedb_log::{Action, ErrorKind, LocationKey, PathKey, Result, TableId, TxnLogError};
+use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-/// The most transactions of callers that become one of the database, and the most actions in them.
+/// The maximum number of callers' transactions that become one transaction of the database, and of the actions in them.
 const BATCH_TRANSACTIONS: usize = 256;
 const BATCH_ACTIONS: usize = 10_000;
-/// How long a transaction waits to be run.
+/// How long a transaction waits to be started.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The requests of one caller: all are committed, or none.
 #[derive(Debug)]
 pub(crate) struct QueuedTransaction {
     pub(crate) requests: Vec<CommitRequest>,
-    /// The epoch of the catalog that the caller knew.
+    /// Those of each request.
+    paths: Vec<RequestPaths>,
+    /// The epoch of the catalog that the caller read.
     pub(crate) epoch: Uuid,
     has_started: AtomicBool,
 }
 
 impl QueuedTransaction {
     pub(crate) fn new(requests: Vec<CommitRequest>, epoch: Uuid) -> Self {
-        Self { requests, epoch, has_started: AtomicBool::new(false) }
+        let paths = requests.iter().map(RequestPaths::of).collect();
+        Self { requests, paths, epoch, has_started: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn requests_with_paths(&self) -> impl Iterator<Item = (&CommitRequest, &RequestPaths)> {
+        self.requests.iter().zip(&self.paths)
     }
 
     fn actions(&self) -> usize {
@@ -41,20 +50,37 @@ impl QueuedTransaction {
     }
 }
 
+/// What the paths in a request mean. It is computed once, before the request waits: no lock is held then, and a
+/// second attempt does not repeat it.
+#[derive(Debug)]
+pub(crate) struct RequestPaths {
+    /// The files that it touches.
+    pub(crate) changed_paths: Vec<PathKey>,
+    /// The folders of the files that it names by absolute paths.
+    pub(crate) folders: BTreeSet<LocationKey>,
+}
+
+impl RequestPaths {
+    fn of(request: &CommitRequest) -> Self {
+        let adds = request.actions().iter().filter_map(Action::as_add);
+        Self { changed_paths: request.changed_paths(), folders: folders(adds) }
+    }
+}
+
 /// Which transactions wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Scope {
-    /// Those to one table.
+    /// Transactions on one table.
     Table(TableId),
-    /// All of the catalog.
+    /// All transactions of the catalog.
     Catalog,
 }
 
-/// The queues of one handle of a catalog and its clones. A queue is there while its task runs.
+/// The queues of one handle of a catalog and its clones. A queue exists while its task runs.
 #[derive(Debug)]
 pub(crate) struct Queues {
     queues: Mutex<HashMap<Scope, VecDeque<Waiting>>>,
-    /// How many transactions may wait in one of them.
+    /// The maximum number of waiting transactions in each queue.
     max_waiting: usize,
 }
 
@@ -70,9 +96,9 @@ impl Queues {
         Self { queues: Mutex::default(), max_waiting }
     }
 
-    /// The outcome of a transaction that `run` commits, together with those that wait in the same queue. `run` gives as
-    /// many outcomes as it gets transactions. A transaction whose caller is gone is not begun, and a batch ends when all its
-    /// callers are.
+    /// The outcome of a transaction that `run` commits together with others that wait in the same queue. `run` returns
+    /// one outcome for each of its transactions. A transaction whose caller was dropped is not started, and a batch is
+    /// cancelled when all its callers were dropped.
     pub(crate) async fn commit<F>(
         self: &Arc<Self>,
         scope: Scope,
@@ -100,13 +126,13 @@ impl Queues {
                 let message = "the runtime is being shut down: nothing was committed";
                 return Err(TxnLogError::new(ErrorKind::Unavailable, message));
             }
-            // The task was that of another caller, whose runtime may not be driven any more. It is run by another task.
+            // The task belonged to another caller's runtime, which may no longer be driven. Another task runs it.
         }
     }
 
-    /// Puts a transaction behind those that wait: whether its queue is new, and has no task yet.
+    /// Adds a transaction to its queue; returns whether the queue is new and has no task yet.
     fn push(&self, scope: Scope, waiting: Waiting) -> Result<bool> {
-        let mut queues = lock(&self.queues);
+        let mut queues = self.queues.lock();
         let Some(queue) = queues.get_mut(&scope) else {
             queues.insert(scope, VecDeque::from([waiting]));
             return Ok(true);
@@ -127,11 +153,10 @@ impl Queues {
     }
 }
 
-/// The task of a queue.
 struct QueueTask {
     queues: Arc<Queues>,
     scope: Scope,
-    /// Whether its queue was empty and is gone.
+    /// Whether its queue was empty and was removed.
     has_ended: bool,
 }
 
@@ -141,17 +166,17 @@ impl QueueTask {
             let transactions = batch.iter().map(|waiting| waiting.transaction.clone()).collect();
             let outcomes = tokio::select! {
                 biased;
-                () = all_gone(&mut batch) => continue,
+                () = all_callers_dropped(&mut batch) => continue,
                 outcomes = run(transactions) => outcomes,
             };
-            // A runtime of one thread may not be driven any more once the caller that does so has its answer.
+            // A single-threaded runtime may no longer be driven once the caller that drives it has its answer.
             let is_driven = Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread;
             if !is_driven {
-                lock(&self.queues.queues).remove(&self.scope);
+                self.queues.queues.lock().remove(&self.scope);
                 self.has_ended = true;
             }
             for (waiting, outcome) in batch.into_iter().zip(outcomes) {
-                // Its caller may be gone.
+                // The caller may have been dropped.
                 let _ = waiting.answer.send(outcome);
             }
             if self.has_ended {
@@ -161,9 +186,9 @@ impl QueueTask {
         self.has_ended = true;
     }
 
-    /// The transactions that run next, in the order in which they came. When there are none, the queue ends.
+    /// The transactions of the next batch, in the order of their arrival. When there are none, the queue ends.
     fn take(&self) -> Option<Vec<Waiting>> {
-        let mut queues = lock(&self.queues.queues);
+        let mut queues = self.queues.queues.lock();
         let queue = queues.get_mut(&self.scope)?;
         let (mut batch, mut actions) = (Vec::new(), 0);
         while let Some(next) = queue.pop_front() {
@@ -191,16 +216,16 @@ impl QueueTask {
 }
 
 impl Drop for QueueTask {
-    /// A task that ends before its queue is empty tells all who wait, by dropping what would answer them.
+    /// If a task ends before its queue is empty, the waiting callers get an error, because their senders are dropped.
     fn drop(&mut self) {
         if !self.has_ended {
-            lock(&self.queues.queues).remove(&self.scope);
+            self.queues.queues.lock().remove(&self.scope);
         }
     }
 }
 
-/// Waits until no transaction of a batch has a caller any more.
-async fn all_gone(batch: &mut [Waiting]) {
+/// Waits until every caller of a batch was dropped.
+async fn all_callers_dropped(batch: &mut [Waiting]) {
     for waiting in batch {
         waiting.answer.closed().await;
     }
@@ -208,14 +233,10 @@ async fn all_gone(batch: &mut [Waiting]) {
 
 fn waited_too_long() -> TxnLogError {
     let message = format!(
-        "a commit waited {} s for those before it and was not begun: try again when fewer commit at once",
+        "a commit waited {} s for earlier commits and was not started: try again with fewer concurrent commits",
         PATIENCE.as_secs()
     );
     TxnLogError::new(ErrorKind::Unavailable, message)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -238,7 +259,7 @@ mod tests {
         Outcome::Unknown(format!("{:?}", transaction.requests[0].commit_id))
     }
 
-    /// Stands for the database: remembers how many transactions it got together, and answers once it is told to.
+    /// Replaces the database: records the size of each batch, and answers when told to.
     #[derive(Clone)]
     struct Runs(Arc<(Mutex<Vec<usize>>, Notify, Semaphore)>);
 
@@ -248,7 +269,7 @@ mod tests {
         }
 
         fn got(&self) -> Vec<usize> {
-            lock(&self.0.0).clone()
+            self.0.0.lock().clone()
         }
 
         fn may_answer(&self, times: usize) {
@@ -260,13 +281,13 @@ mod tests {
         }
 
         async fn run(self, batch: Vec<Arc<QueuedTransaction>>) -> Vec<Result<Outcome>> {
-            lock(&self.0.0).push(batch.len());
+            self.0.0.lock().push(batch.len());
             self.0.1.notify_one();
             self.0.2.acquire().await.unwrap().forget();
             batch.iter().map(|t| Ok(its_own(t))).collect()
         }
 
-        /// A commit of its own task, which has its place in the queue when this returns.
+        /// Starts a commit in a task of its own, which is in the queue when this returns.
         async fn submit(&self, queues: &Arc<Queues>, n: u128) -> JoinHandle<Result<Outcome>> {
             let (queues, runs) = (queues.clone(), self.clone());
             let run = move |batch| runs.clone().run(batch);
@@ -281,7 +302,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_that_wait_run_together_and_each_gets_its_own_outcome() {
+    async fn waiting_transactions_run_as_one_batch_with_separate_outcomes() {
         let (queues, runs) = (Arc::new(Queues::new(100)), Runs::new());
         let mut tasks = vec![runs.submit(&queues, 0).await];
         runs.started().await;
@@ -294,11 +315,11 @@ mod tests {
         }
         assert_eq!(runs.got(), [1, 9], "the first alone, and the others as soon as it was done");
         tokio::task::yield_now().await;
-        assert!(lock(&queues.queues).is_empty(), "nothing is kept of an empty queue");
+        assert!(queues.queues.lock().is_empty(), "nothing is kept of an empty queue");
     }
 
     #[tokio::test]
-    async fn a_caller_that_is_dropped_ends_no_commit_but_its_own() {
+    async fn a_dropped_caller_cancels_no_commit_but_its_own() {
         let (queues, runs) = (Arc::new(Queues::new(100)), Runs::new());
         let first = runs.submit(&queues, 0).await;
         runs.started().await;
@@ -319,21 +340,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_without_callers_ends() {
+    async fn a_batch_without_callers_is_cancelled() {
         let (queues, runs) = (Arc::new(Queues::new(100)), Runs::new());
         let first = runs.submit(&queues, 0).await;
         runs.started().await;
         let second = runs.submit(&queues, 1).await;
         first.abort();
         assert!(first.await.unwrap_err().is_cancelled());
-        // The first is not answered: the second runs because nobody waits for the first any more.
+        // The first is not answered: the second runs because the caller of the first was dropped.
         runs.started().await;
         runs.may_answer(1);
         is_its_own(second, 1).await;
     }
 
     #[tokio::test]
-    async fn no_more_wait_than_are_allowed() {
+    async fn the_queue_has_a_limit() {
         let (queues, runs) = (Arc::new(Queues::new(2)), Runs::new());
         let first = runs.submit(&queues, 0).await;
         runs.started().await;
@@ -352,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runtime_that_ends_leaves_nobody_waiting() {
+    fn a_runtime_that_ends_leaves_no_caller_waiting() {
         let (queues, runs) = (Arc::new(Queues::new(100)), Runs::new());
         let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let (ends, stays) = (runtime(), runtime());
@@ -363,11 +384,11 @@ mod tests {
         });
         stays.block_on(async {
             tasks.push(runs.submit(&queues, 1).await);
-            while lock(&queues.queues)[&Scope::Catalog].is_empty() {
+            while queues.queues.lock()[&Scope::Catalog].is_empty() {
                 tokio::task::yield_now().await;
             }
         });
-        // Until its tasks are dropped.
+        // Waits until the runtime's tasks are dropped.
         ends.shutdown_timeout(Duration::from_secs(60));
         runs.may_answer(2);
         stays.block_on(async {
@@ -377,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runtime_that_only_its_caller_drives_leaves_nobody_waiting() {
+    fn a_runtime_that_is_not_driven_leaves_no_caller_waiting() {
         let (queues, runs) = (Arc::new(Queues::new(100)), Runs::new());
         let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
         let waiting = std::thread::scope(|threads| {
@@ -385,7 +406,7 @@ mod tests {
                 let (driven, runs) = (runtime(), runs.clone());
                 let commit = queues.commit(Scope::Catalog, transaction(0), move |batch| runs.clone().run(batch));
                 let outcome = driven.block_on(commit);
-                // It is there, and nobody drives it.
+                // The task exists, but its runtime is not driven.
                 (driven, outcome)
             });
             while runs.got().is_empty() {
@@ -395,7 +416,7 @@ mod tests {
                 let runs = runs.clone();
                 runtime().block_on(queues.commit(Scope::Catalog, transaction(1), move |batch| runs.clone().run(batch)))
             });
-            while lock(&queues.queues)[&Scope::Catalog].is_empty() {
+            while queues.queues.lock()[&Scope::Catalog].is_empty() {
                 std::thread::yield_now();
             }
             runs.may_answer(2);
@@ -409,7 +430,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_runtime_that_is_shut_down_is_no_endless_loop() {
+    async fn a_commit_on_a_shut_down_runtime_is_an_error() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let handle = runtime.handle().clone();
         runtime.shutdown_background();
@@ -422,7 +443,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn of_many_callers_that_come_and_are_dropped_all_others_are_answered() {
+    async fn every_caller_that_is_not_dropped_gets_an_outcome() {
         let (queues, ran) = (Arc::new(Queues::new(1000)), Arc::new(AtomicUsize::new(0)));
         let tasks = (0..400).map(|n| {
             let (queues, ran) = (queues.clone(), ran.clone());

@@ -1,4 +1,4 @@
-//! Reading: every answer from one committed state, and the head with one statement.
+//! Reads: every answer is from one committed state, and the head takes one statement.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::retained::{AT_OR_BEFORE, RetainedVersion};
 use crate::sql_catalog::SqlTxnLogReader;
 use crate::table_lookup::no_table;
 
-/// A page of rows, when a table is gone through without a transaction: so many bytes, and never more rows than that.
+/// The maximum size of a page in bytes when a table is read without a transaction, and the maximum number of its rows.
 const PAGE_BYTES: usize = 8 << 20;
 const PAGE_ROWS: usize = 10_000;
 /// Rows of the first page, when the size of a row is not known yet.
@@ -36,7 +36,7 @@ const FIRST_AFTER: &str = "SELECT version FROM dl_table_versions WHERE table_id 
                            ORDER BY committed_at, version LIMIT 1";
 
 impl SqlTxnLogReader {
-    async fn head_at(&self, session: &mut dyn DatabaseTransaction, version: Version) -> Result<Head> {
+    async fn head_at(&self, tx: &mut dyn DatabaseTransaction, version: Version) -> Result<Head> {
         let newest = |table: &str| {
             format!("(SELECT max(version) FROM {table} WHERE table_id = v.table_id AND version <= v.version)")
         };
@@ -50,27 +50,27 @@ impl SqlTxnLogReader {
             newest("dl_protocol_updates"),
             newest("dl_metadata_updates"),
         );
-        let mut rows = session.query(&sql, vec![self.id(), int(version)]).await?;
+        let mut rows = tx.query(&sql, vec![self.id(), int(version)]).await?;
         let missing = || {
             TxnLogError::corrupt(format!("{} has no protocol or metadata for version {version}", self.db().describe()))
         };
         head(&mut rows.pop().ok_or_else(missing)?)
     }
 
-    /// How the files of a version are searched; with a predicate, as its columns allow.
+    /// How the files of a version are searched; with a predicate, according to its columns.
     pub(crate) async fn search(
         &self,
         version: Version,
         predicate: Option<&Predicate>,
     ) -> Result<(FileQuery, RetainedVersion)> {
-        let mut session = self.db().read().await?;
-        let at = self.resolve(session.as_mut(), At::Version(version)).await?;
+        let mut tx = self.db().read().await?;
+        let at = self.resolve(tx.as_mut(), At::Version(version)).await?;
         let (version, is_recent) = (at.version, at.is_recent());
         let mut search = FileQuery {
             table: self.id(),
             version: int(version),
             is_recent,
-            seeks: self.db().seeks(),
+            uses_range_scans: self.db().uses_range_scans(),
             schema: None,
             slots: BoundsSlots::default(),
             plan: Plan::default(),
@@ -82,24 +82,25 @@ impl SqlTxnLogReader {
              AND m.version = (SELECT max(version) FROM dl_metadata_updates WHERE table_id = ? AND version <= ?)",
             BoundsSlots::subquery("m")
         );
-        let mut row = session.query(&sql, vec![self.id(), self.id(), int(version)]).await?.pop();
+        let mut row = tx.query(&sql, vec![self.id(), self.id(), int(version)]).await?.pop();
         let missing = || TxnLogError::corrupt(format!("{} has no metadata for {version}", self.db().describe()));
         let row = row.as_mut().ok_or_else(missing)?;
         let schema = Schema::parse(&row.string()?, &row.json::<Vec<String>>()?)?;
         search.slots = BoundsSlots::read(row.opt_text()?.as_deref())?;
         search.plan = Plan::new(predicate, &schema, &search.slots);
-        if let Some(lead) = search.plan.lead.as_ref().filter(|_| search.seeks && is_recent) {
-            let sql = lead.spreads();
-            let rows = session.query(&sql, vec![self.id(), self.id()]).await?;
+        if let Some(driving_index) = search.plan.driving_index.as_ref().filter(|_| search.uses_range_scans && is_recent)
+        {
+            let sql = driving_index.spreads();
+            let rows = tx.query(&sql, vec![self.id(), self.id()]).await?;
             search.spreads = rows.into_iter().map(|mut row| row.int()).collect::<Result<_>>()?;
         }
         search.schema = Some(schema);
         Ok((search, at))
     }
 
-    async fn body(&self, session: &mut dyn DatabaseTransaction, version: Version) -> Result<Option<Bytes>> {
+    async fn body(&self, tx: &mut dyn DatabaseTransaction, version: Version) -> Result<Option<Bytes>> {
         let sql = "SELECT body FROM dl_commit_bodies WHERE table_id = ? AND version = ?";
-        let mut rows = session.query(sql, vec![self.id(), int(version)]).await?;
+        let mut rows = tx.query(sql, vec![self.id(), int(version)]).await?;
         rows.pop().map(|mut row| codec::decompress(&row.blob()?)).transpose()
     }
 }
@@ -115,38 +116,45 @@ impl TxnLogReader for SqlTxnLogReader {
     }
 
     async fn snapshot(&self, at: At) -> Result<Snapshot> {
-        let mut session = self.db().read().await?;
-        let version = self.resolve(session.as_mut(), at).await?.version;
-        let head = self.head_at(session.as_mut(), version).await?;
-        let newest = |table: &str, key: &str, columns: &[&str]| match self.db().seeks() {
-            // From key to key, and for each its newest row: the cost does not know how often a key was set. SQLite
-            // keeps the order of a CROSS JOIN; otherwise it would go through all rows of the table first. The order by key
-            // and version, which only the primary key has, keeps PostgreSQL from going through all versions for a key.
-            true => format!(
-                "WITH RECURSIVE keys (k) AS ( \
+        let mut tx = self.db().read().await?;
+        let version = self.resolve(tx.as_mut(), at).await?.version;
+        let head = self.head_at(tx.as_mut(), version).await?;
+        let newest = |table: &str, key: &str, columns: &[&str]| {
+            // The query goes from key to key and reads the newest row of each: the cost does not depend on how often a
+            // key was set. SQLite keeps the join order of a CROSS JOIN; otherwise it would scan all rows of the table
+            // first. The order by key and version, which only the primary key has, keeps PostgreSQL from scanning all
+            // versions for a key.
+            if self.db().uses_range_scans() {
+                format!(
+                    "WITH RECURSIVE keys (k) AS ( \
                  SELECT (SELECT {key} FROM {table} WHERE table_id = ? AND {key} >= ? ORDER BY {key} LIMIT 1) UNION ALL \
                  SELECT (SELECT {key} FROM {table} WHERE table_id = ? AND {key} > k ORDER BY {key} LIMIT 1) \
                  FROM keys WHERE k IS NOT NULL) \
                  SELECT {} FROM keys CROSS JOIN {table} x WHERE x.table_id = ? AND x.{key} = k AND x.version = \
                  (SELECT y.version FROM {table} y WHERE y.table_id = ? AND y.{key} >= k \
                  AND (y.{key}, y.version) <= (k, ?) ORDER BY y.{key} DESC, y.version DESC LIMIT 1)",
-                qualified("x", columns)
-            ),
-            false => format!(
-                "SELECT {} FROM {table} x JOIN (SELECT {key} AS k, max(version) AS v FROM {table} \
+                    qualified("x", columns)
+                )
+            } else {
+                format!(
+                    "SELECT {} FROM {table} x JOIN (SELECT {key} AS k, max(version) AS v FROM {table} \
                  WHERE table_id = ? AND version <= ? GROUP BY {key}) y ON x.{key} = y.k AND x.version = y.v \
                  WHERE x.table_id = ?",
-                qualified("x", columns)
-            ),
+                    qualified("x", columns)
+                )
+            }
         };
-        let params = || match self.db().seeks() {
-            true => vec![self.id(), Value::Blob(Vec::new()), self.id(), self.id(), self.id(), int(version)],
-            false => vec![self.id(), int(version), self.id()],
+        let params = || {
+            if self.db().uses_range_scans() {
+                vec![self.id(), Value::Blob(Vec::new()), self.id(), self.id(), self.id(), int(version)]
+            } else {
+                vec![self.id(), int(version), self.id()]
+            }
         };
         let sql = newest("dl_txn_actions", "app_id", &codec::TXN_COLUMNS);
-        let txns = session.query(&sql, params()).await?.into_iter().map(|mut r| codec::read_txn(&mut r));
+        let txns = tx.query(&sql, params()).await?.into_iter().map(|mut r| codec::read_txn(&mut r));
         let sql = newest("dl_domain_metadata", "domain", &codec::DOMAIN_COLUMNS);
-        let domains = session.query(&sql, params()).await?.into_iter().map(|mut r| codec::read_domain(&mut r));
+        let domains = tx.query(&sql, params()).await?.into_iter().map(|mut r| codec::read_domain(&mut r));
         let domains = domains.collect::<Result<Vec<_>>>()?;
         Ok(Snapshot {
             head,
@@ -185,9 +193,9 @@ impl TxnLogReader for SqlTxnLogReader {
         Ok(newest_first(files))
     }
 
-    /// Page by page, each a query of its own. What a version says never changes, so they are of one state. The order is
-    /// that of the keys, and leads to where a page begins: among the live files, with the few that were ended since, or
-    /// among all for a version that is long past.
+    /// In pages, each a query of its own. The content of a version never changes, so all pages are of one state. The
+    /// order is that of the keys, and an index finds the start of a page: among the live files, with the few that were
+    /// removed since, or among all files for an old version.
     async fn files_by_key(&self, version: Version) -> Result<BoxStream<'static, Result<Add>>> {
         let (search, at) = self.search(version, None).await?;
         let columns = format!("file_key, {}", ADD_COLUMNS.join(", "));
@@ -200,14 +208,15 @@ impl TxnLogReader for SqlTxnLogReader {
         Ok(self.while_retained(at, self.pages(first, page, read)))
     }
 
-    /// Page by page as well, newest first. Of a file that was removed several times the newest remove counts. Versions that
-    /// were committed before the time are not looked at: a file is not deleted later than that is committed.
+    /// In pages as well, newest first. If a file was removed several times, the newest remove counts. Versions that
+    /// were committed before the time are not read: the deletion timestamp of a file is not later than the commit of
+    /// its removal.
     async fn tombstones(&self, version: Version, deleted_after: i64) -> Result<BoxStream<'static, Result<Remove>>> {
-        let mut session = self.db().read().await?;
-        let at = self.resolve(session.as_mut(), At::Version(version)).await?;
-        let mut first = session.query(FIRST_AFTER, vec![self.id(), deleted_after.into()]).await?;
-        drop(session);
-        // When all that there is was committed before, there are none.
+        let mut tx = self.db().read().await?;
+        let at = self.resolve(tx.as_mut(), At::Version(version)).await?;
+        let mut first = tx.query(FIRST_AFTER, vec![self.id(), deleted_after.into()]).await?;
+        drop(tx);
+        // If everything was committed before, there are none.
         let first = first.pop().map(|mut row| row.version()).transpose()?.unwrap_or(Version::MAX);
         let (table, of, since) = (self.id(), int(version), Value::Int(deleted_after));
         let page = move |(before, key): (Value, Value), rows: usize| {
@@ -232,22 +241,22 @@ impl TxnLogReader for SqlTxnLogReader {
             let (at, key) = (row.int()?, row.blob()?);
             Ok(((at.into(), Value::Blob(key)), Some(Remove::from_json(&row.string()?)?)))
         };
-        // The first page begins behind the version's own.
+        // The first page starts after the version's own rows.
         let pages = self.pages(Some((int(version + 1), Value::Blob(Vec::new()))), page, read);
         Ok(self.while_retained(at, pages))
     }
 
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {
-        let mut session = self.db().read().await?;
-        let newest = self.resolve(session.as_mut(), At::Latest).await?.version;
+        let mut tx = self.db().read().await?;
+        let newest = self.resolve(tx.as_mut(), At::Latest).await?.version;
         let mut sql = SqlFragment::new(
             "SELECT version, committed_at, committer, operation, operation_params, operation_metrics, engine_info, \
              read_version, isolation, group_id, files_added, files_removed, bytes_added, bytes_removed \
              FROM dl_table_versions WHERE table_id = ?",
             vec![self.id()],
         );
-        // Times grow with the versions, so they become versions, and a limit ends the search where it is reached.
-        // One upper bound: of two, SQLite would begin at the first and go through what lies above the other.
+        // Times increase with the versions, so they are converted to versions, and a limit ends the search early. There
+        // is one upper bound: with two, SQLite would start at the first and scan the versions above the other.
         match range.until {
             Some(until) => {
                 sql.push(SqlFragment::new(format!(" AND version <= ({AT_OR_BEFORE})"), vec![self.id(), until.into()]))
@@ -259,22 +268,22 @@ impl TxnLogReader for SqlTxnLogReader {
         }
         let limit = range.limit.and_then(|l| i64::try_from(l).ok()).unwrap_or(i64::MAX);
         sql.push(SqlFragment::new(" ORDER BY version DESC LIMIT ?", vec![limit.into()]));
-        session.query(&sql.text, sql.params).await?.into_iter().map(summary).collect()
+        tx.query(&sql.text, sql.params).await?.into_iter().map(summary).collect()
     }
 
     async fn commit_bytes(&self, version: Version) -> Result<Option<Bytes>> {
-        let mut session = self.db().read().await?;
-        let version = self.resolve(session.as_mut(), At::Version(version)).await?.version;
-        self.body(session.as_mut(), version).await
+        let mut tx = self.db().read().await?;
+        let version = self.resolve(tx.as_mut(), At::Version(version)).await?.version;
+        self.body(tx.as_mut(), version).await
     }
 
-    /// A few megabytes at a time, each a query of its own: the sizes first, so that what is large comes by itself.
+    /// A few megabytes at a time, each a query of its own: the sizes first, so that a large commit is read by itself.
     async fn changes(&self, from: Version, to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>> {
-        let mut session = self.db().read().await?;
+        let mut tx = self.db().read().await?;
         for version in [from, to] {
-            self.resolve(session.as_mut(), At::Version(version)).await?;
+            self.resolve(tx.as_mut(), At::Version(version)).await?;
         }
-        drop(session);
+        drop(tx);
         let reader = self.clone();
         let pages = futures::stream::try_unfold(from, move |from| {
             let reader = reader.clone();
@@ -304,7 +313,7 @@ impl SqlTxnLogReader {
         }
     }
 
-    /// The next commits, and the last version that was looked at; of a version that is retained without its bytes, an error.
+    /// The next commits, and the last version that was examined; an error for a version without bytes.
     async fn page_of_changes(&self, from: Version, to: Version) -> Result<(Version, Vec<Result<Row>>)> {
         let sizes = format!(
             "SELECT version, body_bytes FROM dl_table_versions \
@@ -328,21 +337,22 @@ impl SqlTxnLogReader {
         }
         let Some(last) = last else {
             return match bare {
-                Some(version) => Err(commit::only_its_result(&self.name().await?, version)),
-                None => Err(self.lacks(from).await),
+                Some(version) => Err(commit::bytes_not_retained(&self.name().await?, version)),
+                None => Err(self.missing_version(from).await),
             };
         };
         let sql = "SELECT version, body FROM dl_commit_bodies \
                    WHERE table_id = ? AND version >= ? AND version <= ? ORDER BY version";
         let rows = self.db().query(sql, vec![self.id(), int(from), int(last)]).await?;
         if rows.len() as u64 != last - from + 1 {
-            return Err(self.lacks(from).await);
+            return Err(self.missing_version(from).await);
         }
         Ok((last, rows.into_iter().map(Ok).collect()))
     }
 
-    /// What a question has to say, page by page: `page` asks for so many rows behind a position, and `read` makes of a row
-    /// the position it stands at, and an answer. A page has as many rows as fit into its bytes, judged by those before.
+    /// The rows of a query, in pages: `page` requests a number of rows after a position, and `read` converts a row to
+    /// its position and an item. The number of rows of a page follows from its size in bytes and the size of earlier
+    /// rows.
     fn pages<P: Send + 'static, T: Send + 'static>(
         &self,
         first: Option<P>,
@@ -366,7 +376,7 @@ impl SqlTxnLogReader {
                     answers.extend(answer.map(Ok));
                 }
                 let fit = PAGE_BYTES / (bytes / rows).max(1);
-                // More only little by little: the next rows may be larger.
+                // Increased in steps only, because the next rows may be larger.
                 let next = fit.clamp(1, (rows * 4).min(PAGE_ROWS));
                 Ok::<_, TxnLogError>(Some((futures::stream::iter(answers), last.filter(|_| full).map(|at| (at, next)))))
             }

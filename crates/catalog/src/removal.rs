@@ -1,4 +1,5 @@
-//! Removing what the catalog has of tables that do not come back: in transactions of so many rows, the row of the table last.
+//! Removes the rows of tables that cannot be undropped, in transactions of a limited number of rows; the row of the
+//! table is last.
 
 use deltalakedb_log::lifecycle::{RemovedRows, STEP_ROWS, no_table};
 use deltalakedb_log::retention::COMMIT_IDS_MS;
@@ -6,11 +7,11 @@ use deltalakedb_log::{Catalog, InactiveTable, Result, TableId, TableState};
 
 use crate::audit::audit;
 use crate::database::{CommitFailure, DatabaseTransaction, Value, WriteStatement};
-use crate::sql_catalog::{SqlCatalog, Writing};
+use crate::sql_catalog::{SqlCatalog, WriteTransaction};
 use crate::table_lookup::{ALL_TABLES, any_table, find_any};
 use crate::table_rows;
 
-/// The tables in which a table may have many rows, with what tells these apart.
+/// The tables in which a table may have many rows, with the columns that identify these.
 const MANY_ROWS: [(&str, &str); 12] = [
     ("dl_add_files", "version, file_key"),
     ("dl_remove_files", "version, file_key"),
@@ -26,7 +27,7 @@ const MANY_ROWS: [(&str, &str); 12] = [
     ("dl_table_versions", "version"),
 ];
 
-pub(crate) async fn tables_over(
+pub(crate) async fn removable_tables(
     catalog: &SqlCatalog,
     after: Option<&InactiveTable>,
     limit: usize,
@@ -46,43 +47,43 @@ pub(crate) async fn tables_over(
 }
 
 pub(crate) async fn remove_some(catalog: &SqlCatalog, table: TableId) -> Result<RemovedRows> {
-    let Writing { mut session, now_ms, .. } = catalog.begin_write(&[table]).await?;
-    let found = find_any(session.as_mut(), table).await?;
+    let WriteTransaction { mut tx, now_ms, .. } = catalog.begin_write(&[table]).await?;
+    let found = find_any(tx.as_mut(), table).await?;
     let found = found.ok_or_else(|| no_table(table, &catalog.db.describe(), None))?;
     found.check_removal(now_ms)?;
     if found.state != TableState::Removing {
         let sql = "UPDATE dl_tables SET state = ? WHERE table_id = ?";
         let params = vec![TableState::Removing.as_str().into(), table.0.into()];
-        session.write(vec![WriteStatement::run(sql, params)]).await?;
+        tx.write(vec![WriteStatement::run(sql, params)]).await?;
     }
-    let removed = remove_rows(catalog, session.as_mut(), table).await?;
+    let removed = remove_rows(catalog, tx.as_mut(), table).await?;
     if removed.is_done {
-        session.write(vec![audit(catalog, now_ms, None, "TABLE REMOVED", table, None)]).await?;
+        tx.write(vec![audit(catalog, now_ms, None, "TABLE REMOVED", table, None)]).await?;
     }
-    session.commit().await.map_err(CommitFailure::into_error)?;
+    tx.commit().await.map_err(CommitFailure::into_error)?;
     Ok(removed)
 }
 
-/// Removes some of the rows of a table that [is being removed](TableState::Removing), with its own row last.
+/// Removes a batch of the rows of a table that [is being removed](TableState::Removing), its own row last.
 pub(crate) async fn remove_rows(
     catalog: &SqlCatalog,
-    session: &mut dyn DatabaseTransaction,
+    tx: &mut dyn DatabaseTransaction,
     table: TableId,
 ) -> Result<RemovedRows> {
     let id = Value::from(table.0);
-    session.write(newest_of_all(catalog)).await?;
+    tx.write(newest_of_all(catalog)).await?;
     let mut rows = 0;
     for (from, key) in MANY_ROWS {
         let left = STEP_ROWS - rows;
         let sql = format!(
             "DELETE FROM {from} WHERE table_id = ? AND ({key}) IN (SELECT {key} FROM {from} WHERE table_id = ? LIMIT {left})"
         );
-        rows += session.write(vec![WriteStatement::run(sql, vec![id.clone(), id.clone()])]).await?;
+        rows += tx.write(vec![WriteStatement::run(sql, vec![id.clone(), id.clone()])]).await?;
         if rows >= STEP_ROWS {
             return Ok(RemovedRows { rows, is_done: false });
         }
     }
-    rows += session.write(table_rows::tables_of_a_table().map(|from| all_of(from, table)).collect()).await?;
+    rows += tx.write(table_rows::tables_of_a_table().map(|from| all_of(from, table)).collect()).await?;
     Ok(RemovedRows { rows, is_done: true })
 }
 
@@ -91,10 +92,10 @@ pub(crate) fn all_of(from: &str, table: TableId) -> WriteStatement {
     WriteStatement::run(format!("DELETE FROM {from} WHERE table_id = ?"), vec![table.0.into()])
 }
 
-/// Makes a row of no table the newest of all versions, before others are removed: were the newest of all removed, its
-/// place in the order of versions would be given once more.
+/// Inserts or updates a row of no table as the newest of all versions, before others are removed: if the newest row were
+/// removed, its row id, and so its position in the order of versions, would be assigned again.
 pub(crate) fn newest_of_all(catalog: &SqlCatalog) -> Vec<WriteStatement> {
-    // A server tells the order of versions by its transactions, and the row would be one that all who remove wait for.
+    // A server orders versions by its transactions, and all removals would wait for the lock on this row.
     if catalog.db.locks_heads() {
         return Vec::new();
     }

@@ -1,4 +1,4 @@
-//! Which versions of a table can be read, while history ends behind the readers.
+//! The versions of a table that can be read, while history expires concurrently.
 
 use deltalakedb_log::{At, Result, TableName, TxnLogError, Version, commit};
 use futures::stream::BoxStream;
@@ -12,7 +12,7 @@ use crate::table_lookup::no_table_in;
 pub(crate) const AT_OR_BEFORE: &str = "SELECT version FROM dl_table_versions WHERE table_id = ? AND committed_at <= ? \
                                        ORDER BY committed_at DESC, version DESC LIMIT 1";
 
-/// A version that is retained, and the oldest and newest ones that were when it was looked up.
+/// A retained version, and the oldest and newest retained versions when it was looked up.
 #[derive(Clone, Copy)]
 pub(crate) struct RetainedVersion {
     pub(crate) version: Version,
@@ -21,29 +21,29 @@ pub(crate) struct RetainedVersion {
 }
 
 impl RetainedVersion {
-    /// Whether there are no more versions after it than before: then its files are mostly those that are live now.
+    /// Whether at most as many versions are after it as before: then most of its files are live now.
     pub(crate) fn is_recent(self) -> bool {
         self.newest - self.version <= self.version - self.oldest
     }
 }
 
 impl SqlTxnLogReader {
-    /// The version meant.
-    pub(crate) async fn resolve(&self, session: &mut dyn DatabaseTransaction, at: At) -> Result<RetainedVersion> {
-        // A join PostgreSQL might make by going through all versions: they are in order, and so is the one row of the table.
+    /// The version that `at` selects.
+    pub(crate) async fn resolve(&self, tx: &mut dyn DatabaseTransaction, at: At) -> Result<RetainedVersion> {
+        // PostgreSQL might execute a join by scanning all versions: they are ordered, as is the row of the table.
         let sql = "SELECT t.namespace, t.name, t.base_version, (SELECT v.committed_at FROM dl_table_versions v \
                    WHERE v.table_id = t.table_id AND v.version = t.base_version), t.current_version, t.current_ts \
                    FROM dl_tables t WHERE t.state = ? AND t.table_id = ?";
         let params = vec![self.state.as_str().into(), self.id()];
-        let Some(mut row) = session.query(sql, params).await?.pop() else {
-            return Err(no_table_in(session, self.db(), self.table).await);
+        let Some(mut row) = tx.query(sql, params).await?.pop() else {
+            return Err(no_table_in(tx, self.db(), self.table).await);
         };
         let name = TableName { namespace: row.text()?, name: row.text()? }.to_string();
         let base = (row.version()?, row.int()?);
         let newest = (row.version()?, row.int()?);
         let at_or_before = match at {
             At::Timestamp(ms) if base.1 <= ms => {
-                let mut rows = session.query(AT_OR_BEFORE, vec![self.id(), ms.into()]).await?;
+                let mut rows = tx.query(AT_OR_BEFORE, vec![self.id(), ms.into()]).await?;
                 rows.pop().map(|mut r| r.version()).transpose()?
             }
             _ => None,
@@ -52,8 +52,8 @@ impl SqlTxnLogReader {
         Ok(RetainedVersion { version, oldest: base.0, newest: newest.0 })
     }
 
-    /// An error where the version has ended: what was read of it meanwhile may be a part. So may one that was the newest
-    /// when the read began.
+    /// An error if the version has expired: what was read of it may be incomplete. A version that was the newest when
+    /// the read began may expire as well.
     pub(crate) async fn check_retained(&self, at: RetainedVersion) -> Result<()> {
         let sql = "SELECT base_version FROM dl_tables WHERE table_id = ? AND state <> 'removing'";
         let row = self.db().query(sql, vec![self.id()]).await?.pop();
@@ -63,7 +63,7 @@ impl SqlTxnLogReader {
         }
     }
 
-    /// What is read of a version, and that error behind it.
+    /// The stream of a version, followed by that error.
     pub(crate) fn while_retained<T: Send + 'static>(
         &self,
         at: RetainedVersion,
@@ -74,10 +74,10 @@ impl SqlTxnLogReader {
         read.chain(check.filter_map(async |checked| checked.err().map(Err))).boxed()
     }
 
-    /// The error where a version is missing that was there: no version is left out, so its history has ended meanwhile.
-    pub(crate) async fn lacks(&self, version: Version) -> TxnLogError {
+    /// The error for a missing version that existed: versions have no gap, so it has expired since.
+    pub(crate) async fn missing_version(&self, version: Version) -> TxnLogError {
         let looked = match self.db().read().await {
-            Ok(mut session) => self.resolve(session.as_mut(), At::Version(version)).await,
+            Ok(mut tx) => self.resolve(tx.as_mut(), At::Version(version)).await,
             Err(e) => Err(e),
         };
         let missing = || TxnLogError::corrupt(format!("{} lacks version {version}", self.db().describe()));

@@ -1,28 +1,28 @@
-//! The schema and its versions. Migrations only add; an older binary can still read what a newer one made.
+//! The schema and its versions. Migrations only add; an older binary can still read a newer schema.
 //!
-//! A migration holds its lock for a moment however large the catalog is: it makes tables and adds columns that may be
-//! null, and null is read as unknown. What it leaves to be filled in older rows, its backfill fills afterwards.
+//! A migration holds its lock for a short time, whatever the size of the catalog: it creates tables and adds nullable
+//! columns, and null means unknown. Its backfill fills the columns of older rows afterwards.
 
 use deltalakedb_log::{Clock, ErrorKind, Result, TxnLogError};
 use uuid::Uuid;
 
 use crate::database::{CommitFailure, Database, Row, Value, WriteStatement};
 
-/// A change of the schema. Once a release has it, its text stays as it is: catalogs know it by its checksum.
+/// A change of the schema. Once released, its text never changes: catalogs store its checksum.
 #[derive(Clone, Copy, Debug)]
 struct Migration {
     name: &'static str,
     sql: &'static str,
-    /// What is to be filled in older rows.
+    /// Fills columns of older rows.
     backfill: Option<Backfill>,
 }
 
-/// A statement that fills a column where it is null, and changes nothing when it is filled everywhere. What it costs must
-/// not grow with the rows that are filled already: a partial index leads to the others.
+/// A statement that fills a column where it is null, and changes nothing once all rows are filled. Its cost must not
+/// grow with the rows that are filled already: a partial index finds the others.
 #[derive(Clone, Copy, Debug)]
 struct Backfill {
     sql: &'static str,
-    /// Its parameter: how many rows it fills at most.
+    /// Its parameter: the maximum number of rows it fills.
     rows: i64,
 }
 
@@ -37,11 +37,11 @@ const MIGRATIONS: &[Migration] =
     &[Migration { name: "0001_log", sql: include_str!("../migrations/0001_log.sql"), backfill: None }];
 /// The newest schema this program knows.
 const NEWEST: i64 = MIGRATIONS.len() as i64;
-/// What a program must know to read, and to write, the newest schema.
+/// The schema versions that a program must know to read, and to write, the newest schema.
 const MIN_READER: i64 = 1;
 const MIN_WRITER: i64 = 1;
 
-/// Which catalog a database holds, and what it asks of programs.
+/// The identity of a catalog, and what it requires of programs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identity {
     pub(crate) catalog_id: Uuid,
@@ -51,22 +51,21 @@ pub(crate) struct Identity {
     min_writer: i64,
 }
 
-/// A migration that a catalog has gone through.
+/// A migration that was applied to a catalog.
 #[derive(Debug)]
-struct Applied {
+struct AppliedMigration {
     number: i64,
     name: String,
     checksum: Vec<u8>,
     is_filled: bool,
 }
 
-/// Brings the schema up to date; safe when two processes do it at once. Without `create` nothing is changed, and a
-/// database that is not a catalog, or an older one, is refused.
+/// Upgrades the schema; safe when two processes do it at once. Without `create` nothing is changed, and a database that
+/// is not a catalog, or an older one, is rejected.
 pub(crate) async fn migrate(db: &dyn Database, clock: &dyn Clock, create: bool) -> Result<Identity> {
     check_readable(db, migrate_with(db, clock, create, MIGRATIONS).await?)
 }
 
-/// The same with these migrations.
 async fn migrate_with(
     db: &dyn Database,
     clock: &dyn Clock,
@@ -80,7 +79,7 @@ async fn migrate_with(
             check_applied(db, &identity, &applied, migrations)?;
             if !create {
                 return Err(TxnLogError::invalid(format!(
-                    "{} has schema version {}, and this program needs {newest}: run `dl init`, which brings it up to date",
+                    "{} has schema version {}, and this program needs {newest}: run `dl init` to upgrade it",
                     db.describe(),
                     identity.version
                 )));
@@ -89,7 +88,7 @@ async fn migrate_with(
         }
         None if !create => {
             return Err(TxnLogError::not_found(format!(
-                "{} is not a catalog yet: `dl init` makes it one",
+                "{} is not a catalog yet: `dl init` creates one",
                 db.describe()
             )));
         }
@@ -97,32 +96,35 @@ async fn migrate_with(
     };
     check_applied(db, &identity, &applied, migrations)?;
     if create {
-        fill(db, clock, &applied, migrations).await?;
+        run_backfills(db, clock, &applied, migrations).await?;
     }
     Ok(identity)
 }
 
-/// Runs the migrations that the catalog lacks, in one transaction.
-async fn apply(db: &dyn Database, clock: &dyn Clock, migrations: &[Migration]) -> Result<(Identity, Vec<Applied>)> {
-    let mut session = db.migrate().await?;
-    // Under the lock: another process may have been first.
+/// Applies the migrations that the catalog lacks, in one transaction.
+async fn apply(
+    db: &dyn Database,
+    clock: &dyn Clock,
+    migrations: &[Migration],
+) -> Result<(Identity, Vec<AppliedMigration>)> {
+    let mut tx = db.migrate().await?;
+    // Under the lock: another process may have applied them.
     let made = db.has_table("dl_catalog").await?;
-    let version = match made {
-        true => {
-            let mut rows = session.query("SELECT schema_version FROM dl_catalog", vec![]).await?;
-            rows.pop().map(|mut r| r.int()).transpose()?.unwrap_or(0)
-        }
-        false => 0,
+    let version = if made {
+        let mut rows = tx.query("SELECT schema_version FROM dl_catalog", vec![]).await?;
+        rows.pop().map(|mut r| r.int()).transpose()?.unwrap_or(0)
+    } else {
+        0
     };
     let mut rows = Vec::new();
     for (number, migration) in (1_i64..).zip(migrations).filter(|(number, _)| *number > version) {
-        session.write(vec![WriteStatement::run(db.migration(migration.sql), vec![])]).await?;
+        tx.write(vec![WriteStatement::run(db.migration(migration.sql), vec![])]).await?;
         let checksum = Value::from(migration.checksum().as_bytes().as_slice());
         rows.push(vec![number.into(), migration.name.into(), checksum, clock.now_ms().into()]);
     }
     if let Some(newest) = rows.last().map(|row| row[0].clone()) {
         let columns = ["number", "name", "checksum", "applied_at"];
-        session.write(vec![WriteStatement::insert("dl_migrations", &columns, rows)]).await?;
+        tx.write(vec![WriteStatement::insert("dl_migrations", &columns, rows)]).await?;
         let asks = [newest, MIN_READER.into(), MIN_WRITER.into()];
         let write = if made {
             let sql = "UPDATE dl_catalog SET schema_version = ?, min_reader = ?, min_writer = ?";
@@ -131,42 +133,47 @@ async fn apply(db: &dyn Database, clock: &dyn Clock, migrations: &[Migration]) -
             let row = [vec![clock.new_uuid().into(), clock.new_uuid().into()], asks.to_vec()].concat();
             WriteStatement::insert("dl_catalog", &COLUMNS, vec![row])
         };
-        session.write(vec![write]).await?;
+        tx.write(vec![write]).await?;
     }
-    session.commit().await.map_err(CommitFailure::into_error)?;
+    tx.commit().await.map_err(CommitFailure::into_error)?;
     let missing =
         || TxnLogError::new(ErrorKind::Internal, format!("{} has no identity after its migration", db.describe()));
     current(db).await?.ok_or_else(missing)
 }
 
-/// Fills what the migrations that have run left to be filled.
-async fn fill(db: &dyn Database, clock: &dyn Clock, applied: &[Applied], migrations: &[Migration]) -> Result<()> {
+/// Runs the backfills of the migrations that were applied.
+async fn run_backfills(
+    db: &dyn Database,
+    clock: &dyn Clock,
+    applied: &[AppliedMigration],
+    migrations: &[Migration],
+) -> Result<()> {
     for applied in applied.iter().filter(|applied| !applied.is_filled) {
         let migration = usize::try_from(applied.number - 1).ok().and_then(|index| migrations.get(index));
         let Some(backfill) = migration.and_then(|migration| migration.backfill) else { continue };
-        while fill_some(db, clock, applied.number, backfill).await? {}
+        while backfill_batch(db, clock, applied.number, backfill).await? {}
     }
     Ok(())
 }
 
-/// Fills some rows, in a transaction of its own: whether there may be more. If the process ends in between, the next
-/// one that upgrades the catalog continues.
-async fn fill_some(db: &dyn Database, clock: &dyn Clock, number: i64, backfill: Backfill) -> Result<bool> {
+/// Fills a batch of rows, in a transaction of its own; returns whether there may be more. If the process ends in
+/// between, the next one that upgrades the catalog continues.
+async fn backfill_batch(db: &dyn Database, clock: &dyn Clock, number: i64, backfill: Backfill) -> Result<bool> {
     // One process at a time: two would lock rows in different orders.
-    let mut session = db.migrate().await?;
-    let filled = session.write(vec![WriteStatement::run(backfill.sql, vec![backfill.rows.into()])]).await?;
+    let mut tx = db.migrate().await?;
+    let filled = tx.write(vec![WriteStatement::run(backfill.sql, vec![backfill.rows.into()])]).await?;
     if filled == 0 {
-        let done = "UPDATE dl_migrations SET backfilled_at = ? WHERE number = ?";
-        session.write(vec![WriteStatement::run(done, vec![clock.now_ms().into(), number.into()])]).await?;
+        let mark_filled = "UPDATE dl_migrations SET backfilled_at = ? WHERE number = ?";
+        tx.write(vec![WriteStatement::run(mark_filled, vec![clock.now_ms().into(), number.into()])]).await?;
     }
-    session.commit().await.map_err(CommitFailure::into_error)?;
+    tx.commit().await.map_err(CommitFailure::into_error)?;
     Ok(filled > 0)
 }
 
 const COLUMNS: [&str; 5] = ["catalog_id", "epoch", "schema_version", "min_reader", "min_writer"];
 
-/// Which catalog the database holds, and the migrations it has gone through; `None` where it is none.
-async fn current(db: &dyn Database) -> Result<Option<(Identity, Vec<Applied>)>> {
+/// The identity of the catalog, and the migrations that were applied; `None` if the database is not a catalog.
+async fn current(db: &dyn Database) -> Result<Option<(Identity, Vec<AppliedMigration>)>> {
     if !db.has_table("dl_catalog").await? {
         return Ok(None);
     }
@@ -182,16 +189,20 @@ async fn current(db: &dyn Database) -> Result<Option<(Identity, Vec<Applied>)>> 
     for mut row in rows {
         catalog = Some(identity(&mut row)?);
         if let (Some(number), Some(name), Some(checksum)) = (row.opt_int()?, row.opt_text()?, row.opt_blob()?) {
-            applied.push(Applied { number, name, checksum, is_filled: row.opt_int()?.is_some() });
+            applied.push(AppliedMigration { number, name, checksum, is_filled: row.opt_int()?.is_some() });
         }
     }
     applied.sort_unstable_by_key(|applied| applied.number);
     Ok(catalog.map(|identity| (identity, applied)))
 }
 
-/// Refuses a catalog that went through migrations with other texts than those that this program has under their numbers:
-/// its tables may be others.
-fn check_applied(db: &dyn Database, identity: &Identity, applied: &[Applied], migrations: &[Migration]) -> Result<()> {
+/// Rejects a catalog in which the text of a migration differs from this program's: its tables may differ.
+fn check_applied(
+    db: &dyn Database,
+    identity: &Identity,
+    applied: &[AppliedMigration],
+    migrations: &[Migration],
+) -> Result<()> {
     for (number, migration) in (1..=identity.version).zip(migrations) {
         let there = applied.iter().find(|applied| applied.number == number);
         if there.is_none_or(|there| there.checksum != migration.checksum().as_bytes()) {
@@ -204,8 +215,8 @@ fn check_applied(db: &dyn Database, identity: &Identity, applied: &[Applied], mi
 
 fn other_text(db: &dyn Database, number: i64, name: &str) -> TxnLogError {
     TxnLogError::invalid(format!(
-        "{} was made with another text of migration {number} ({name}) than this program has: use the program that made \
-         it, or import its tables into a new catalog",
+        "{} was created with another text of migration {number} ({name}) than this program has: use the program that \
+         created it, or import its tables into a new catalog",
         db.describe()
     ))
 }
@@ -221,16 +232,17 @@ fn identity(row: &mut Row) -> Result<Identity> {
     })
 }
 
-/// What a session that writes finds first.
+/// What a writing session reads first.
 pub(crate) struct Opening {
-    /// The catalog as it is now: a newer program may have raised what it asks of writers, and it may have been restored.
+    /// The current identity: a newer program may have increased what it requires of writers, and it may have been
+    /// restored.
     pub(crate) identity: Identity,
-    /// The time of the catalog's clock, where that is not the clients'.
+    /// The time of the catalog's clock, if that is not the clients'.
     pub(crate) now_ms: Option<i64>,
 }
 
 impl Opening {
-    /// The statement that finds it; `clock` is the time in SQL.
+    /// The statement that reads it; `clock` is the time in SQL.
     pub(crate) fn sql(clock: Option<&str>) -> String {
         format!("SELECT {}, {} FROM dl_catalog", COLUMNS.join(", "), clock.unwrap_or("NULL"))
     }
@@ -244,25 +256,16 @@ impl Opening {
 }
 
 fn check_readable(db: &dyn Database, identity: Identity) -> Result<Identity> {
-    match identity.min_reader > NEWEST {
-        true => Err(too_new(db, &identity, "read")),
-        false => Ok(identity),
-    }
+    if identity.min_reader > NEWEST { Err(too_new(db, &identity, "read")) } else { Ok(identity) }
 }
 
 pub(crate) fn check_writable(db: &dyn Database, identity: &Identity) -> Result<()> {
-    match identity.min_writer > NEWEST {
-        true => Err(too_new(db, identity, "write")),
-        false => Ok(()),
-    }
+    if identity.min_writer > NEWEST { Err(too_new(db, identity, "write")) } else { Ok(()) }
 }
 
-/// Refuses a catalog that may have tables and columns this program does not know.
+/// Rejects a catalog that may have tables and columns this program does not know.
 pub(crate) fn check_known(db: &dyn Database, identity: &Identity) -> Result<()> {
-    match identity.version > NEWEST {
-        true => Err(too_new(db, identity, "copy")),
-        false => Ok(()),
-    }
+    if identity.version > NEWEST { Err(too_new(db, identity, "copy")) } else { Ok(()) }
 }
 
 fn too_new(db: &dyn Database, identity: &Identity, verb: &str) -> TxnLogError {

@@ -6,28 +6,29 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::database::{Row, Value};
 
-/// So many bytes of rows wait in memory.
+/// How many bytes of rows are kept in memory.
 const MEMORY: usize = 8 << 20;
-/// Rows are handed over when they are so many bytes, or at once when nothing else waits.
+/// Rows are handed over in blocks of this many bytes, or at once when no other rows are waiting.
 const BLOCK: usize = 64 << 10;
 
-/// A stream of the rows that a task of its own reads. It ends with an error if the task does.
+/// A stream of the rows that another task reads. It ends with an error if the task does.
 pub(crate) fn spooled<F: Future<Output = Result<()>> + Send + 'static>(
     read: impl FnOnce(Sender) -> F,
 ) -> BoxStream<'static, Result<Row>> {
-    let (sender, rows) = pair();
+    let (sender, rows) = channel();
     let task = tokio::spawn(read(sender));
-    // The rows are all only if the task says so: one that was stopped ends the stream as well.
+    // The rows are complete only if the task says so: the stream of a task that was cancelled ends as well.
     let end = futures::stream::once(async {
         match task.await {
             Ok(Ok(())) => None,
@@ -42,7 +43,7 @@ pub(crate) fn spooled<F: Future<Output = Result<()>> + Send + 'static>(
 }
 
 /// A sender of rows, and the stream of the rows sent. The stream ends when the sender is dropped.
-pub(crate) fn pair() -> (Sender, BoxStream<'static, Result<Row>>) {
+pub(crate) fn channel() -> (Sender, BoxStream<'static, Result<Row>>) {
     let (blocks, taken) = mpsc::unbounded_channel();
     let shared = Arc::<Shared>::default();
     let sender = Sender { blocks, shared: shared.clone(), rows: Vec::new(), bytes: 0, end: 0 };
@@ -53,7 +54,7 @@ pub(crate) fn pair() -> (Sender, BoxStream<'static, Result<Row>>) {
     (sender, blocks.flat_map(futures::stream::iter).boxed())
 }
 
-/// Where rows are put.
+/// The sending half.
 #[derive(Debug)]
 pub(crate) struct Sender {
     blocks: mpsc::UnboundedSender<Block>,
@@ -90,7 +91,7 @@ impl Sender {
         Ok(!self.blocks.is_closed())
     }
 
-    /// Hands over the last rows.
+    /// Sends the last rows.
     pub(crate) fn finish(mut self) -> Result<()> {
         self.flush()
     }
@@ -114,7 +115,7 @@ impl Sender {
     fn write(&mut self, rows: Vec<Row>) -> io::Result<Block> {
         let mut bytes = Vec::new();
         rows.iter().for_each(|row| encode(row, &mut bytes));
-        let mut file = self.shared.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = self.shared.file.lock();
         let file = match &mut *file {
             Some(file) => file,
             none => none.insert(tempfile::tempfile()?),
@@ -147,7 +148,7 @@ impl Shared {
 
     fn read(&self, at: u64, length: usize) -> io::Result<Vec<Row>> {
         let mut bytes = vec![0; length];
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = self.file.lock();
         let file = file.as_mut().ok_or(io::ErrorKind::NotFound)?;
         file.seek(SeekFrom::Start(at))?;
         file.read_exact(&mut bytes)?;
@@ -163,13 +164,13 @@ impl Shared {
 fn failed(done: &str, e: io::Error) -> TxnLogError {
     let folder = std::env::temp_dir();
     let message = format!(
-        "rows that wait to be taken could not be {done} in {}: make room there, or set TMPDIR to another folder",
+        "buffered rows could not be {done} in {}: free some space there, or set TMPDIR to another folder",
         folder.display()
     );
     TxnLogError::new(ErrorKind::Unavailable, message).with_source(e)
 }
 
-/// A row as bytes: the number of values, and each with a byte for its kind and its length.
+/// Encodes a row: the number of values, and for each its kind as a byte, its length and its bytes.
 pub(crate) fn encode(row: &Row, out: &mut Vec<u8>) {
     let values = row.0.as_slice();
     out.extend((values.len() as u64).to_le_bytes());
@@ -223,9 +224,9 @@ mod tests {
         Row(values.into_iter())
     }
 
-    /// More rows than fit into memory; the consumer waits until all are read, or takes each as it comes.
+    /// More rows than fit into memory; the consumer waits until all are read, or takes each as it arrives.
     #[tokio::test(flavor = "multi_thread")]
-    async fn rows_come_as_they_were_sent_however_slowly_they_are_taken() {
+    async fn a_slow_consumer_gets_every_row_in_order() {
         const ROWS: i64 = 30_000;
         for waits in [true, false] {
             let (done, read) = tokio::sync::oneshot::channel();
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn who_stops_taking_rows_stops_the_reading_of_them() {
+    async fn a_dropped_consumer_ends_the_query() {
         let (stopped, was_stopped) = tokio::sync::oneshot::channel();
         let mut rows = spooled(|mut sender| async move {
             let mut n = 0;

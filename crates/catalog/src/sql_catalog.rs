@@ -1,8 +1,9 @@
-//! A catalog in a database: how it is opened, and the sessions that write to it.
+//! A catalog in a database: how it is opened, and its writing sessions.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use deltalakedb_log::{AllowedPaths, Clock, ComparedTables, Result, SystemClock, TableId, TableState};
+use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use crate::database::{Database, DatabaseTransaction, Row, Value};
@@ -16,29 +17,29 @@ use crate::sqlite::SqliteDatabase;
 use crate::statistics::Statistics;
 use crate::uri::{Backend, CatalogUri};
 
-/// What [`ConnectOptions::max_waiting`] is unless it is set.
+/// The default of [`ConnectOptions::max_waiting`].
 pub const DEFAULT_MAX_WAITING: usize = 10_000;
 
 /// How to connect.
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
-    /// Make the catalog where there is none, and bring an older schema up to date.
+    /// Create a catalog that does not exist, and upgrade an older schema.
     pub create: bool,
-    /// Ids, and the time where [`Self::server_clock`] gives none.
+    /// Creates ids, and gives the time if [`Self::server_clock`] does not.
     pub clock: Arc<dyn Clock>,
-    /// Whether commits get their time from the server, where the catalog is in one: clients whose clocks differ then do
-    /// no harm. Without it they get it from `clock`, as in an embedded catalog.
+    /// Whether commits to a catalog in a server get their time from the server, so that clients whose clocks differ do
+    /// no harm. Otherwise they get it from `clock`, as in an embedded catalog.
     pub server_clock: bool,
-    /// What the audit calls this program.
+    /// The name of this program in the audit.
     pub client: String,
-    /// The permissions of a catalog's file when it is made.
+    /// The permissions of a new catalog file.
     pub file_mode: u32,
-    /// Where files outside their table's folder may be.
+    /// The places outside their table's folder where files may be.
     pub allowed_paths: AllowedPaths,
-    /// How many commits through this handle and its clones may wait for those before them, to one table in a server or in
-    /// all of a file; one more is refused.
+    /// How many commits through this handle and its clones may wait for earlier ones, for each table in a server or for
+    /// the whole file; one more is rejected.
     pub max_waiting: usize,
-    /// What goes for a server.
+    /// Options for a server.
     pub postgres: PostgresOptions,
 }
 
@@ -61,10 +62,10 @@ impl Default for ConnectOptions {
 #[derive(Clone, Debug)]
 pub struct SqlCatalog {
     pub(crate) db: Arc<dyn Database>,
-    /// As it was last seen.
+    /// As last read.
     identity: Arc<Mutex<Identity>>,
     pub(crate) clock: Arc<dyn Clock>,
-    /// The time of the server's clock in SQL, where that is the catalog's.
+    /// The time of the server's clock in SQL, if that is the catalog's clock.
     pub(crate) server_clock: Option<&'static str>,
     pub(crate) compared: Arc<ComparedTables>,
     pub(crate) origin: Arc<Origin>,
@@ -73,7 +74,7 @@ pub struct SqlCatalog {
     pub(crate) statistics: Arc<Statistics>,
 }
 
-/// Where this program runs, for the audit.
+/// The host and process of this program, for the audit.
 #[derive(Debug)]
 pub(crate) struct Origin {
     pub(crate) host: String,
@@ -84,7 +85,7 @@ pub(crate) struct Origin {
 impl SqlCatalog {
     /// Opens the catalog.
     pub async fn connect(uri: &CatalogUri, options: ConnectOptions) -> Result<Self> {
-        let db: Arc<dyn Database> = match &uri.place {
+        let db: Arc<dyn Database> = match &uri.backend {
             Backend::Sqlite(path) => Arc::new(SqliteDatabase::open(path, options.create, options.file_mode).await?),
             #[cfg(feature = "duckdb")]
             Backend::DuckDb(path) => Arc::new(DuckDatabase::open(path, options.create, options.file_mode).await?),
@@ -93,8 +94,8 @@ impl SqlCatalog {
                 let message = format!("{uri} is a DuckDB catalog, and this program was built without DuckDB");
                 return Err(deltalakedb_log::TxnLogError::invalid(message));
             }
-            Backend::Postgres(place) => {
-                Arc::new(PostgresDatabase::open(place, options.create, &options.postgres).await?)
+            Backend::Postgres(backend) => {
+                Arc::new(PostgresDatabase::open(backend, options.create, &options.postgres).await?)
             }
         };
         let identity = schema::migrate(db.as_ref(), options.clock.as_ref(), options.create).await?;
@@ -120,27 +121,27 @@ impl SqlCatalog {
     }
 }
 
-/// A session that writes, and when it got its locks by the catalog's clock, in milliseconds since 1970.
-pub(crate) struct Writing {
-    pub(crate) session: Box<dyn DatabaseTransaction>,
+/// A writing session, and when it acquired its locks by the catalog's clock, in milliseconds since 1970.
+pub(crate) struct WriteTransaction {
+    pub(crate) tx: Box<dyn DatabaseTransaction>,
     pub(crate) now_ms: i64,
     /// The catalog's id and epoch.
     pub(crate) identity: (Uuid, Uuid),
 }
 
 impl SqlCatalog {
-    /// A session that will write, if this program knows how. It alone changes the heads of these tables. Whether it knows
-    /// is judged by what the catalog asks of writers now, not when it was opened.
-    pub(crate) async fn begin_write(&self, heads: &[TableId]) -> Result<Writing> {
-        let (session, rows) = self.db.write(heads, &Opening::sql(self.server_clock)).await?;
-        let opening = self.opened(rows)?;
+    /// A writing session, if this program supports the schema. It has exclusive access to the heads of these tables.
+    /// The check uses what the catalog requires of writers now, not when it was opened.
+    pub(crate) async fn begin_write(&self, heads: &[TableId]) -> Result<WriteTransaction> {
+        let (tx, rows) = self.db.write(heads, &Opening::sql(self.server_clock)).await?;
+        let opening = self.read_opening(rows)?;
         let now_ms = opening.now_ms.unwrap_or_else(|| self.clock.now_ms());
         let identity = (opening.identity.catalog_id, opening.identity.epoch);
-        Ok(Writing { session, now_ms, identity })
+        Ok(WriteTransaction { tx, now_ms, identity })
     }
 
-    /// What the catalog said at the beginning of a session that will write.
-    fn opened(&self, rows: Vec<Row>) -> Result<Opening> {
+    /// Processes what a writing session reads first.
+    fn read_opening(&self, rows: Vec<Row>) -> Result<Opening> {
         let opening = Opening::read(self.db.as_ref(), rows)?;
         schema::check_writable(self.db.as_ref(), &opening.identity)?;
         let before = std::mem::replace(&mut *self.last_identity(), opening.identity);
@@ -150,23 +151,23 @@ impl SqlCatalog {
         Ok(opening)
     }
 
-    /// The same where the time does not matter.
+    /// The session alone, if the time does not matter.
     pub(crate) async fn write(&self, heads: &[TableId]) -> Result<Box<dyn DatabaseTransaction>> {
-        Ok(self.begin_write(heads).await?.session)
+        Ok(self.begin_write(heads).await?.tx)
     }
 
-    /// The same for what may be forgotten when the power is cut, about the mirror of a table. Commits to it go on.
-    pub(crate) async fn note(&self, table: TableId) -> Result<Box<dyn DatabaseTransaction>> {
-        let (session, rows) = self.db.note(table, &Opening::sql(self.server_clock)).await?;
-        self.opened(rows)?;
-        Ok(session)
+    /// A session for the mirror records of a table that may be lost in a power failure. Commits to the table continue.
+    pub(crate) async fn write_async_commit(&self, table: TableId) -> Result<Box<dyn DatabaseTransaction>> {
+        let (tx, rows) = self.db.write_async_commit(table, &Opening::sql(self.server_clock)).await?;
+        self.read_opening(rows)?;
+        Ok(tx)
     }
 
     pub(crate) fn last_identity(&self) -> MutexGuard<'_, Identity> {
-        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+        self.identity.lock()
     }
 
-    /// Ends every connection. After the last process has done so, a SQLite catalog is one file, whole by itself.
+    /// Closes every connection. After the last process has done so, a SQLite catalog is one self-contained file.
     pub async fn close(&self) {
         self.db.close().await;
     }

@@ -1,13 +1,15 @@
 //! SQLite: one file, many processes, one writer at a time.
 //!
-//! WAL lets readers go on while a writer commits; `synchronous=FULL` syncs the WAL at every COMMIT but those of notes. Writers of this
-//! process queue for one connection, writers of other processes wait in SQLite's busy handler.
+//! WAL lets readers continue while a writer commits; `synchronous=FULL` syncs the WAL at every COMMIT except those of
+//! mirror records. Writers of this process queue for one connection, writers of other processes wait in SQLite's busy
+//! handler.
 
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use backon::{ConstantBuilder, Retryable};
 use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -18,18 +20,18 @@ use sqlx::sqlite::{
 };
 use sqlx::{Arguments, AssertSqlSafe, Column, Decode, Row as _, Sqlite, Transaction, TypeInfo, ValueRef};
 
-use crate::ahead::Ahead;
 use crate::database::{
     CommitFailure, Database, DatabaseTransaction, MANY_ROWS, Row, Value, WriteStatement, placeholders,
 };
 use crate::file;
+use crate::prefetch::Prefetch;
 use crate::spool::spooled;
 use crate::uri::{Backend, CatalogUri};
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a call waits for a connection that other calls of this process have.
+/// How long a call waits for a connection that other calls of this process use.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The connections of a process that read.
+/// The number of reading connections of a process.
 const READERS: u32 = 8;
 /// SQLite binds at most 32,766 parameters in a statement.
 const MAX_PARAMETERS: usize = 32_000;
@@ -43,8 +45,8 @@ pub(crate) struct SqliteDatabase {
 }
 
 impl SqliteDatabase {
-    /// Opens the file; makes it with the permissions `mode` when `create` says so and it is missing. SQLite gives the
-    /// files beside it (`-wal`, `-shm`) the same permissions.
+    /// Opens the file; if it does not exist and `create` is set, creates it with the permissions `mode`. SQLite gives
+    /// its other files (`-wal`, `-shm`) the same permissions.
     pub(crate) async fn open(path: &Path, create: bool, mode: u32) -> Result<Self> {
         Self::with_patience(path, create, mode, PATIENCE).await
     }
@@ -52,13 +54,13 @@ impl SqliteDatabase {
     async fn with_patience(path: &Path, create: bool, mode: u32, patience: Duration) -> Result<Self> {
         let path = std::path::absolute(path)
             .map_err(|e| TxnLogError::invalid(format!("{} has no absolute path", path.display())).with_source(e))?;
-        let uri = CatalogUri { place: Backend::Sqlite(path.clone()), table: None }.to_string();
+        let uri = CatalogUri { backend: Backend::Sqlite(path.clone()), table: None }.to_string();
         if !create && !path.exists() {
-            return Err(TxnLogError::not_found(format!("there is no catalog at {uri}: `dl init` makes one")));
+            return Err(TxnLogError::not_found(format!("there is no catalog at {uri}: `dl init` creates one")));
         }
         if let Some(dir) = path.parent().filter(|dir| !dir.is_dir()) {
             return Err(TxnLogError::not_found(format!(
-                "the catalog {uri} needs the folder {}: make it",
+                "the catalog {uri} needs the folder {}: create it",
                 dir.display()
             )));
         }
@@ -68,8 +70,8 @@ impl SqliteDatabase {
             )));
         }
         if create {
-            file::make(&path, mode).map_err(|e| {
-                let message = format!("{uri} cannot be made: check the permissions of its folder");
+            file::create_empty(&path, mode).map_err(|e| {
+                let message = format!("{uri} cannot be created: check the permissions of its folder");
                 TxnLogError::new(ErrorKind::Unavailable, message).with_source(e)
             })?;
         }
@@ -89,52 +91,41 @@ impl SqliteDatabase {
                 .max_lifetime(None)
                 .acquire_timeout(patience)
         };
-        // Rows come in the order of one index and go to the leaves of all.
-        // A page that many commits change is moved from the log to the file once for all of them: 16 MiB of log at most.
+        // Inserted rows follow the order of one index and are scattered over the pages of the others. A page that many
+        // commits change is checkpointed from the WAL to the file once for all of them: the WAL has at most 16 MiB.
         let writing = options.clone().pragma("cache_size", "-65536").pragma("wal_autocheckpoint", "4096");
-        let writer = first_connection(|| pool(1).connect_with(writing.clone())).await;
-        let writer = writer.map_err(|e| no_turn(&uri, patience, e))?;
+        // Turning a new file into WAL mode needs it alone, and SQLite does not wait for that: two processes that make the
+        // same catalog meet here.
+        let began = Instant::now();
+        let writer = (|| pool(1).connect_with(writing.clone()))
+            .retry(ConstantBuilder::new().with_delay(Duration::from_millis(20)).without_max_times())
+            .when(|e| result_code(e) == Some(5) && began.elapsed() < BUSY_TIMEOUT)
+            .await;
+        let writer = writer.map_err(|e| writer_busy(&uri, patience, e))?;
         let readers = pool(READERS).connect_lazy_with(options);
         Ok(Self { uri, readers, writer, patience })
     }
 }
 
-/// Turning a new file into WAL mode needs it alone, and SQLite does not wait for that: two processes that make the same
-/// catalog meet here.
-async fn first_connection<F>(connect: impl Fn() -> F) -> sqlx::Result<SqlitePool>
-where
-    F: Future<Output = sqlx::Result<SqlitePool>>,
-{
-    let started = std::time::Instant::now();
-    loop {
-        match connect().await {
-            Err(e) if result_code(&e) == Some(5) && started.elapsed() < BUSY_TIMEOUT => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            result => return result,
-        }
-    }
-}
-
-/// How a session begins whose commit is durable.
+/// Begins a session with a durable commit.
 const WRITE: &str = "PRAGMA synchronous = FULL; BEGIN IMMEDIATE";
 
 impl SqliteDatabase {
-    /// Begins on the one connection that writes.
+    /// Begins on the single writing connection.
     async fn begin(&self, statements: &'static str) -> Result<Box<dyn DatabaseTransaction>> {
-        let tx = self.writer.begin_with(statements).await.map_err(|e| no_turn(&self.uri, self.patience, e))?;
+        let tx = self.writer.begin_with(statements).await.map_err(|e| writer_busy(&self.uri, self.patience, e))?;
         Ok(Box::new(SqliteTransaction { uri: self.uri.clone(), tx }))
     }
 
-    /// The same, and the rows of a first query.
+    /// Begins, and returns the rows of a first query.
     async fn begin_with(
         &self,
         statements: &'static str,
         first: &str,
     ) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
-        let mut session = self.begin(statements).await?;
-        let rows = session.query(first, vec![]).await?;
-        Ok((session, rows))
+        let mut transaction = self.begin(statements).await?;
+        let rows = transaction.query(first, vec![]).await?;
+        Ok((transaction, rows))
     }
 }
 
@@ -145,7 +136,7 @@ impl Database for SqliteDatabase {
     }
 
     async fn read(&self) -> Result<Box<dyn DatabaseTransaction>> {
-        let tx = self.readers.begin().await.map_err(|e| none_free(&self.uri, self.patience, e))?;
+        let tx = self.readers.begin().await.map_err(|e| no_reader_free(&self.uri, self.patience, e))?;
         Ok(Box::new(SqliteTransaction { uri: self.uri.clone(), tx }))
     }
 
@@ -153,12 +144,16 @@ impl Database for SqliteDatabase {
         self.begin_with(WRITE, first).await
     }
 
-    /// Everyone who may hold what a note says is on this machine, and loses power with it.
-    async fn note(&self, _table: TableId, first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
+    /// All processes that use the file are on this machine, and fail together with it in a power failure.
+    async fn write_async_commit(
+        &self,
+        _table: TableId,
+        first: &str,
+    ) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
         self.begin_with("PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE", first).await
     }
 
-    /// Row ids follow the order of inserts, and those who insert do so one after the other.
+    /// Row ids follow the order of inserts, and inserts are serialized.
     fn point(&self) -> &'static str {
         "CAST((SELECT coalesce(max(rowid), 0) FROM dl_table_versions) AS text)"
     }
@@ -172,7 +167,7 @@ impl Database for SqliteDatabase {
         Ok(spooled(move |mut sender| async move {
             let mut rows = bound(sql, params)?.fetch(&readers);
             while let Some(row) = rows.next().await {
-                if !sender.send(values(&row.map_err(|e| none_free(&uri, patience, e))?, &uri)?)? {
+                if !sender.send(values(&row.map_err(|e| no_reader_free(&uri, patience, e))?, &uri)?)? {
                     break;
                 }
             }
@@ -182,12 +177,12 @@ impl Database for SqliteDatabase {
 
     async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
         let query = bound(sql, params)?;
-        let rows = query.fetch_all(&self.readers).await.map_err(|e| none_free(&self.uri, self.patience, e))?;
+        let rows = query.fetch_all(&self.readers).await.map_err(|e| no_reader_free(&self.uri, self.patience, e))?;
         rows.iter().map(|r| values(r, &self.uri)).collect()
     }
 
     async fn close(&self) {
-        // The last connection to a file folds its WAL into it; a writer can do that, a reader would leave it.
+        // Closing the last connection to a file checkpoints its WAL; only a writer can, so readers are closed first.
         self.readers.close().await;
         self.writer.close().await;
     }
@@ -205,16 +200,16 @@ impl Database for SqliteDatabase {
         sql.to_string()
     }
 
-    /// The indexes are chosen by name or by shape, not by statistics.
+    /// Indexes are selected by name or by the form of the query, not by statistics.
     async fn analyze(&self) -> Result<()> {
         Ok(())
     }
 
-    fn seeks(&self) -> bool {
+    fn uses_range_scans(&self) -> bool {
         true
     }
 
-    /// After a failed sync a commit may come back when the file is recovered.
+    /// After a failed sync a commit may reappear when the file is recovered.
     fn lock_proves_absence(&self) -> bool {
         false
     }
@@ -247,7 +242,7 @@ impl DatabaseTransaction for SqliteTransaction {
         let many = writes.iter().map(WriteStatement::rows).sum::<u64>() >= MANY_ROWS as u64;
         let all: Statements = Box::new(writes.into_iter().flat_map(statements));
         let mut all = all.peekable();
-        let mut batches = Ahead::new(std::iter::from_fn(move || together(&mut all).transpose()), many)?;
+        let mut batches = Prefetch::new(std::iter::from_fn(move || next_statements(&mut all).transpose()), many)?;
         let mut changed = 0;
         while let Some(batch) = batches.next().await? {
             let (sql, arguments) = batch?;
@@ -259,7 +254,7 @@ impl DatabaseTransaction for SqliteTransaction {
 
     async fn commit(self: Box<Self>) -> Result<(), CommitFailure> {
         self.tx.commit().await.map_err(|e| {
-            // An I/O error may come after the commit reached the disk.
+            // An I/O error may occur after the commit reached the disk.
             let known = result_code(&e).is_some_and(|code| code != 10);
             let error = failed(&self.uri, e);
             if known { CommitFailure::RolledBack(error) } else { CommitFailure::Unknown(error) }
@@ -267,13 +262,13 @@ impl DatabaseTransaction for SqliteTransaction {
     }
 }
 
-/// A statement and what it binds.
+/// A statement with its arguments.
 type Statement = Result<(String, Vec<Value>)>;
 type Statements = Box<dyn Iterator<Item = Statement> + Send>;
 
-/// The next statements, as many as bind no more parameters than SQLite takes: one costs a way to the connection's thread
-/// and back.
-fn together(statements: &mut Peekable<Statements>) -> Result<Option<(String, SqliteArguments)>> {
+/// The next statements, as many as fit into SQLite's limit of parameters: each execution costs a round trip to the
+/// connection's thread.
+fn next_statements(statements: &mut Peekable<Statements>) -> Result<Option<(String, SqliteArguments)>> {
     let (mut sql, mut params) = (String::new(), Vec::new());
     let fits = |params: &Vec<Value>, next: &Statement| {
         params.len() + next.as_ref().map_or(0, |(_, more)| more.len()) <= MAX_PARAMETERS
@@ -287,7 +282,7 @@ fn together(statements: &mut Peekable<Statements>) -> Result<Option<(String, Sql
     Ok(if sql.is_empty() { None } else { Some((sql, arguments(params)?)) })
 }
 
-/// A write as statements that bind no more parameters than SQLite takes, each made when it is its turn.
+/// The statements of a write, each within SQLite's limit of parameters, built lazily.
 fn statements(write: WriteStatement) -> Statements {
     let insert = match write {
         WriteStatement::Run(sql, params) => return Box::new(std::iter::once(Ok((sql, params)))),
@@ -295,7 +290,7 @@ fn statements(write: WriteStatement) -> Statements {
     };
     let row = format!("({})", placeholders(insert.columns.len()));
     let into = format!("INSERT INTO {} ({}) VALUES", insert.table, insert.columns.join(", "));
-    // Batches of few sizes, so that the statements are worth keeping prepared.
+    // Batches of few different sizes, so that prepared statements are reused.
     let most = (MAX_PARAMETERS / insert.columns.len()).min(256);
     let mut rows = insert.into_rows();
     Box::new(std::iter::from_fn(move || {
@@ -349,8 +344,8 @@ fn values(row: &SqliteRow, uri: &str) -> Result<Row> {
     Ok(Row((0..row.len()).map(value).collect::<Result<Vec<_>>>()?.into_iter()))
 }
 
-/// The error of a call that needs the one connection that writes.
-fn no_turn(uri: &str, patience: Duration, e: sqlx::Error) -> TxnLogError {
+/// The error of a call that waits for the writing connection.
+fn writer_busy(uri: &str, patience: Duration, e: sqlx::Error) -> TxnLogError {
     let message = format!(
         "other tasks of this process have been writing to {uri} for {} s, and SQLite takes one writer at a time: try \
          again when they are done, or write with fewer of them at once",
@@ -359,8 +354,8 @@ fn no_turn(uri: &str, patience: Duration, e: sqlx::Error) -> TxnLogError {
     timed_out(uri, message, e)
 }
 
-/// The error of a call that needs one of the connections that read.
-fn none_free(uri: &str, patience: Duration, e: sqlx::Error) -> TxnLogError {
+/// The error of a call that waits for a reading connection.
+fn no_reader_free(uri: &str, patience: Duration, e: sqlx::Error) -> TxnLogError {
     let message = format!(
         "all {READERS} connections with which this process reads {uri} were in use for {} s, and no setting gives it \
          more: read with fewer tasks at once",
@@ -391,19 +386,18 @@ fn failed(uri: &str, e: sqlx::Error) -> TxnLogError {
         ),
         Some(10) => (ErrorKind::Unavailable, format!("reading or writing {uri} failed: check the disk")),
         Some(11) => (ErrorKind::Corrupt, format!("{uri} is damaged: restore it from a backup")),
-        Some(13) => (ErrorKind::Unavailable, format!("the disk of {uri} is full: make room")),
+        Some(13) => (ErrorKind::Unavailable, format!("the disk of {uri} is full: free some space")),
         Some(14) => (
             ErrorKind::Unavailable,
             format!("{uri} cannot be opened: check that file and folder exist and their permissions"),
         ),
-        Some(19) => (ErrorKind::AlreadyExists, format!("{uri} holds that already")),
+        Some(19) => (ErrorKind::AlreadyExists, format!("{uri} already has that row")),
         Some(26) => (ErrorKind::Invalid, format!("{uri} is not a SQLite database: choose another file")),
         _ => (ErrorKind::Internal, format!("a statement failed in {uri}")),
     };
     TxnLogError::new(kind, message).with_source(e)
 }
 
-/// The primary result code.
 fn result_code(e: &sqlx::Error) -> Option<u32> {
     match e {
         sqlx::Error::Database(d) => d.code().and_then(|c| c.parse::<u32>().ok()).map(|c| c & 0xff),
@@ -411,9 +405,9 @@ fn result_code(e: &sqlx::Error) -> Option<u32> {
     }
 }
 
-/// The kind of network file system `path` is on, if it is on one.
+/// The kind of network file system of `path`; `None` if it is local.
 fn network_filesystem(path: &Path) -> Option<String> {
-    // The file itself may be a link to another place.
+    // The file itself may be a link.
     let path = path.canonicalize().or_else(|_| path.parent().unwrap_or(path).canonicalize()).ok()?;
     let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
     network_mount(&mounts, &path)
@@ -436,12 +430,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_gets_no_connection_is_told_which_limit_that_is() {
+    async fn an_exhausted_pool_names_its_limit() {
         const PATIENCE: Duration = Duration::from_millis(100);
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("c.db");
         let open = || SqliteDatabase::with_patience(&path, true, 0o600, PATIENCE);
-        // A slow machine may need more patience to make a connection.
+        // A slow machine may need a longer timeout to connect.
         let db = loop {
             if let Ok(db) = open().await {
                 break db;
@@ -453,7 +447,7 @@ mod tests {
             assert!(text.contains(says) && !text.contains("another process"), "{text}");
         };
         let writing = db.write(&[], "SELECT 1").await.unwrap();
-        let note = db.note(TableId(uuid::Uuid::nil()), "SELECT 1").await;
+        let note = db.write_async_commit(TableId(uuid::Uuid::nil()), "SELECT 1").await;
         check(note.err().unwrap(), "SQLite takes one writer at a time");
         let mut reading = Vec::new();
         while reading.len() < READERS as usize {

@@ -1,4 +1,4 @@
-//! What is told of a version without going through its files: by the database, from their columns.
+//! Summaries of a version that the database computes from columns, without reading the files.
 
 use async_trait::async_trait;
 use deltalakedb_log::predicate::{Literal, Predicate};
@@ -77,7 +77,7 @@ impl LogSummaries for SqlTxnLogReader {
     }
 
     async fn size_delta(&self, from: Version, to: Version) -> Result<SizeDelta> {
-        // The files that came between, less those that went between: one that did both counts for nothing.
+        // The files added in between, minus those removed: a file that was added and removed cancels out.
         let sum = |sign: i64, column: &str| {
             format!(
                 "SELECT {sign}, count(*), {} FROM dl_add_files WHERE table_id = ? AND {column} > ? AND {column} <= ?",
@@ -94,9 +94,9 @@ impl LogSummaries for SqlTxnLogReader {
         for mut row in self.db().query(&sql, [&params[..], &params, &[self.id()]].concat()).await? {
             let sign = i128::from(row.int()?);
             if sign == 0 {
-                // Of the versions before the oldest, files that were live are forgotten.
+                // For versions before the oldest, files that were live are no longer stored.
                 if from < row.version()? {
-                    return Err(self.lacks(from).await);
+                    return Err(self.missing_version(from).await);
                 }
                 continue;
             }
@@ -119,8 +119,8 @@ impl LogSummaries for SqlTxnLogReader {
     }
 }
 
-/// The sum of a column in SQL, whatever its values: as two sums, of its upper and of its lower half, neither of which can
-/// overflow. [`read_sum`] puts them together.
+/// The sum of a column in SQL for any values: as two sums, of its upper and of its lower half, neither of which can
+/// overflow. [`read_sum`] combines them.
 fn sum_of(column: &str) -> String {
     format!("CAST(coalesce(sum({column} >> 32), 0) AS bigint), CAST(coalesce(sum({column} & 4294967295), 0) AS bigint)")
 }

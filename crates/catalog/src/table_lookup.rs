@@ -1,19 +1,19 @@
-//! Rows of `dl_tables` as tables, and the error where there is none.
+//! Rows of `dl_tables` as tables, and the error if there is none.
 
 use deltalakedb_log::lifecycle::{self, InactiveTable, TableState};
 use deltalakedb_log::{Location, MirrorState, Result, TableEntry, TableId, TableName, TableOwner, TxnLogError};
 
 use crate::database::{Database, DatabaseTransaction, Row};
 
-/// Live tables: those that every caller sees.
+/// Live tables, which are visible to every caller.
 pub(crate) const LIVE_TABLES: &str = "SELECT t.table_id, t.namespace, t.name, t.location, t.owner, t.base_version, \
                                       t.current_version, t.current_ts, mirror.published_version, mirror.state, \
                                       mirror.diverged_version, mirror.diverged_what FROM dl_tables t \
                                       JOIN dl_mirrors mirror ON mirror.table_id = t.table_id WHERE t.state = 'live'";
 
-/// One of them, as a session sees it.
-pub(crate) async fn find_in(session: &mut dyn DatabaseTransaction, table: TableId) -> Result<Option<TableEntry>> {
-    let rows = session.query(&format!("{LIVE_TABLES} AND t.table_id = ?"), vec![table.0.into()]).await?;
+/// A live table, as a session sees it.
+pub(crate) async fn find_in(tx: &mut dyn DatabaseTransaction, table: TableId) -> Result<Option<TableEntry>> {
+    let rows = tx.query(&format!("{LIVE_TABLES} AND t.table_id = ?"), vec![table.0.into()]).await?;
     rows.into_iter().next().map(entry).transpose()
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn mirror_state(row: &mut Row) -> Result<MirrorState> {
     })
 }
 
-/// Tables whatever their state, with a condition.
+/// Tables in any state, with a condition.
 pub(crate) const ALL_TABLES: &str = "SELECT table_id, namespace, name, location, owner, state, dropped_at, \
                                      retained_until, base_version, current_version FROM dl_tables WHERE";
 
@@ -63,9 +63,9 @@ pub(crate) fn any_table(mut row: Row) -> Result<InactiveTable> {
     })
 }
 
-/// A table whatever its state.
-pub(crate) async fn find_any(session: &mut dyn DatabaseTransaction, table: TableId) -> Result<Option<InactiveTable>> {
-    let rows = session.query(&format!("{ALL_TABLES} table_id = ?"), vec![table.0.into()]).await?;
+/// A table in any state.
+pub(crate) async fn find_any(tx: &mut dyn DatabaseTransaction, table: TableId) -> Result<Option<InactiveTable>> {
+    let rows = tx.query(&format!("{ALL_TABLES} table_id = ?"), vec![table.0.into()]).await?;
     rows.into_iter().next().map(any_table).transpose()
 }
 
@@ -77,13 +77,9 @@ pub(crate) async fn no_table(db: &dyn Database, table: TableId) -> TxnLogError {
     }
 }
 
-/// The same in a session, which may be all that its pool has.
-pub(crate) async fn no_table_in(
-    session: &mut dyn DatabaseTransaction,
-    db: &dyn Database,
-    table: TableId,
-) -> TxnLogError {
-    match session.query(&format!("{ALL_TABLES} table_id = ?"), vec![table.0.into()]).await {
+/// The same error, looked up in a session, which may be the only connection of its pool.
+pub(crate) async fn no_table_in(tx: &mut dyn DatabaseTransaction, db: &dyn Database, table: TableId) -> TxnLogError {
+    match tx.query(&format!("{ALL_TABLES} table_id = ?"), vec![table.0.into()]).await {
         Ok(rows) => no_table_of(db, table, rows),
         Err(e) => e,
     }

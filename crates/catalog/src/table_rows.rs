@@ -1,6 +1,6 @@
-//! Which tables of the schema have rows of a table, and with which columns.
+//! The tables of the schema that have rows of a table, with their columns.
 
-use crate::bounds::SLOT_COLUMNS;
+use crate::bounds::{self, SLOT_COLUMNS};
 use crate::codec::{self, METADATA_COLUMNS, PROTOCOL_COLUMNS};
 use crate::holds::HOLD_COLUMNS;
 use crate::mirror::{FAILURE_COLUMNS, MIRROR_COLUMNS};
@@ -17,12 +17,12 @@ pub(crate) const OF_TABLE: [(&str, &[&str]); 5] = [
     ("dl_references", &REFERENCE_COLUMNS),
 ];
 
-/// The tables whose rows belong to a version and never change, but for the end of files.
+/// The tables whose rows belong to a version and never change, except for the removal of files.
 pub(crate) fn of_versions() -> Vec<(&'static str, Vec<&'static str>)> {
     let with = |first: &[&'static str], more: &[&'static str]| [first, more].concat();
     let own = ["table_id", "version"];
     vec![
-        (FILES, with(&["table_id", "version", "removed_version"], &codec::file_columns())),
+        (FILES, with(&["table_id", "version", "removed_version"], &codec::file_columns(&bounds::COLUMNS))),
         ("dl_table_versions", VERSION_COLUMNS.to_vec()),
         ("dl_commit_bodies", BODY_COLUMNS.to_vec()),
         ("dl_commit_ids", vec!["table_id", "version", "commit_id", "committed_at"]),

@@ -1,5 +1,5 @@
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use deltalakedb_log::commit::{Base, CommitRequest, NewTable, Outcome};
@@ -9,6 +9,7 @@ use deltalakedb_log::{
     Action, At, Catalog, CatalogAdministration, ErrorKind, Location, MirrorProgress, Predicate, SeededClock, TableId,
     TableListing,
 };
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use futures::TryStreamExt;
@@ -43,7 +44,7 @@ pub(crate) async fn connect_to(uri: &str, seed: u64) -> Result<SqlCatalog> {
     SqlCatalog::connect(&CatalogUri::parse(uri)?, ConnectOptions { clock, ..Default::default() }).await
 }
 
-/// The same with a clock that the test moves: a server's own would not be moved.
+/// Connects with a clock that the test advances: a server's own clock could not be.
 pub(crate) async fn connect_with(uri: &str, clock: Arc<SeededClock>) -> SqlCatalog {
     let options = ConnectOptions { clock, server_clock: false, ..Default::default() };
     SqlCatalog::connect(&CatalogUri::parse(uri).unwrap(), options).await.unwrap()
@@ -55,7 +56,7 @@ pub(crate) async fn open(path: &std::path::Path, seed: u64) -> Result<SqlCatalog
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_database_keeps_every_promise_of_a_catalog() {
+async fn every_database_passes_the_conformance_suite() {
     for database in databases("conformance") {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path();
@@ -73,7 +74,7 @@ async fn every_database_keeps_every_promise_of_a_catalog() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_database_is_written_as_any_log_is() {
+async fn every_database_passes_the_writer_suite() {
     for database in databases("conformance") {
         let dir = tempfile::tempdir().unwrap();
         let catalog = connect_to(&database.uri(dir.path(), "writer"), 1).await.unwrap();
@@ -87,7 +88,7 @@ async fn create(catalog: &SqlCatalog) -> TableId {
     create_as(catalog, 1).await
 }
 
-/// Makes the table with another id.
+/// Creates the table with another id.
 async fn create_as(catalog: &SqlCatalog, id: u128) -> TableId {
     let id = TableId(Uuid::from_u128(id));
     let new = NewTable::new("t".parse().unwrap(), Location::parse("/nowhere/t").unwrap());
@@ -134,7 +135,7 @@ async fn every_commit_is_audited() {
 }
 
 #[tokio::test]
-async fn a_catalog_that_cannot_be_opened_says_why() {
+async fn a_catalog_that_cannot_be_opened_is_refused_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let check = |result: Result<SqlCatalog>, kind: ErrorKind, says: &str| {
         let error = result.map(drop).unwrap_err();
@@ -146,24 +147,24 @@ async fn a_catalog_that_cannot_be_opened_says_why() {
     std::fs::write(&text, "this is not a database, and long enough to have a header of its own").unwrap();
     check(open(&text, 1).await, ErrorKind::Invalid, "is not a SQLite database");
     let none = dir.path().join("none.db");
-    let uri = CatalogUri { place: Backend::Sqlite(none.clone()), table: None };
+    let uri = CatalogUri { backend: Backend::Sqlite(none.clone()), table: None };
     let existing = ConnectOptions { create: false, ..Default::default() };
     check(SqlCatalog::connect(&uri, existing.clone()).await, ErrorKind::NotFound, "dl init");
     assert!(!none.exists(), "asking makes nothing");
 }
 
-/// What a later version may have made of a catalog.
+/// The state of a catalog that a later version may have produced.
 #[tokio::test]
-async fn a_newer_catalog_is_read_and_written_as_far_as_it_allows() {
+async fn min_reader_and_min_writer_of_a_newer_catalog_are_obeyed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c.db");
     let id = create(&open(&path, 1).await.unwrap()).await;
     let set = async |reader: i64, writer: i64| {
         let catalog = open(&path, 1).await.unwrap();
-        let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
+        let (mut tx, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
         let sql = "UPDATE dl_catalog SET schema_version = 99, min_reader = ?, min_writer = ?";
-        session.write(vec![WriteStatement::run(sql, vec![reader.into(), writer.into()])]).await.unwrap();
-        session.commit().await.unwrap();
+        tx.write(vec![WriteStatement::run(sql, vec![reader.into(), writer.into()])]).await.unwrap();
+        tx.commit().await.unwrap();
     };
     set(1, 1).await;
     let catalog = open(&path, 1).await.unwrap();
@@ -178,10 +179,10 @@ async fn a_newer_catalog_is_read_and_written_as_far_as_it_allows() {
     assert!(refused.to_string().contains("schema version 99") && refused.to_string().contains("read"), "{refused}");
 }
 
-/// A newer program brought the catalog up to date while an older one had it open: first only with more columns, then
-/// asking more of writers.
+/// A newer program upgraded the catalog while an older one had it open: first only with more columns, then with higher
+/// requirements for writers.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_a_catalog_open_hears_that_it_asks_for_more() {
+async fn an_open_catalog_notices_a_raised_min_writer() {
     for database in databases("migration") {
         let dir = tempfile::tempdir().unwrap();
         let uri = database.uri(dir.path(), "newer");
@@ -189,11 +190,11 @@ async fn who_has_a_catalog_open_hears_that_it_asks_for_more() {
         let id = create(&catalog).await;
         let newer = connect_to(&uri, 2).await.unwrap();
         let run = async |statements: [&str; 2]| {
-            let (mut session, _) = newer.db.write(&[], "SELECT 1").await.unwrap();
+            let (mut tx, _) = newer.db.write(&[], "SELECT 1").await.unwrap();
             for sql in statements {
-                session.write(vec![WriteStatement::run(sql, vec![])]).await.unwrap();
+                tx.write(vec![WriteStatement::run(sql, vec![])]).await.unwrap();
             }
-            session.commit().await.unwrap();
+            tx.commit().await.unwrap();
         };
         let appended = async |base, path| catalog.commit_all(vec![append(id, base, path)]).await;
         appended(0, "a").await.unwrap().committed().unwrap();
@@ -225,7 +226,7 @@ async fn who_has_a_catalog_open_hears_that_it_asks_for_more() {
     }
 }
 
-/// A catalog that becomes a copy of another has that one's id in what it commits, whoever has it open.
+/// A catalog that becomes a copy of another uses that one's id in its commits, in every open handle.
 #[tokio::test]
 async fn a_copy_commits_under_the_id_of_its_source() {
     let dir = tempfile::tempdir().unwrap();
@@ -244,7 +245,7 @@ async fn a_copy_commits_under_the_id_of_its_source() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_may_migrate_at_once() {
+async fn a_catalog_is_migrated_once_by_concurrent_openers() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c.db");
     let opened = futures::future::join_all((0..4).map(|seed| open(&path, seed))).await;
@@ -284,7 +285,8 @@ async fn opening_takes_one_round_trip_and_an_append_three() {
     assert_eq!(record.trips(), 4, "one more looks at the commits in between");
 }
 
-/// Others who make tables in the same namespaces wait for these rows, and two who waited for one another would be stuck.
+/// Other transactions that create tables in the same namespaces wait for these rows, and two that waited for each other
+/// would deadlock.
 #[tokio::test]
 async fn namespaces_of_new_tables_are_written_last_and_in_order() {
     let dir = tempfile::tempdir().unwrap();
@@ -307,7 +309,7 @@ async fn namespaces_of_new_tables_are_written_last_and_in_order() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_found_by_the_commit_id() {
+async fn a_lost_response_is_resolved_by_the_commit_id() {
     let dir = tempfile::tempdir().unwrap();
     let (catalog, record) = recorded(dir.path()).await;
     let id = create(&catalog).await;
@@ -336,14 +338,14 @@ async fn a_lost_answer_is_found_by_the_commit_id() {
     );
 }
 
-/// Databases limit how many parameters, alternatives and parts a statement has; a question has no such limit.
+/// Databases limit the parameters, alternatives and parts of a statement; requests have no such limit.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_may_be_long_and_widths_may_differ() {
+async fn a_predicate_may_be_long_and_files_of_any_spread() {
     for database in databases("planning") {
         let dir = tempfile::tempdir().unwrap();
         let catalog = connect_to(&database.uri(dir.path(), "long"), 1).await.unwrap();
         let id = create(&catalog).await;
-        // Files of every width from one value to all there are.
+        // Files of every width from one value to all values.
         let files = (0..63).map(|n| Action::add(actions::file(&format!("f{n}"), n, n + (1_i64 << n) - 1)));
         let base = Base::Exactly(0);
         let request = CommitRequest::new(id, Uuid::from_u128(9), base, files.collect());

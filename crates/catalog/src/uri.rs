@@ -1,4 +1,4 @@
-//! Catalog URIs: which database, and with a table `…/meta.db?table=sales.orders`.
+//! Catalog URIs: the database, and optionally a table: `…/meta.db?table=sales.orders`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogUri {
     /// The database.
-    pub place: Backend,
+    pub backend: Backend,
     /// The table it names, if any.
     pub table: Option<TableName>,
 }
@@ -26,7 +26,7 @@ pub enum Backend {
     Postgres(PostgresBackend),
 }
 
-/// A schema of a PostgreSQL database. What is absent comes from the `PG*` variables; passwords only from `PGPASSWORD`
+/// A schema of a PostgreSQL database. Absent parts are taken from the `PG*` variables; passwords only from `PGPASSWORD`
 /// and `PGPASSFILE`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PostgresBackend {
@@ -50,21 +50,21 @@ const SERVER_EXAMPLE: &str = "deltasql://postgres/mydb/public?host=db.example.co
 const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 const PATH: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#').add(b' ');
 const PART: &AsciiSet = &PATH.add(b'/').add(b'&').add(b'=').add(b'+').add(b':').add(b'@');
-/// What an error may repeat of a query: anything else may be a password under another name.
+/// The keys of a query that an error may show: anything else may be a password under another name.
 const KEYS: [&str; 5] = ["table", "host", "port", "user", "sslmode"];
 
 impl CatalogUri {
-    /// Whether `text` claims to be a catalog URI.
+    /// Whether `text` is meant as a catalog URI.
     pub fn is_catalog_uri(text: &str) -> bool {
         text.starts_with("deltasql:")
     }
 
-    /// Whether the catalog is a file of its own, made when it is missing.
+    /// Whether the catalog is a file of its own, created when it does not exist.
     pub fn is_embedded(&self) -> bool {
-        !matches!(self.place, Backend::Postgres(_))
+        !matches!(self.backend, Backend::Postgres(_))
     }
 
-    /// Parses a URI. The error says which part is wrong, what was expected, and shows one that is right; it repeats
+    /// Parses a URI. The error says which part is wrong, what was expected, and shows a valid example; it contains
     /// nothing that may be a password.
     pub fn parse(text: &str) -> Result<Self> {
         let rest = text.strip_prefix(SCHEME).ok_or_else(|| bad(text, "scheme", "expected `deltasql://`"))?;
@@ -72,8 +72,8 @@ impl CatalogUri {
         let (database, path) = rest.split_once('/').unwrap_or((rest, ""));
         let server = !matches!(database, "sqlite" | "duckdb");
         if server && rest.contains('@') {
-            let why = "a user, a password and a host have no place in it: expected `postgres/DATABASE/SCHEMA?host=…&user=…`, \
-                       and the password in PGPASSWORD or PGPASSFILE";
+            let why = "a user, a password and a host are not allowed in it: expected \
+                       `postgres/DATABASE/SCHEMA?host=…&user=…`, and the password in PGPASSWORD or PGPASSFILE";
             return Err(bad(text, "path", why));
         }
         let decode = |part: &str, s: &str| {
@@ -94,9 +94,9 @@ impl CatalogUri {
                     let why = format!("expected a file after `{database}/` (absolute after a second slash)");
                     return Err(bad(text, "path", &why));
                 }
-                let place =
+                let backend =
                     if database == "sqlite" { Backend::Sqlite(path.into()) } else { Backend::DuckDb(path.into()) };
-                Self { place, table: None }
+                Self { backend, table: None }
             }
             "postgres" | "pg" => {
                 let parts = path.split('/').map(|p| decode("path", p)).collect::<Result<Vec<_>>>()?;
@@ -111,9 +111,9 @@ impl CatalogUri {
                 if database.is_empty() || schema.is_empty() {
                     return Err(bad(text, "path", expected));
                 }
-                let place =
+                let backend =
                     PostgresBackend { database: database.clone(), schema: schema.into(), ..PostgresBackend::default() };
-                Self { place: Backend::Postgres(place), table }
+                Self { backend: Backend::Postgres(backend), table }
             }
             other => {
                 let why = format!("expected `sqlite`, `duckdb` or `postgres`, got {other:?}");
@@ -121,12 +121,12 @@ impl CatalogUri {
             }
         };
         for (key, value) in pairs {
-            match (key, &mut uri.place) {
+            match (key, &mut uri.backend) {
                 ("table", _) if uri.table.is_none() => uri.table = Some(table_name(&value)?),
                 ("table", _) => return Err(bad(text, "table", "there are two")),
                 ("host", Backend::Postgres(pg)) => pg.host = Some(value),
                 ("port", Backend::Postgres(pg)) => {
-                    let port = value.parse().map_err(|_| bad(text, "port", &format!("{value:?} is no port")))?;
+                    let port = value.parse().map_err(|_| bad(text, "port", &format!("{value:?} is not a port")))?;
                     pg.port = Some(port);
                 }
                 ("user", Backend::Postgres(pg)) => pg.user = Some(value),
@@ -135,7 +135,7 @@ impl CatalogUri {
                     return Err(bad(text, "sslmode", &format!("expected one of {}", SSL_MODES.join(", "))));
                 }
                 ("password", Backend::Postgres(_)) => {
-                    return Err(bad(text, "query", "a password has no place in it: use PGPASSWORD or PGPASSFILE"));
+                    return Err(bad(text, "query", "a password is not allowed in it: use PGPASSWORD or PGPASSFILE"));
                 }
                 (key, Backend::Postgres(_)) => {
                     let why = format!("expected {}, got {}", KEYS.join(", "), name(key));
@@ -148,7 +148,7 @@ impl CatalogUri {
     }
 }
 
-/// A key of the query as an error repeats it. What does not look like one may be a piece of a password.
+/// A key of the query as an error shows it. A text that does not look like a key may be part of a password.
 fn name(key: &str) -> String {
     let plain = key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if plain { format!("{key:?}") } else { "something else".into() }
@@ -158,13 +158,13 @@ fn bad(text: &str, part: &str, why: &str) -> TxnLogError {
     let server = text.strip_prefix(SCHEME).is_some_and(|rest| rest.starts_with('p')) || text.starts_with("postgres");
     let example = if server { SERVER_EXAMPLE } else { FILE_EXAMPLE };
     let uri = redacted(text, &KEYS);
-    TxnLogError::invalid(format!("the {part} of the catalog URI {uri:?} is wrong: {why}; for example {example}"))
+    TxnLogError::invalid(format!("invalid {part} in the catalog URI {uri:?}: {why}; for example {example}"))
 }
 
 impl fmt::Display for CatalogUri {
     /// The URI of the catalog, without the table.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{SCHEME}{}", self.place)
+        write!(f, "{SCHEME}{}", self.backend)
     }
 }
 
@@ -173,7 +173,7 @@ impl fmt::Display for Backend {
         let (database, path) = match self {
             Backend::Sqlite(path) => ("sqlite", path),
             Backend::DuckDb(path) => ("duckdb", path),
-            Backend::Postgres(place) => return place.fmt(f),
+            Backend::Postgres(backend) => return backend.fmt(f),
         };
         write!(f, "{database}/{}", utf8_percent_encode(&path.to_string_lossy(), PATH))
     }
@@ -198,12 +198,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uris_say_where_and_what() {
-        let check = |text: &str, place: Backend, table: Option<&str>| {
+    fn uris_are_parsed() {
+        let check = |text: &str, backend: Backend, table: Option<&str>| {
             let uri = CatalogUri::parse(text).unwrap();
-            assert_eq!(uri.place, place, "{text}");
+            assert_eq!(uri.backend, backend, "{text}");
             assert_eq!(uri.table.as_ref().map(|t| t.to_string()).as_deref(), table, "{text}");
-            assert_eq!(CatalogUri::parse(&uri.to_string()).unwrap().place, place, "{text}");
+            assert_eq!(CatalogUri::parse(&uri.to_string()).unwrap().backend, backend, "{text}");
         };
         let sqlite = |path: &str| Backend::Sqlite(path.into());
         let pg = |database: &str, schema: &str| PostgresBackend {
@@ -238,10 +238,10 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_uri_says_which_part_and_shows_a_right_one() {
+    fn an_invalid_uri_is_refused_with_the_part_and_an_example() {
         let check = |text: &str, part: &str, example: &str| {
             let e = CatalogUri::parse(text).unwrap_err().to_string();
-            assert!(e.contains(&format!("the {part} of")) && e.contains(example), "{text}: {e}");
+            assert!(e.contains(&format!("invalid {part} in")) && e.contains(example), "{text}: {e}");
         };
         check("sqlite:///x.db", "scheme", FILE_EXAMPLE);
         check("deltasql://oracle/x", "database", FILE_EXAMPLE);
@@ -263,10 +263,10 @@ mod tests {
             let e = CatalogUri::parse(text).unwrap_err().to_string();
             assert!(e.contains(says) && !e.to_lowercase().contains("secret"), "{text}: {e}");
         };
-        check("postgres://etl:secret@db/lake", "the scheme of");
-        check("postgres://etl:se?cret@db/lake", "the scheme of");
-        check("postgresql://etl@db/lake?password=secret", "the scheme of");
-        check("etl:secret@db/lake", "the scheme of");
+        check("postgres://etl:secret@db/lake", "invalid scheme in");
+        check("postgres://etl:se?cret@db/lake", "invalid scheme in");
+        check("postgresql://etl@db/lake?password=secret", "invalid scheme in");
+        check("etl:secret@db/lake", "invalid scheme in");
         check("deltasql://postgres/a?password=secret", "PGPASSWORD");
         check("deltasql://postgres/a?passwd=secret", "got \"passwd\"");
         check("deltasql://postgres/a?sslpassword=secret&user=etl", "user=etl");
@@ -275,7 +275,7 @@ mod tests {
         check("deltasql://postgres/etl:secret@db/lake/x/y", "PGPASSWORD");
         check("deltasql://etl:secret@db/lake", "PGPASSWORD");
         check("deltasql://sqlite//data/meta.db?key=secret", "got \"key\"");
-        // A database may have such a name all the same; then it is encoded, here and where it is shown.
+        // A database may have such a name anyway; then it is encoded, here and where it is shown.
         let uri = CatalogUri::parse("deltasql://postgres/a%3Ab%40c").unwrap();
         assert_eq!(uri.to_string(), "deltasql://postgres/a%3Ab%40c/public");
     }

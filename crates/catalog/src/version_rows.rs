@@ -15,11 +15,15 @@ use crate::database::{DatabaseTransaction, KEYS, Row, Value, WriteStatement, pla
 use crate::mirror;
 use crate::sql_catalog::SqlCatalog;
 
-/// Which of the files are live. Each key is looked up by itself: DuckDB would compare every row with a whole list of keys.
-/// The table is in a row as well, since a server that has not counted the rows of a table expects none if it is told
-/// which table it is, and goes through all of them.
+/// The maximum of file actions, and of versions, that are stored in one transaction.
+pub(crate) const BATCH_FILES: usize = 50_000;
+pub(crate) const BATCH_VERSIONS: usize = 2_000;
+
+/// Which of the files are live. Each key is looked up by itself: DuckDB would compare every row with a whole list of
+/// keys. The table is also a row of the list, because a server without statistics expects no rows for a constant table,
+/// and scans all of them.
 pub(crate) async fn live_keys(
-    session: &mut dyn DatabaseTransaction,
+    tx: &mut dyn DatabaseTransaction,
     table: TableId,
     keys: &[FileKey],
 ) -> Result<Vec<FileKey>> {
@@ -32,7 +36,7 @@ pub(crate) async fn live_keys(
             vec!["(?, ?)"; keys.len()].join(", ")
         );
         let params = keys.iter().flat_map(|key| [table.0.into(), key.0.as_slice().into()]);
-        for mut row in session.query(&sql, params.collect()).await? {
+        for mut row in tx.query(&sql, params.collect()).await? {
             live.push(file_key(&mut row)?);
         }
     }
@@ -48,7 +52,7 @@ fn keyed<'a>(table: TableId, keys: impl Iterator<Item = &'a [u8; 16]>) -> Vec<Va
     std::iter::once(table.0.into()).chain(keys.map(|k| k.as_slice().into())).collect()
 }
 
-/// The rows of a commit but for its table's head, and how many rows they change.
+/// The rows of a commit except its table's head, and how many rows they change.
 pub(crate) fn store(
     catalog: &SqlCatalog,
     request: &CommitRequest,
@@ -74,7 +78,7 @@ pub(crate) fn store(
         }
         writes.extend(added_files(table, prepared.version, changes.adds.clone(), slots.owned(schema)));
     }
-    writes.extend(changes_but_files(table, prepared.version, changes)?);
+    writes.extend(non_file_changes(table, prepared.version, changes)?);
     let time = CommitTime { ms: committed_at, source: prepared.time_source };
     let body = StoredBody::of(&prepared.body)?;
     let row = version_values(table, &summary, time, Some(&body), prepared.set_hash);
@@ -84,25 +88,25 @@ pub(crate) fn store(
     let action = summary.operation.as_deref().unwrap_or("COMMIT");
     let committer = request.committer.as_deref();
     writes.push(audit(catalog, committed_at, committer, action, table, Some(prepared.version)));
-    // Each row that is new, and each file that ends.
+    // Each new row, and each removed file.
     let rows = writes.iter().map(WriteStatement::rows).sum::<u64>() + prepared.ended.len() as u64;
     Ok((writes, rows))
 }
 
-/// The rows of files that become live with a version. They are generated while they are written, since there may be very many.
+/// The rows of files added by a version. They are generated while they are written, because there may be very many.
 fn added_files(
     table: TableId,
     version: Version,
     adds: Vec<(FileKey, Arc<Add>)>,
     owned: TableSlots,
 ) -> Option<WriteStatement> {
-    let columns: Vec<_> = ["table_id", "version"].into_iter().chain(codec::written_file_columns(&owned)).collect();
+    let columns = [&["table_id", "version"], &codec::file_columns(owned.columns())[..]].concat();
     let row =
-        move |(key, add): (FileKey, Arc<Add>)| Ok(behind(table, version, codec::file_values(&key, &add, &owned)?));
+        move |(key, add): (FileKey, Arc<Add>)| Ok(version_row(table, version, codec::file_values(&key, &add, &owned)?));
     (!adds.is_empty()).then(|| WriteStatement::insert_lazy("dl_add_files", &columns, adds.into_iter().map(row)))
 }
 
-/// Remembers which version a commit became, and when.
+/// Records the version and time of a commit.
 pub(crate) fn commit_id(table: TableId, id: CommitId, version: Version, committed_at: i64) -> WriteStatement {
     let row = vec![table.0.into(), id.0.as_slice().into(), int(version), committed_at.into()];
     WriteStatement::insert("dl_commit_ids", &["table_id", "commit_id", "version", "committed_at"], vec![row])
@@ -126,7 +130,7 @@ pub(crate) fn register(table: TableId, new: &NewTable, state: &str, now: i64) ->
     [WriteStatement::insert("dl_tables", &columns, vec![row]), mirror::register(table)]
 }
 
-/// Ends the life of files with a version: of those it removes, and of those it replaces.
+/// Sets the removing version of files: of those it removes, and of those it replaces.
 pub(crate) fn end_files(table: TableId, version: Version, keys: &[FileKey]) -> Vec<WriteStatement> {
     let end = |keys: &[FileKey]| {
         let sql = format!(
@@ -140,8 +144,8 @@ pub(crate) fn end_files(table: TableId, version: Version, keys: &[FileKey]) -> V
     keys.chunks(KEYS).map(end).collect()
 }
 
-/// The rows of one commit but for its version and its files.
-pub(crate) fn changes_but_files(table: TableId, version: Version, c: &CommitActions) -> Result<Vec<WriteStatement>> {
+/// The rows of one commit except its version and its files.
+pub(crate) fn non_file_changes(table: TableId, version: Version, c: &CommitActions) -> Result<Vec<WriteStatement>> {
     let of = |to, columns: &[&'static str], rows| of_version(table, version, to, columns, rows);
     let removes = c.removes.iter().map(|(key, remove)| remove_file_values(key, remove)).collect::<Result<_>>()?;
     let protocol = c.protocol.iter().map(codec::protocol_values).collect::<Result<_>>()?;
@@ -159,19 +163,19 @@ pub(crate) fn changes_but_files(table: TableId, version: Version, c: &CommitActi
     Ok(writes.into_iter().flatten().collect())
 }
 
-/// The columns of `dl_remove_files` behind the version.
+/// The columns of `dl_remove_files` after the version.
 pub(crate) fn remove_file_columns() -> Vec<&'static str> {
     std::iter::once("file_key").chain(codec::REMOVE_COLUMNS).collect()
 }
 
-/// What a row of `dl_remove_files` says in them.
+/// The values of a row of `dl_remove_files` in these columns.
 pub(crate) fn remove_file_values(key: &FileKey, remove: &Remove) -> Result<Vec<Value>> {
     let mut values = vec![key.0.as_slice().into()];
     values.extend(codec::remove_values(remove)?);
     Ok(values)
 }
 
-/// Rows that belong to a version. None, no statement.
+/// Rows that belong to a version; no statement if there are none.
 fn of_version(
     table: TableId,
     version: Version,
@@ -180,12 +184,12 @@ fn of_version(
     rows: Vec<Vec<Value>>,
 ) -> Option<WriteStatement> {
     let columns = [&["table_id", "version"], columns].concat();
-    let rows: Vec<_> = rows.into_iter().map(|row| behind(table, version, row)).collect();
+    let rows: Vec<_> = rows.into_iter().map(|row| version_row(table, version, row)).collect();
     (!rows.is_empty()).then(|| WriteStatement::insert(to, &columns, rows))
 }
 
 /// A row: the table and the version, then these values.
-fn behind(table: TableId, version: Version, values: Vec<Value>) -> Vec<Value> {
+fn version_row(table: TableId, version: Version, values: Vec<Value>) -> Vec<Value> {
     let mut row = Vec::with_capacity(values.len() + 2);
     row.extend([table.0.into(), int(version)]);
     row.extend(values);
@@ -216,7 +220,7 @@ pub(crate) const VERSION_COLUMNS: [&str; 19] = [
 
 pub(crate) const BODY_COLUMNS: [&str; 3] = ["table_id", "version", "body"];
 
-/// The bytes of a commit as they are stored.
+/// The bytes of a commit in their stored form.
 pub(crate) struct StoredBody {
     compressed: Vec<u8>,
     digest: blake3::Hash,

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use deltalakedb_log::{Result, TableOwner, TxnLogError};
 
-/// Delta Lake tables with a database's brain: the log in SQL, mirrored to `_delta_log`.
+/// Delta Lake tables with their transaction log in SQL, mirrored to `_delta_log`.
 #[derive(Debug, Parser)]
 #[command(name = "dl", version, about, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -18,19 +18,19 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct Global {
-    /// The catalog, such as deltasql://sqlite//var/data/meta.db
+    /// URI of the catalog, such as deltasql://sqlite//var/data/meta.db
     #[arg(long, global = true, env = "DELTALAKEDB_CATALOG", hide_env_values = true, value_name = "URI")]
     pub(crate) catalog: Option<String>,
-    /// How results are printed: tables for people, JSON and CSV for programs
+    /// Output format
     #[arg(long, global = true, default_value = "table", value_name = "FORMAT")]
     pub(crate) format: Format,
-    /// Print results and errors, nothing else
+    /// Print only results and errors
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
-    /// A TOML file with settings
+    /// TOML file with settings
     #[arg(long, global = true, env = "DELTALAKEDB_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<std::path::PathBuf>,
-    /// One setting; may be repeated. After `dl update`: a column and its new value
+    /// Set a configuration key; after `dl update`, set a column to an expression. May be repeated
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<String>,
 }
@@ -41,217 +41,232 @@ pub(crate) enum Format {
     Table,
     Json,
     Csv,
-    /// Bytes of one Parquet file, for rows: `dl sql` and `dl read`
+    /// One Parquet file; only for the rows of `dl sql` and `dl read`
     Parquet,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Create the catalog, or bring an older one up to date
+    /// Create the catalog, or upgrade its schema
     Init {
-        /// The catalog was restored from a backup, or its server replaced: begin a new epoch
+        /// Begin a new epoch, after the catalog was restored from a backup or its server failed over
         #[arg(long)]
         restored: bool,
     },
-    /// Bring an existing Delta table in, with its history; again: continue, or take in commits made by others
+    /// Import a Delta table with its history, continue an interrupted import, or import later commits of other writers
     Import {
-        /// A path or URL
+        /// Path or URL of the table; for an imported table also its name
         location: String,
-        /// The name it gets, `name` or `namespace.name`
+        /// Name of the table in the catalog, `name` or `namespace.name`
         #[arg(long = "as", value_name = "NAME")]
         name: Option<String>,
-        /// Forget an import of that place that was interrupted: its name and place are free again
+        /// Abandon an interrupted import of this location; its name and location become free
         #[arg(long, conflicts_with = "name")]
         abandon: bool,
     },
     /// Create an empty table
     Create {
+        /// Table name (`name` or `namespace.name`)
         name: String,
-        /// Where it will be; below the setting `warehouse` when absent
+        /// Path or URL of the table [default: a directory below the setting `warehouse`]
         #[arg(long)]
         location: Option<String>,
-        /// JSON, or 'id long, day string'
+        /// Columns and types, such as 'id long, day string', or the JSON of a Delta schema
         #[arg(long)]
         schema: String,
-        /// Columns that partition it
+        /// Partition columns
         #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
         partition_by: Vec<String>,
-        /// A property, such as delta.enableChangeDataFeed=true; may be repeated
+        /// Set a table property, such as delta.enableChangeDataFeed=true. May be repeated
         #[arg(long = "property", value_name = "KEY=VALUE")]
         properties: Vec<String>,
     },
-    /// Give a table another name
+    /// Rename a table
     Rename {
+        /// Table name (`namespace.name`), path or URL
         old: String,
-        /// `name` or `namespace.name`; a name alone is in `default`
+        /// New name, `name` or `namespace.name`; a name without a namespace is in `default`
         new: String,
         #[command(flatten)]
         by: OwnerArgs,
     },
-    /// Drop a table; it can be undropped for a while. Of an import that is not finished: give it up
+    /// Drop a table, which can be undropped until its retention ends, or abandon an unfinished import
     Drop(DropArgs),
-    /// Bring a dropped table back
+    /// Restore a dropped table
     Undrop {
-        /// The name it had; of several the one that was dropped last
+        /// Name of the dropped table; of several tables with this name, the last one dropped
         name: String,
-        /// Another name, where its own was taken meanwhile
+        /// New name, if another table has taken the old one
         #[arg(long = "as", value_name = "NAME")]
         new: Option<String>,
         #[command(flatten)]
         by: OwnerArgs,
     },
-    /// Take a table out of the catalog: it stays where it is, as a plain Delta table
+    /// Remove a table from the catalog; its files stay in place as a plain Delta table
     Detach {
+        /// Table name (`namespace.name`), path or URL
         name: String,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
         by: OwnerArgs,
     },
-    /// List the tables
+    /// List tables
     Tables {
-        /// Those that were dropped or detached, and imports that are not finished
+        /// List dropped and detached tables and unfinished imports instead
         #[arg(long)]
         dropped: bool,
     },
-    /// Show one table
-    Show { name: String },
-    /// Show a table's commits, newest first
-    History {
+    /// Show the version, size, protocol, properties and columns of a table
+    Show {
+        /// Table name (`namespace.name`), path or URL
         name: String,
-        /// At most so many
+    },
+    /// List the commits of a table, newest first
+    History {
+        /// Table name (`namespace.name`), path or URL
+        name: String,
+        /// Maximum number of commits to print
         #[arg(long)]
         limit: Option<u64>,
-        /// Not before that time
+        /// Print only commits at or after this time
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
-        /// Not after that time
+        /// Print only commits at or before this time
         #[arg(long, value_name = "TIME")]
         until: Option<String>,
     },
-    /// List a table's live files
+    /// List the live data files of a table
     Files {
+        /// Table name (`namespace.name`), path or URL
         name: String,
-        /// Only files in which a row may match
+        /// List only files that may contain matching rows
         #[arg(long = "where", value_name = "SQL")]
         filter: Option<String>,
         #[command(flatten)]
         at: AtArgs,
-        /// Show the SQL that finds them, and how many files were looked at, found and kept
+        /// Print the SQL that finds the files, and the number of files examined, found and kept
         #[arg(long)]
         explain: bool,
     },
-    /// Print the whole state of a table at a version
+    /// Print the complete state of a table at a version
     Snapshot {
+        /// Table name (`namespace.name`), path or URL
         name: String,
         #[command(flatten)]
         at: AtArgs,
     },
-    /// Read rows
+    /// Read rows of a table
     Read {
+        /// Table name (`namespace.name`), path or URL
         name: String,
-        /// Only rows that match
+        /// Read only matching rows
         #[arg(long = "where", value_name = "SQL")]
         filter: Option<String>,
-        /// Only these columns
+        /// Read only these columns
         #[arg(long, value_delimiter = ',')]
         columns: Option<Vec<String>>,
-        /// At most so many rows
+        /// Maximum number of rows to read
         #[arg(long)]
         limit: Option<usize>,
         #[command(flatten)]
         at: AtArgs,
     },
-    /// Run SQL over all tables; a shell without an argument
+    /// Run SQL statements on the tables of the catalog, or start an interactive shell
     Sql {
-        /// Statements separated by `;`, which run in order until one fails
+        /// Statements separated by `;`, run in order until one fails [default: a shell, or standard input]
         statements: Option<String>,
     },
-    /// Write rows from a file
+    /// Write rows from a file to a table
     Write(WriteArgs),
-    /// Delete rows
+    /// Delete the rows that match a condition
     Delete {
+        /// Table name (`namespace.name`), path or URL
         name: String,
-        /// Those that match
+        /// Delete the rows that match this condition
         #[arg(long = "where", value_name = "SQL", required_unless_present = "all")]
         filter: Option<String>,
-        /// All of them
+        /// Delete all rows
         #[arg(long, conflicts_with = "filter")]
         all: bool,
     },
-    /// Set columns of rows: `--set 'price = price * 2'`, which may be repeated
+    /// Update the rows that match a condition: `--set 'price = price * 2'`, which may be repeated
     Update {
+        /// Table name (`namespace.name`), path or URL
         name: String,
-        /// Of those that match
+        /// Update the rows that match this condition
         #[arg(long = "where", value_name = "SQL", required_unless_present = "all")]
         filter: Option<String>,
-        /// Of all rows
+        /// Update all rows
         #[arg(long, conflicts_with = "filter")]
         all: bool,
     },
-    /// Merge rows into a table: the first clause that applies to a row decides
+    /// Merge rows into a table; the first clause that applies to a row is executed
     Merge(MergeArgs),
-    /// Put small files together, or lay rows out along columns
+    /// Compact small files, or cluster rows by Z-order
     Optimize {
+        /// Table name (`namespace.name`), path or URL
         name: String,
-        /// Columns along whose values rows are laid out
+        /// Z-order columns
         #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
         zorder: Vec<String>,
-        /// The size files should get, such as 256mb
+        /// Target file size, such as 256mb
         #[arg(long, value_name = "SIZE")]
         target_size: Option<String>,
     },
-    /// Remove files that no version within retention, and nobody who may still commit, can need
+    /// Delete data files that no retained version and no running writer needs
     Vacuum(VacuumArgs),
-    /// End history that no retention needs: old versions leave the catalog and _delta_log
+    /// Remove versions older than the retention from the catalog and _delta_log
     Expire(ExpireArgs),
-    /// Make a table what it was
+    /// Restore a table to an earlier version
     Restore {
+        /// Table name (`namespace.name`), path or URL
         name: String,
         #[command(flatten)]
         to: ToArgs,
     },
-    /// Change columns, properties, constraints or the description of a table, all in one commit
+    /// Change columns, properties, constraints or the description of a table in one commit
     Alter(AlterArgs),
-    /// Read what changed from version to version, where delta.enableChangeDataFeed is set
+    /// Read the change data feed of a table with delta.enableChangeDataFeed=true
     Changes {
+        /// Table name (`namespace.name`), path or URL
         name: String,
-        /// The first version
+        /// First version
         #[arg(long, value_name = "VERSION")]
         from: u64,
-        /// The last version; the newest when absent
+        /// Last version [default: the newest]
         #[arg(long, value_name = "VERSION")]
         to: Option<u64>,
     },
-    /// Publish commits to _delta_log
+    /// Publish commits to _delta_log, and check and repair it
     Mirror {
         #[command(subcommand)]
         command: MirrorCommand,
     },
-    /// Compare _delta_log with the catalog; exit 3 and the smallest difference when they differ
+    /// Compare _delta_log with the catalog; exit with 3 and print the first differences if they differ
     Verify {
-        /// One table; all when absent
+        /// Table name (`namespace.name`), path or URL [default: all tables]
         name: Option<String>,
-        /// All tables, as without a name
+        /// Verify all tables, the default
         #[arg(long, conflicts_with = "name")]
         all: bool,
-        /// Replay every version, not only the newest
+        /// Replay every version instead of the newest only
         #[arg(long)]
         every_version: bool,
-        /// Look for every data file
+        /// Check that every data file exists
         #[arg(long)]
         data: bool,
     },
-    /// Copy the catalog to another database, with all history; again: bring what was committed since
+    /// Copy the catalog with all history to another database; run again, copy only later commits
     CopyCatalog {
-        /// The catalog to copy to, made when it is missing
+        /// URI of the target catalog, which is created if it does not exist
         #[arg(long, value_name = "URI")]
         to: String,
     },
-    /// The tour, on an embedded catalog in a temporary folder
+    /// Run the tour on an embedded catalog in a temporary directory
     Demo {
-        /// Work in this empty folder and leave everything there
+        /// Use this empty directory and keep it
         #[arg(long, value_name = "DIR")]
         keep: Option<std::path::PathBuf>,
     },
@@ -259,27 +274,31 @@ pub(crate) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MirrorCommand {
-    /// How far the mirrors are
+    /// Show which version of each table is published
     Status {
-        /// Exit 3 when one lags or has stopped
+        /// Exit with 3 if a table lags or its publishing has stopped
         #[arg(long)]
         check: bool,
     },
-    /// Publish everything that is committed
+    /// Publish all unpublished commits
     Run {
-        /// Go on until interrupted
+        /// Keep running until interrupted
         #[arg(long)]
         watch: bool,
     },
-    /// Write a checkpoint of a table's newest published version, over one that is there
-    Checkpoint { name: String },
-    /// Put back what was published of a table and is missing in its _delta_log
-    Repair {
+    /// Write a checkpoint of the newest published version, replacing an existing one
+    Checkpoint {
+        /// Table name (`namespace.name`), path or URL
         name: String,
-        /// Keep the catalog's commits where another engine wrote others
+    },
+    /// Publish commits again that are missing in _delta_log
+    Repair {
+        /// Table name (`namespace.name`), path or URL
+        name: String,
+        /// Keep the commits of the catalog where another engine wrote different ones (not supported yet)
         #[arg(long, conflicts_with = "theirs")]
         ours: bool,
-        /// Keep the other engine's commits
+        /// Keep the commits of the other engine (not supported yet)
         #[arg(long)]
         theirs: bool,
     },
@@ -287,14 +306,15 @@ pub(crate) enum MirrorCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct DropArgs {
+    /// Table name (`namespace.name`), path or URL
     pub(crate) name: String,
-    /// Delete its files, too: nothing brings it back then. What does not belong to it stays
+    /// Also delete the files of the table, which cannot be undone; files of other tables are kept
     #[arg(long)]
     pub(crate) delete_files: bool,
-    /// Do not ask before files are deleted
+    /// Delete files without asking for confirmation
     #[arg(long)]
     pub(crate) yes: bool,
-    /// Drop it even if not all of its commits can be published
+    /// Drop the table even if some commits cannot be published
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
@@ -304,50 +324,52 @@ pub(crate) struct DropArgs {
 /// In whose name the life of a table is changed.
 #[derive(Debug, Args)]
 pub(crate) struct OwnerArgs {
-    /// The owner of the table, as `dl show` says it, for when that program is no longer installed
+    /// Act as the owner of the table (see `dl show`), if the owning program is no longer installed
     #[arg(long, value_name = "OWNER")]
     pub(crate) owner: Option<TableOwner>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct WriteArgs {
+    /// Table name (`namespace.name`), path or URL; a new table needs a name
     pub(crate) name: String,
-    /// A file, or - for standard input
+    /// Input file, or - for standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) input: String,
-    /// The file's format; by its ending when absent
+    /// Format of the file [default: by its extension]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) input_format: Option<InputFormat>,
-    /// What happens to rows that are there
+    /// What to do with existing rows
     #[arg(long, default_value = "append")]
     pub(crate) mode: Mode,
-    /// Overwrite only the rows that match; the new ones must match, too
+    /// Overwrite only the rows that match this condition; the new rows must match it, too
     #[arg(long, value_name = "SQL")]
     pub(crate) replace_where: Option<String>,
-    /// What happens to columns that the table has not; without it they are refused
+    /// How to change the schema for new columns, which are an error by default
     #[arg(long, value_name = "MODE")]
     pub(crate) schema_mode: Option<Evolution>,
-    /// Columns that partition a new table
+    /// Partition columns of a new table
     #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
     pub(crate) partition_by: Vec<String>,
-    /// Where a new table will be
+    /// Path or URL of a new table [default: a directory below the setting `warehouse`]
     #[arg(long)]
     pub(crate) location: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct MergeArgs {
+    /// Table name (`namespace.name`), path or URL
     pub(crate) name: String,
-    /// The rows: a file as `dl write` takes it, - for standard input, or a table of the catalog
+    /// Source rows: a file as for `dl write`, - for standard input, or a table of the catalog
     #[arg(long, value_name = "FILE|TABLE")]
     pub(crate) source: String,
-    /// The file's format; by its ending when absent
+    /// Format of the file [default: by its extension]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) source_format: Option<InputFormat>,
-    /// Which rows belong together, such as 'target.id = source.id'
+    /// Join condition, such as 'target.id = source.id'
     #[arg(long, value_name = "SQL")]
     pub(crate) on: String,
-    /// Add columns to the table that only the source has
+    /// Add the columns to the table that only the source has
     #[arg(long)]
     pub(crate) add_columns: bool,
     #[command(flatten)]
@@ -360,11 +382,11 @@ pub(crate) struct Clauses(pub(crate) Vec<(&'static str, String)>);
 
 /// Their options: whether one sets something, or only takes a condition, and what it does.
 const CLAUSES: [(&str, bool, &str); 5] = [
-    ("matched-update", true, "Update rows that have a counterpart: '*' or 'a = source.a, …', then perhaps WHERE …"),
-    ("matched-delete", false, "Delete rows that have a counterpart"),
-    ("not-matched-insert", true, "Insert rows without a counterpart: '*' or 'a = source.a, …', then perhaps WHERE …"),
-    ("not-matched-by-source-update", true, "Update rows of the table without a counterpart: 'a = 0', …"),
-    ("not-matched-by-source-delete", false, "Delete rows of the table without a counterpart"),
+    ("matched-update", true, "Update matched rows: '*' or 'a = source.a, …', then an optional WHERE …"),
+    ("matched-delete", false, "Delete matched rows, or those that satisfy a condition"),
+    ("not-matched-insert", true, "Insert unmatched source rows: '*' or 'a = source.a, …', then an optional WHERE …"),
+    ("not-matched-by-source-update", true, "Update unmatched table rows: 'a = 0', …, then an optional WHERE …"),
+    ("not-matched-by-source-delete", false, "Delete unmatched table rows, or those that satisfy a condition"),
 ];
 
 impl FromArgMatches for Clauses {
@@ -389,9 +411,10 @@ impl Args for Clauses {
     fn augment_args(command: clap::Command) -> clap::Command {
         CLAUSES.into_iter().fold(command, |command, (name, sets, help)| {
             let clause = Arg::new(name).long(name).help(help).action(ArgAction::Append).required(false);
-            command.arg(match sets {
-                true => clause.value_name("COLUMNS"),
-                false => clause.value_name("SQL").num_args(0..=1).default_missing_value(""),
+            command.arg(if sets {
+                clause.value_name("COLUMNS")
+            } else {
+                clause.value_name("SQL").num_args(0..=1).default_missing_value("")
             })
         })
     }
@@ -403,37 +426,39 @@ impl Args for Clauses {
 
 #[derive(Debug, Args)]
 pub(crate) struct VacuumArgs {
+    /// Table name (`namespace.name`), path or URL
     pub(crate) name: String,
-    /// Keep the files of versions that were the newest within this time, such as 7d or 12h; the table's own setting,
-    /// or a week, when absent
+    /// Retention: keep the files of versions that were current within this time, such as 7d or 12h [default: the table
+    /// property delta.deletedFileRetentionDuration, or one week]
     #[arg(long, value_name = "TIME")]
     pub(crate) retain: Option<String>,
-    /// Allow a shorter time than the table's own
+    /// Allow a shorter retention than that of the table
     #[arg(long, requires = "retain")]
     pub(crate) force: bool,
-    /// Only show what would be removed
+    /// Print what would be deleted, and delete nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Only files that the log knows; the table's folder is not listed
+    /// Delete only files that the log names; do not list the table's directory
     #[arg(long)]
     pub(crate) lite: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ExpireArgs {
+    /// Table name (`namespace.name`), path or URL
     #[arg(required_unless_present = "all")]
     pub(crate) name: Option<String>,
-    /// All tables; rows of the audit that are older are removed, too
+    /// Expire all tables, and remove older rows of the audit
     #[arg(long, conflicts_with = "name")]
     pub(crate) all: bool,
-    /// Keep versions that were the newest within this time, such as 30d; what the table says, or the setting
-    /// retention.time, when absent. Tombstones are kept as long as the table says in any case, and all since
+    /// Keep versions that were current within this time, such as 30d [default: the table property
+    /// delta.logRetentionDuration, or the setting retention.time]. Versions whose tombstones are retained are always kept
     #[arg(long, value_name = "TIME")]
     pub(crate) keep: Option<String>,
-    /// Keep so many of the newest versions, however old they are
+    /// Keep at least this number of the newest versions
     #[arg(long, value_name = "N")]
     pub(crate) keep_versions: Option<std::num::NonZeroU64>,
-    /// Only show what would end
+    /// Print what would be removed, and remove nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
@@ -441,16 +466,17 @@ pub(crate) struct ExpireArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct ToArgs {
-    /// The state at that version
+    /// Restore this version
     #[arg(long)]
     pub(crate) version: Option<u64>,
-    /// The state at that time
+    /// Restore the version that was current at this time
     #[arg(long, value_name = "TIME")]
     pub(crate) timestamp: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct AlterArgs {
+    /// Table name (`namespace.name`), path or URL
     pub(crate) name: String,
     #[command(flatten)]
     pub(crate) changes: AlterChanges,
@@ -459,32 +485,32 @@ pub(crate) struct AlterArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 pub(crate) struct AlterChanges {
-    /// Add a column, such as 'note string'; may be repeated
+    /// Add a column, such as 'note string'. May be repeated
     #[arg(long, value_name = "COLUMN")]
     pub(crate) add_column: Vec<String>,
-    /// Let a column be null; may be repeated
+    /// Make a column nullable. May be repeated
     #[arg(long, value_name = "COLUMN")]
     pub(crate) drop_not_null: Vec<String>,
-    /// Set a property, such as delta.appendOnly=true; may be repeated
+    /// Set a table property, such as delta.appendOnly=true. May be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set_property: Vec<String>,
-    /// Add a condition that every row satisfies, such as 'positive: price > 0'; may be repeated
+    /// Add a check constraint, such as 'positive: price > 0'. May be repeated
     #[arg(long, value_name = "NAME: SQL")]
     pub(crate) add_constraint: Vec<String>,
-    /// Take a condition away; may be repeated
+    /// Drop a check constraint. May be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) drop_constraint: Vec<String>,
-    /// Say what the table is about
+    /// Set the description of the table
     #[arg(long, value_name = "TEXT")]
     pub(crate) comment: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct AtArgs {
-    /// The state at that version
+    /// Read the table at this version
     #[arg(long, conflicts_with = "timestamp")]
     pub(crate) version: Option<u64>,
-    /// The state at that time
+    /// Read the table at this time
     #[arg(long, value_name = "TIME")]
     pub(crate) timestamp: Option<String>,
 }
@@ -498,9 +524,9 @@ pub(crate) enum InputFormat {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
-    /// Add to them
+    /// Add the new rows
     Append,
-    /// Replace them
+    /// Replace the existing rows
     Overwrite,
     /// Fail if the table exists
     Error,
@@ -510,9 +536,9 @@ pub(crate) enum Mode {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Evolution {
-    /// Add them to the table
+    /// Add the new columns to the table
     Merge,
-    /// The rows' columns become the table's; only where all rows are overwritten
+    /// Replace the schema with that of the new rows; only with --mode overwrite
     Overwrite,
 }
 
@@ -548,7 +574,7 @@ pub(crate) fn key_values(texts: &[String]) -> Result<HashMap<String, String>> {
     let one = |text: &String| match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_string(), value.trim().to_string())),
         _ => Err(TxnLogError::invalid(format!(
-            "{text:?} sets no property: expected KEY=VALUE, such as delta.enableChangeDataFeed=true"
+            "invalid property {text:?}: expected KEY=VALUE, such as delta.enableChangeDataFeed=true"
         ))),
     };
     texts.iter().map(one).collect()

@@ -26,7 +26,7 @@ use crate::{demo, expire, lifecycle, merge, mirror, operations, publishing, sql,
 pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStatus> {
     if s.global.format == Format::Parquet && !matches!(command, Command::Sql { .. } | Command::Read { .. }) {
         return Err(TxnLogError::invalid(
-            "--format parquet is for rows, of `dl sql` and `dl read`: pass table, json or csv",
+            "--format parquet only works for the rows of `dl sql` and `dl read`: pass table, json or csv",
         ));
     }
     match command {
@@ -50,7 +50,7 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
         Command::Files { name, filter, at, explain } => files(s, &name, filter.as_deref(), at, explain).await,
         Command::Snapshot { name, at } => snapshot(s, &name, at).await,
         Command::Read { name, filter, columns, limit, at } => {
-            let scan = Scan { at: point(&at)?, columns, filter_sql: filter, limit };
+            let scan = Scan { at: state_at(&at)?, columns, filter_sql: filter, limit };
             read(s, &name, &scan).await
         }
         Command::Sql { statements } => sql::run(s, statements).await,
@@ -65,7 +65,7 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
         Command::Expire(args) => expire::run(s, args).await,
         Command::Restore { name, to } => {
             let at = AtArgs { version: to.version, timestamp: to.timestamp };
-            operations::restore(s, &name, point(&at)?).await
+            operations::restore(s, &name, state_at(&at)?).await
         }
         Command::Alter(args) => operations::alter(s, &args.name, args.changes).await,
         Command::Changes { name, from, to } => operations::changes(s, &name, from, to).await,
@@ -84,8 +84,8 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
     }
 }
 
-/// The state meant by `--version` or `--timestamp`.
-fn point(at: &AtArgs) -> Result<At> {
+/// The version selected by `--version` or `--timestamp`.
+fn state_at(at: &AtArgs) -> Result<At> {
     Ok(match (at.version, &at.timestamp) {
         (Some(version), _) => At::Version(version),
         (None, Some(text)) => At::Timestamp(time::parse_ms(text)?),
@@ -94,41 +94,40 @@ fn point(at: &AtArgs) -> Result<At> {
 }
 
 async fn init(s: &CommandContext, restored: bool) -> Result<ExitStatus> {
-    let create = s.settings.create_if_missing(true)?;
+    let create = s.settings.create_if_missing.unwrap_or(true);
     if restored {
-        // An older one is brought up to date below; one that is not there was not restored.
+        // An older one is upgraded below; one that does not exist cannot be restored.
         let there = s.open(&s.catalog_uri()?, false).await;
         there.map(drop).or_else(|e| if e.kind() == ErrorKind::NotFound { Err(e) } else { Ok(()) })?;
     }
-    let catalog = s.open(&s.catalog_uri()?, create).await.map_err(|e| match create {
-        true => e,
-        false => TxnLogError::new(e.kind(), format!("{e}; but sql.schema=error forbids that")),
+    let catalog = s.open(&s.catalog_uri()?, create).await.map_err(|e| {
+        if create { e } else { TxnLogError::new(e.kind(), format!("{e}; the setting sql.schema=error forbids it")) }
     })?;
     if restored {
         catalog.renew_epoch().await?;
     }
-    let retention = s.settings.retention()?;
+    let retention = s.settings.retention;
     if retention != Retention::default() {
-        catalog.set_default_retention(retention, s.write_options()?.committer.as_deref()).await?;
+        catalog.set_default_retention(retention, s.write_options().committer.as_deref()).await?;
     }
     let (id, epoch) = catalog.identity().await?;
     let mut out = s.output();
     match out.format() {
         Format::Table if restored => out.say(&format!(
-            "the catalog {} is ready, in a new epoch: `dl verify` says what it lacks",
+            "the catalog {} is ready and has a new epoch: run `dl verify` to find lost commits",
             catalog.describe()
         ))?,
         Format::Table => out.say(&format!("the catalog {} is ready", catalog.describe()))?,
         _ => out.document(&json!({"catalog": catalog.describe(), "catalogId": id, "epoch": epoch}))?,
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 async fn import(s: &CommandContext, place: &str, name: Option<&str>) -> Result<ExitStatus> {
     let name: Option<TableName> = name.map(str::parse).transpose()?;
     let mut location = Location::parse(place)?;
     let catalog = s.catalog(true).await?;
-    // What is no path may name a table of the catalog, and means that table again.
+    // A text that is not a path may name a table of the catalog, which is imported again.
     if let (false, Ok(known)) = (Path::new(place).exists(), place.parse())
         && let Some(table) = catalog.find(&TableRef::Name(known)).await?
     {
@@ -136,7 +135,7 @@ async fn import(s: &CommandContext, place: &str, name: Option<&str>) -> Result<E
     }
     let progress = Progress::new(format!("importing {location}"), s.global.quiet);
     let show = |done: u64, total: u64| progress.at(done + 1, total + 1);
-    let mirror = s.mirror(&catalog)?.with_future_times(s.settings.future_times()?);
+    let mirror = s.mirror(&catalog).with_future_times(s.settings.future_times);
     let imported = mirror.import(&location, name.as_ref(), &show).await?;
     drop(progress);
     let t = &imported.table;
@@ -148,10 +147,10 @@ async fn import(s: &CommandContext, place: &str, name: Option<&str>) -> Result<E
         Format::Table => {
             let from = match t.base_version {
                 0 => String::new(),
-                base => format!(" (its log begins at version {base})"),
+                base => format!(" (the log begins at version {base})"),
             };
-            let came = counted(imported.versions, "version");
-            out.say(&format!("{} is at version {}: {came} came in{from}", t.name, t.current_version))?;
+            let versions = counted(imported.versions, "version");
+            out.say(&format!("imported {}: {versions}, now at version {}{from}", t.name, t.current_version))?;
         }
         _ => {
             let mut document = entry_json(t);
@@ -159,10 +158,9 @@ async fn import(s: &CommandContext, place: &str, name: Option<&str>) -> Result<E
             out.document(&document)?;
         }
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
-/// Forgets an import that was interrupted.
 async fn abandon_import(s: &CommandContext, place: &str) -> Result<ExitStatus> {
     let location = Location::parse(place)?;
     let catalog = s.catalog(false).await?;
@@ -171,8 +169,9 @@ async fn abandon_import(s: &CommandContext, place: &str) -> Result<ExitStatus> {
         return Err(TxnLogError::not_found(message));
     };
     catalog.abandon_load(load.table).await?;
-    s.output().say(&format!("the import of {location} as {} is abandoned: name and place are free", load.name))?;
-    Ok(ExitStatus::Done)
+    s.output()
+        .say(&format!("the import of {location} as {} was abandoned: the name and the location are free", load.name))?;
+    Ok(ExitStatus::Success)
 }
 
 async fn tables(s: &CommandContext) -> Result<ExitStatus> {
@@ -185,7 +184,7 @@ async fn tables(s: &CommandContext) -> Result<ExitStatus> {
         listing.row(columns.iter().map(|c| all[*c].clone()).collect())?;
     }
     listing.end()?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 async fn show(s: &CommandContext, name: &str) -> Result<ExitStatus> {
@@ -206,7 +205,7 @@ async fn show(s: &CommandContext, name: &str) -> Result<ExitStatus> {
     let mut out = s.output();
     if out.format() != Format::Table {
         out.document(&document)?;
-        return Ok(ExitStatus::Done);
+        return Ok(ExitStatus::Success);
     }
     let m = &head.metadata;
     out.line(&format!("{} at {}", entry.name, entry.location))?;
@@ -236,7 +235,7 @@ async fn show(s: &CommandContext, name: &str) -> Result<ExitStatus> {
         out.line(&format!("property   {key} = {}", value.as_deref().unwrap_or_default()))?;
     }
     if let Some(description) = &m.description {
-        out.line(&format!("about      {description}"))?;
+        out.line(&format!("comment    {description}"))?;
     }
     let schema = deltalakedb_log::schema::Schema::parse(&m.schema_string, &m.partition_columns)?;
     for c in schema.columns() {
@@ -245,7 +244,7 @@ async fn show(s: &CommandContext, name: &str) -> Result<ExitStatus> {
         let partition = if c.is_partition { " (partition)" } else { "" };
         out.line(&format!("column     {} {kind}{null}{partition}", c.name))?;
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 fn hold_json(hold: &Hold) -> Value {
@@ -291,10 +290,10 @@ async fn history(s: &CommandContext, name: &str, range: HistoryRange) -> Result<
         listing.row(columns.iter().map(|c| all[*c].clone()).collect())?;
     }
     listing.end()?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
-/// The members of an add action that make up a file, absent when null, in the log's own spelling.
+/// The members of an add action that describe a file, in the log's own spelling; null members are omitted.
 fn file_json(add: &Add) -> Result<Value> {
     let mut file = raw(&add.to_json())?;
     if let Some(members) = file.as_object_mut() {
@@ -306,7 +305,7 @@ fn file_json(add: &Add) -> Result<Value> {
 async fn files(s: &CommandContext, name: &str, filter: Option<&str>, at: AtArgs, explain: bool) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
     let reader = catalog.reader(entry.id);
-    let version = reader.snapshot(point(&at)?).await?.version();
+    let version = reader.snapshot(state_at(&at)?).await?.version();
     let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
     let predicate = match filter {
         Some(sql) => Some(predicate_from_sql(sql, table.schema(At::Version(version)).await?.as_ref())?),
@@ -321,33 +320,33 @@ async fn files(s: &CommandContext, name: &str, filter: Option<&str>, at: AtArgs,
         }
         let by = predicate.map_or(String::new(), |p| format!("; predicate: {p}"));
         let (looked_at, found, kept) = (counted(e.looked_at, "file"), e.found, e.kept);
-        warn(&format!("version {version}: {looked_at} looked at, {found} found, {kept} kept{by}"));
+        warn(&format!("version {version}: {looked_at} examined, {found} found, {kept} kept{by}"));
     }
     let mut out = s.output();
     if out.format() == Format::Json {
         let files = kept.iter().map(file_json).collect::<Result<Vec<_>>>()?;
         out.document(&files)?;
-        return Ok(ExitStatus::Done);
+        return Ok(ExitStatus::Success);
     }
     let columns = ["path", "partitionValues", "size", "modificationTime", "stats", "deletionVector"];
-    let shown = if out.format() == Format::Table { &columns[..4] } else { &columns[..] };
-    let mut listing = out.listing(shown.iter().map(|c| c.to_string()).collect());
+    let printed = if out.format() == Format::Table { &columns[..4] } else { &columns[..] };
+    let mut listing = out.listing(printed.iter().map(|c| c.to_string()).collect());
     for add in &kept {
         let file = file_json(add)?;
-        listing.row(shown.iter().map(|c| file.get(*c).cloned().unwrap_or(Value::Null)).collect())?;
+        listing.row(printed.iter().map(|c| file.get(*c).cloned().unwrap_or(Value::Null)).collect())?;
     }
     listing.end()?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 async fn snapshot(s: &CommandContext, name: &str, at: AtArgs) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
     let reader = catalog.reader(entry.id);
-    let snapshot = reader.snapshot(point(&at)?).await?;
+    let snapshot = reader.snapshot(state_at(&at)?).await?;
     let mut files: Vec<Add> = reader.files(snapshot.version(), None).await?.try_collect().await?;
     files.sort_by(|a, b| (&a.path, a.key()).cmp(&(&b.path, b.key())));
     s.output().document(&snapshot_json(&snapshot, &files)?)?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 fn snapshot_json(snapshot: &Snapshot, files: &[Add]) -> Result<Value> {
@@ -373,10 +372,10 @@ async fn read(s: &CommandContext, name: &str, scan: &Scan) -> Result<ExitStatus>
         out = out.unlimited();
     }
     print_rows(&mut out, table.scan(scan).await?).await?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
-/// Verifies one table, or all: of these, one that cannot be verified keeps no other from it.
+/// Verifies one table, or all: a failure of one does not stop the others.
 async fn verify(s: &CommandContext, name: Option<&str>, options: VerifyOptions) -> Result<ExitStatus> {
     let (catalog, mut tables) = match name {
         Some(name) => {
@@ -389,9 +388,9 @@ async fn verify(s: &CommandContext, name: Option<&str>, options: VerifyOptions) 
             (catalog, tables)
         }
     };
-    let mirror = s.mirror(&catalog)?;
+    let mirror = s.mirror(&catalog);
     let mut out = s.output();
-    let mut listing = out.listing(["name", "version", "result", "mend"].map(String::from).into());
+    let mut listing = out.listing(["name", "version", "result", "suggestedFix"].map(String::from).into());
     let (mut found, mut failed, mut count) = (false, Vec::new(), 0);
     while let Some(table) = tables.try_next().await? {
         count += 1;
@@ -403,7 +402,7 @@ async fn verify(s: &CommandContext, name: Option<&str>, options: VerifyOptions) 
             Ok(findings) => findings,
             Err(e) if name.is_some() => return Err(e),
             Err(e) => {
-                let what = format!("it cannot be verified: {e}");
+                let what = format!("cannot be verified: {e}");
                 listing.row(vec![
                     table.name.to_string().into(),
                     table.current_version.into(),
@@ -415,7 +414,7 @@ async fn verify(s: &CommandContext, name: Option<&str>, options: VerifyOptions) 
             }
         };
         if findings.is_empty() {
-            let good = "the same in _delta_log and in the catalog";
+            let good = "identical in _delta_log and the catalog";
             listing.row(vec![table.name.to_string().into(), table.current_version.into(), good.into(), Value::Null])?;
         }
         for f in findings {
@@ -428,20 +427,20 @@ async fn verify(s: &CommandContext, name: Option<&str>, options: VerifyOptions) 
         let message = format!("{} of {count} tables could not be verified: see above", failed.len());
         return Err(TxnLogError::new(*kind, message));
     }
-    Ok(if found { ExitStatus::Found } else { ExitStatus::Done })
+    Ok(if found { ExitStatus::Found } else { ExitStatus::Success })
 }
 
 async fn copy_catalog(s: &CommandContext, to: &str) -> Result<ExitStatus> {
     let to = catalog_alone(CatalogUri::parse(to)?)?;
     let source = s.open(&s.catalog_uri()?, false).await?;
-    let target = s.open(&to, s.settings.create_if_missing(true)?).await?;
+    let target = s.open(&to, s.settings.create_if_missing.unwrap_or(true)).await?;
     let progress = Progress::new(format!("copying to {to}"), s.global.quiet);
     let copied = deltalakedb_catalog::copy_catalog(&source, &target, &|done, all| progress.at(done, all)).await?;
     drop(progress);
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&format!(
-            "{} has {} now: {} came, {} are the same in both",
+            "{} has {}: copied {}, compared {} without differences",
             target.describe(),
             counted(copied.tables, "table"),
             counted(copied.versions, "version"),
@@ -454,5 +453,5 @@ async fn copy_catalog(s: &CommandContext, to: &str) -> Result<ExitStatus> {
             "rowsCompared": copied.compared,
         }))?,
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }

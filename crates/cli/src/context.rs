@@ -1,8 +1,7 @@
-//! What every command has: settings, clock, output, and the catalogs that it opens.
+//! The context of every command: settings, clock, output, and the catalogs that it opens.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
@@ -11,29 +10,29 @@ use deltalakedb_log::{
 };
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{Notices, Settings, WriteOptions, is_setting, resolve_location};
+use parking_lot::Mutex;
 
 use crate::args::{Cli, Command, Global};
-use crate::output::{Output, RowLimit, warn};
+use crate::output::{Output, warn};
 
-/// What every command has: the global options, and the clock.
+/// The context of every command: the global options, and the clock.
 pub(crate) struct CommandContext {
     pub(crate) global: Global,
     pub(crate) settings: Settings,
     pub(crate) clock: Arc<dyn Clock>,
-    /// What `dl update` sets.
+    /// The assignments of `dl update`.
     pub(crate) assignments: Vec<String>,
-    row_limit: RowLimit,
     opened: Mutex<Vec<SqlCatalog>>,
     mirrors: Mutex<Vec<Mirror>>,
 }
 
 impl CommandContext {
-    /// A session for what was typed, of which these settings stood before the command. After `dl update`, `--set`
+    /// A context for the parsed command line, with the settings given before the command. After `dl update`, `--set`
     /// assigns to a column, unless it names a setting.
     pub(crate) fn new(cli: &mut Cli, before: Vec<String>) -> Result<Self> {
         let mut global = std::mem::take(&mut cli.global);
         let after = std::mem::take(&mut global.settings);
-        // Without any after the command, those before it come up again there.
+        // Without settings after the command, clap returns those before it a second time.
         let after = if after == before { Vec::new() } else { after };
         let assigns = |set: &String| {
             let key = set.split('=').next().unwrap_or_default();
@@ -41,58 +40,50 @@ impl CommandContext {
         };
         let (assignments, after): (Vec<_>, Vec<_>) = after.into_iter().partition(assigns);
         let settings = Settings::read(global.config.as_deref(), &[before, after].concat())?;
-        let row_limit = match settings.output_rows()? {
-            None => RowLimit::Terminal,
-            Some(None) => RowLimit::None,
-            Some(Some(rows)) => RowLimit::Rows(rows),
-        };
         Ok(Self {
             global,
             settings,
             clock: Arc::new(SystemClock),
             assignments,
-            row_limit,
             opened: Mutex::default(),
             mirrors: Mutex::default(),
         })
     }
 
-    /// How this session writes.
-    pub(crate) fn write_options(&self) -> Result<WriteOptions> {
+    pub(crate) fn write_options(&self) -> WriteOptions {
         let notices = Notices::to(|what| warn(&format!("warning: {what}")));
-        Ok(WriteOptions { clock: self.clock.clone(), notices, ..self.settings.write_options()? })
+        WriteOptions { clock: self.clock.clone(), notices, ..self.settings.write.clone() }
     }
 
-    /// The publisher of a catalog that this session has opened.
-    pub(crate) fn mirror(&self, catalog: &Arc<dyn Catalog>) -> Result<Mirror> {
-        let mut mirrors = self.mirrors.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    /// A publisher for an opened catalog.
+    pub(crate) fn mirror(&self, catalog: &Arc<dyn Catalog>) -> Mirror {
+        let mut mirrors = self.mirrors.lock();
         if let Some(mirror) = mirrors.iter().find(|mirror| Arc::ptr_eq(mirror.catalog(), catalog)) {
-            return Ok(mirror.clone());
+            return mirror.clone();
         }
-        let mirror = Mirror::new(catalog.clone(), self.clock.clone()).with_durability(self.write_options()?.durability);
-        let mirror = match self.settings.checkpoint_interval()? {
+        let mirror = Mirror::new(catalog.clone(), self.clock.clone()).with_durability(self.settings.write.durability);
+        let mirror = match self.settings.checkpoint_interval {
             Some(versions) => mirror.with_checkpoint_interval(versions),
             None => mirror,
         };
         mirrors.push(mirror.clone());
-        Ok(mirror)
+        mirror
     }
 
     pub(crate) fn output(&self) -> Output {
-        Output::new(self.global.format, self.global.quiet, self.row_limit)
+        Output::new(self.global.format, self.global.quiet, self.settings.row_limit)
     }
 
-    /// The catalog; made when it is missing and `create` and the settings allow it.
+    /// The catalog; created if it does not exist and `create` and the settings allow it.
     pub(crate) async fn catalog(&self, create: bool) -> Result<Arc<dyn Catalog>> {
         let uri = self.catalog_uri()?;
         // In a server, only `dl init` creates a catalog by default.
-        let create = create && self.settings.create_if_missing(uri.is_embedded())?;
+        let create = create && self.settings.create_if_missing.unwrap_or(uri.is_embedded());
         Ok(Arc::new(self.open(&uri, create).await?))
     }
 
-    /// Where the catalog is.
     pub(crate) fn catalog_uri(&self) -> Result<CatalogUri> {
-        let uri = self.global.catalog.as_deref().or(self.settings.get("catalog")).ok_or_else(|| {
+        let uri = self.global.catalog.as_deref().or(self.settings.catalog.as_deref()).ok_or_else(|| {
             TxnLogError::invalid(
                 "no catalog is given: pass --catalog or set DELTALAKEDB_CATALOG, for example to deltasql://sqlite/meta.db",
             )
@@ -102,32 +93,25 @@ impl CommandContext {
 
     /// A catalog that [`Self::close`] will close.
     pub(crate) async fn open(&self, uri: &CatalogUri, create: bool) -> Result<SqlCatalog> {
-        let defaults = ConnectOptions::default();
-        let options = ConnectOptions {
-            create,
-            clock: self.clock.clone(),
-            client: "dl".into(),
-            file_mode: self.settings.file_mode()?.unwrap_or(defaults.file_mode),
-            allowed_paths: self.settings.allowed_paths()?,
-            max_waiting: self.settings.max_waiting()?.map_or(defaults.max_waiting, NonZeroUsize::get),
-            postgres: self.settings.postgres()?,
-            ..defaults
-        };
+        let (clock, client) = (self.clock.clone(), "dl".into());
+        let options = ConnectOptions { create, clock, client, ..self.settings.connect.clone() };
         let catalog = SqlCatalog::connect(uri, options).await?;
-        self.opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(catalog.clone());
+        self.opened.lock().push(catalog.clone());
         Ok(catalog)
     }
 
-    /// Waits until what was published is on the disk, and closes every catalog that was opened, so that a file has no
-    /// write-ahead log left. Readers are waited for a second at most: with its log the catalog is complete as well.
+    /// Waits until published files are synced, and closes every opened catalog, so that a file has no write-ahead log
+    /// left. Readers are waited for at most a second: with its WAL the catalog is complete as well.
     pub(crate) async fn close(&self) {
-        let mirrors = std::mem::take(&mut *self.mirrors.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        let mirrors = std::mem::take(&mut *self.mirrors.lock());
         for mirror in mirrors {
             if let Err(e) = mirror.settle().await {
-                warn(&format!("warning: what was published is not recorded: {e}; the next `dl mirror run` does it"));
+                warn(&format!(
+                    "warning: the catalog did not record what was published: {e}; the next `dl mirror run` records it"
+                ));
             }
         }
-        let opened = std::mem::take(&mut *self.opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        let opened = std::mem::take(&mut *self.opened.lock());
         for catalog in opened {
             if tokio::time::timeout(Duration::from_secs(1), catalog.close()).await.is_err() {
                 tracing::warn!("a catalog is still being read and was not closed");
@@ -135,13 +119,13 @@ impl CommandContext {
         }
     }
 
-    /// A table of the catalog, by its name or its place.
+    /// A table of the catalog, by its name or its location.
     pub(crate) async fn table(&self, name: &str) -> Result<(Arc<dyn Catalog>, TableEntry)> {
         let catalog = self.catalog(false).await?;
         match self.find(catalog.as_ref(), name).await? {
             Some(entry) => Ok((catalog, entry)),
             None => {
-                let wanted = if is_place(name) {
+                let wanted = if is_location(name) {
                     TableRef::Location(Location::parse(name)?)
                 } else {
                     TableRef::Name(name.parse()?)
@@ -151,59 +135,60 @@ impl CommandContext {
         }
     }
 
-    /// The table of that name, or else at that place.
+    /// The table of that name, or else at that location.
     pub(crate) async fn find(&self, catalog: &dyn Catalog, name: &str) -> Result<Option<TableEntry>> {
         if let Ok(known) = name.parse()
             && let Some(entry) = catalog.find(&TableRef::Name(known)).await?
         {
             return Ok(Some(entry));
         }
-        match is_place(name) || Path::new(name).exists() {
-            true => catalog.find(&TableRef::Location(Location::parse(name)?)).await,
-            false => Ok(None),
+        if is_location(name) || Path::new(name).exists() {
+            catalog.find(&TableRef::Location(Location::parse(name)?)).await
+        } else {
+            Ok(None)
         }
     }
 
-    /// Tries to publish what was just committed, and gives the table as it is then. The commit stands either way.
+    /// Tries to publish the last commit, and returns the table's entry. The commit is kept in either case.
     pub(crate) async fn publish(&self, catalog: &Arc<dyn Catalog>, table: &TableRef) -> Result<TableEntry> {
         let entry = require(catalog.as_ref(), table).await?;
-        if !self.settings.publishes_inline()? {
+        if !self.settings.publishes_inline {
             return Ok(entry);
         }
         let mut published = None;
-        match self.mirror(catalog)?.publish(entry.id).await {
-            Ok(done) => {
-                done.warnings.iter().for_each(|what| warn(&format!("warning: {what}")));
-                published = done.version;
+        match self.mirror(catalog).publish(entry.id).await {
+            Ok(outcome) => {
+                outcome.warnings.iter().for_each(|what| warn(&format!("warning: {what}")));
+                published = outcome.version;
             }
             Err(e) => warn(&format!("warning: {e}")),
         }
         let mut entry = require(catalog.as_ref(), table).await?;
-        // It is there, and the catalog records it once it is on the disk.
+        // The file exists, and the catalog records it once it is synced.
         entry.published_version = entry.published_version.max(published);
         Ok(entry)
     }
 
     pub(crate) fn new_location(&self, name: &TableName, location: Option<&str>) -> Result<Location> {
-        resolve_location(name, location, self.settings.get("warehouse"))?.ok_or_else(|| {
+        resolve_location(name, location, self.settings.warehouse.as_deref())?.ok_or_else(|| {
             TxnLogError::invalid(format!(
-                "the new table {name} needs a place: pass --location, or --set warehouse=LOCATION for all new tables"
+                "the new table {name} needs a location: pass --location, or --set warehouse=LOCATION for all new tables"
             ))
         })
     }
 }
 
-/// Refuses a URI that names a table where a whole catalog is meant.
+/// Rejects a URI that names a table instead of a catalog.
 pub(crate) fn catalog_alone(uri: CatalogUri) -> Result<CatalogUri> {
     match &uri.table {
         Some(table) => Err(TxnLogError::invalid(format!(
-            "the catalog's URI names the table {table}: leave that out of it, and give the table as NAME"
+            "the catalog URI contains the table {table}: remove it from the URI and pass the table as NAME"
         ))),
         None => Ok(uri),
     }
 }
 
-/// Whether that can only be a place: no name has a slash in it.
-pub(crate) fn is_place(name: &str) -> bool {
+/// Whether the text can only be a location: names have no slash.
+pub(crate) fn is_location(name: &str) -> bool {
     name.contains('/')
 }

@@ -1,5 +1,5 @@
-//! The tour: a table that delta-rs wrote is brought in, read, written, committed together with another, mirrored and
-//! verified, in a folder that is gone afterwards.
+//! The demo: a table that delta-rs wrote is imported, read, written, committed together with another, mirrored and
+//! verified, in a folder that is removed afterwards.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub(crate) async fn run(session: &CommandContext, keep: Option<PathBuf>) -> Resu
     }
     let temporary = match &keep {
         Some(_) => None,
-        None => Some(tempfile::tempdir().map_err(|e| io("a temporary folder cannot be made", e))?),
+        None => Some(tempfile::tempdir().map_err(|e| io("a temporary folder cannot be created", e))?),
     };
     let folder = match (&keep, &temporary) {
         (Some(dir), _) => dir.clone(),
@@ -54,7 +54,7 @@ pub(crate) async fn run(session: &CommandContext, keep: Option<PathBuf>) -> Resu
     if keep.is_some() {
         tour.leave_rows().await?;
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 fn check_empty(dir: &Path) -> Result<()> {
@@ -63,9 +63,9 @@ fn check_empty(dir: &Path) -> Result<()> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Ok(false) => Err(TxnLogError::new(
             ErrorKind::AlreadyExists,
-            format!("the folder {} is not empty: give the tour an empty or a new one", dir.display()),
+            format!("the folder {} is not empty: pass an empty or a new folder", dir.display()),
         )),
-        Err(e) => Err(io(&format!("{} is no folder that can be used", dir.display()), e)),
+        Err(e) => Err(io(&format!("the folder {} cannot be used", dir.display()), e)),
     }
 }
 
@@ -74,7 +74,7 @@ struct Tour<'a> {
     session: &'a CommandContext,
     folder: PathBuf,
     began: Instant,
-    /// The step that is being taken.
+    /// The current step.
     what: &'static str,
     /// The name of each step, its result, and how many milliseconds it took.
     steps: Vec<Vec<Value>>,
@@ -87,20 +87,20 @@ impl Tour<'_> {
         let place = Location::parse(&events.to_string_lossy())?;
         let clock = self.session.clock.clone();
 
-        self.step("a catalog, and in it a table that delta-rs wrote");
+        self.step("create a catalog and import a table that delta-rs wrote");
         let uri = format!("deltasql://sqlite/{}", self.folder.join("catalog.db").display());
         let catalog: Arc<dyn Catalog> = Arc::new(self.session.open(&CatalogUri::parse(&uri)?, true).await?);
         let name: TableName = "events".parse()?;
         let mirror = Mirror::new(catalog.clone(), clock.clone());
         let imported = mirror.import(&place, Some(&name), &|_, _| {}).await?;
         let before = imported.table.current_version;
-        self.done(&format!("{} versions came in; the log itself is untouched", imported.versions))?;
+        self.print_result(&format!("imported {} versions; _delta_log is unchanged", imported.versions))?;
 
-        self.step("open it: one statement, whatever the history");
+        self.step("open the table: one SQL statement, however long the history");
         let reader = catalog.reader(imported.table.id);
         let head = reader.head().await?;
         let columns = deltalakedb_log::schema::Schema::parse(&head.metadata.schema_string, &[])?.columns().len();
-        self.done(&format!(
+        self.print_result(&format!(
             "version {}, {columns} columns, partitioned by {}",
             head.version,
             head.metadata.partition_columns.join(", ")
@@ -112,19 +112,19 @@ impl Tour<'_> {
             let operation = c.operation.as_deref().unwrap_or("?");
             format!("{} {operation} +{} -{} files", c.version, c.files_added, c.files_removed)
         });
-        self.done(&commits.collect::<Vec<_>>().join("; "))?;
+        self.print_result(&commits.collect::<Vec<_>>().join("; "))?;
 
-        self.step("travel in time");
+        self.step("read an earlier version");
         let table = DeltaTable::open_in(catalog.clone(), &TableRef::Name(name.clone())).await?;
         let (then, now) = (self.count(&table, At::Version(3)).await?, self.count(&table, At::Latest).await?);
-        self.done(&format!("{then} rows at version 3, {now} rows now"))?;
+        self.print_result(&format!("{then} rows at version 3, {now} rows now"))?;
 
         self.step("append three rows, and publish");
         let options = WriteOptions { committer: Some("demo".into()), ..WriteOptions::default() };
         let schema = table.schema(At::Latest).await?;
         table.write(input::ndjson_text(NEW_EVENTS, Some(&schema))?, SaveMode::Append, &options).await?;
         let published = mirror.publish(imported.table.id).await?;
-        self.done(&format!("{} rows; {published}", self.count(&table, At::Latest).await?))?;
+        self.print_result(&format!("{} rows; {published}", self.count(&table, At::Latest).await?))?;
 
         self.step("one commit for two tables: an event, and a new table of daily counts");
         let daily: TableName = "daily".parse()?;
@@ -138,8 +138,8 @@ impl Tour<'_> {
         let committed =
             deltalakedb_table::commit(catalog.as_ref(), append.into_iter().chain([made]).collect(), &options).await?;
         let versions: Vec<_> = committed.iter().map(|c| c.version.to_string()).collect();
-        self.done(&format!(
-            "versions {} at one time, {}",
+        self.print_result(&format!(
+            "versions {}, both committed at {}",
             versions.join(" and "),
             deltalakedb_log::time::format_ms(committed[0].timestamp)
         ))?;
@@ -151,9 +151,9 @@ impl Tour<'_> {
         }
         let new_files = (before + 1..=committed[0].version).map(|v| format!("{v:020}.json"));
         let there: Vec<_> = new_files.filter(|f| events.join("_delta_log").join(f).exists()).collect();
-        self.done(&format!("events/_delta_log has got {}", there.join(" and ")))?;
+        self.print_result(&format!("events/_delta_log now has {}", there.join(" and ")))?;
 
-        self.step("verify: what delta-rs reads in _delta_log is what the catalog says, at every version");
+        self.step("verify: delta-rs reads from _delta_log what the catalog has, at every version");
         let options = VerifyOptions { every_version: true, data: true };
         let mut versions = 0;
         for entry in catalog.tables().await? {
@@ -163,7 +163,7 @@ impl Tour<'_> {
             }
             versions += entry.current_version - entry.base_version + 1;
         }
-        self.done(&format!("{versions} versions of 2 tables are the same"))
+        self.print_result(&format!("{versions} versions of 2 tables are identical"))
     }
 
     async fn count(&self, table: &DeltaTable, at: At) -> Result<usize> {
@@ -177,13 +177,13 @@ impl Tour<'_> {
         let _ = self.out.say(&format!("• {what}"));
     }
 
-    fn done(&mut self, result: &str) -> Result<()> {
+    fn print_result(&mut self, result: &str) -> Result<()> {
         let took = self.began.elapsed().as_secs_f64() * 1000.0;
         self.steps.push(vec![self.what.into(), result.into(), json!((took * 10.0).round() / 10.0)]);
         self.out.say(&format!("  {result}  ({took:.1} ms)"))
     }
 
-    /// The steps, for programs; people have seen them as they were taken.
+    /// Prints the steps for programs; for people they were printed as they were done.
     fn print_steps(&mut self) -> Result<()> {
         if self.out.format() == Format::Table {
             return Ok(());
@@ -193,7 +193,7 @@ impl Tour<'_> {
         listing.end()
     }
 
-    /// Leaves `demo.json` beside the tables: their places and rows, for other readers to compare with.
+    /// Writes `demo.json` next to the tables: their locations and rows, for comparison with other readers.
     async fn leave_rows(&self) -> Result<()> {
         let uri = CatalogUri::parse(&format!("deltasql://sqlite/{}", self.folder.join("catalog.db").display()))?;
         let catalog: Arc<dyn Catalog> = Arc::new(self.session.open(&uri, true).await?);
@@ -222,8 +222,8 @@ fn io(what: &str, e: std::io::Error) -> TxnLogError {
     TxnLogError::new(ErrorKind::Unavailable, what).with_source(e)
 }
 
-/// Puts the files where the table will be. A version without an in-commit timestamp has the time of its log file, and
-/// a binary keeps no file times: the commits' own word for it is used.
+/// Copies the files to the table's location. A version without an in-commit timestamp has the time of its log file, and
+/// embedded files have no times, so the times in the commits are used.
 fn unpack(dir: &Dir<'_>, to: &Path) -> Result<()> {
     let failed = |e| io(&format!("{} cannot be written", to.display()), e);
     for file in dir.files() {

@@ -1,9 +1,9 @@
-//! How commands end.
+//! The exit status of commands.
 
-/// How a command ended when it did not fail.
+/// The exit status of a command that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExitStatus {
-    Done,
-    /// A check found something: drift, lag.
+    Success,
+    /// A check found a difference or a lag.
     Found,
 }

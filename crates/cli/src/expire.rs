@@ -1,48 +1,45 @@
-//! Ending history.
+//! Expires history.
 
-use std::time::Duration;
-
+use deltalakedb_log::time::parse_duration;
 use deltalakedb_log::{Result, Retention, TxnLogError};
 use deltalakedb_mirror::ExpireOptions;
-use deltalakedb_table::duration_ms;
 use futures::TryStreamExt;
 
 use crate::args::{ExpireArgs, Format};
 use crate::context::CommandContext;
 use crate::exit::ExitStatus;
-use crate::expiry_report::{COLUMNS, described, failure, row_of_step, said};
+use crate::expiry_report::{COLUMNS, described, failure, row_of_step, summary_of};
 
 pub(crate) async fn run(s: &CommandContext, args: ExpireArgs) -> Result<ExitStatus> {
     let options = options(s, &args)?;
     let Some(name) = args.name.as_deref() else { return all(s, &options).await };
     let (catalog, entry) = s.table(name).await?;
-    let expired = s.mirror(&catalog)?.expire(entry.id, &options).await?;
+    let expired = s.mirror(&catalog).expire(entry.id, &options).await?;
     let mut out = s.output();
     match out.format() {
-        Format::Table => out.say(&said(&expired, options.dry_run))?,
+        Format::Table => out.say(&summary_of(&expired, options.dry_run))?,
         _ => out.document(&described(&expired))?,
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 fn options(s: &CommandContext, args: &ExpireArgs) -> Result<ExpireOptions> {
     let time = args.keep.as_deref().map(|text| {
-        let ms = duration_ms(text).and_then(|ms| u64::try_from(ms).ok());
-        let wrong = || TxnLogError::invalid(format!("--keep takes a length of time such as 30d or 12h, not {text:?}"));
-        ms.map(Duration::from_millis).ok_or_else(wrong)
+        let wrong = || TxnLogError::invalid(format!("invalid --keep {text:?}: expected a duration such as 30d or 12h"));
+        parse_duration(text).ok_or_else(wrong)
     });
     Ok(ExpireOptions {
         keep: Retention { time: time.transpose()?, versions: args.keep_versions.map(|n| n.get()) },
-        default: s.settings.retention()?,
+        default: s.settings.retention,
         at_most: None,
         dry_run: args.dry_run,
-        committer: s.write_options()?.committer(),
+        committer: s.write_options().committer(),
     })
 }
 
 async fn all(s: &CommandContext, options: &ExpireOptions) -> Result<ExitStatus> {
     let catalog = s.catalog(false).await?;
-    let mut steps = s.mirror(&catalog)?.expire_all(options);
+    let mut steps = s.mirror(&catalog).expire_all(options);
     let mut out = s.output();
     let mut listing = out.listing(COLUMNS.map(String::from).into());
     let (mut tables, mut failed) = (0, Vec::new());
@@ -54,9 +51,9 @@ async fn all(s: &CommandContext, options: &ExpireOptions) -> Result<ExitStatus> 
     }
     listing.end()?;
     match failed.first() {
-        None => Ok(ExitStatus::Done),
+        None => Ok(ExitStatus::Success),
         Some(first) => {
-            let message = format!("the history of {} of {tables} tables could not end", failed.len());
+            let message = format!("the history of {} of {tables} tables could not be expired", failed.len());
             Err(TxnLogError::new(*first, message))
         }
     }

@@ -1,4 +1,4 @@
-//! Rows from files: CSV, NDJSON and Parquet as Arrow batches, with a table's types where it exists.
+//! Reads rows from files: CSV, NDJSON and Parquet as Arrow batches, with a table's types if it exists.
 
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek};
@@ -16,26 +16,26 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use crate::args::InputFormat;
 
 const BATCH_ROWS: usize = 8192;
-/// Rows looked at to find the types of a new table.
+/// The number of rows from which the types of a new table are inferred.
 const INFER_ROWS: usize = 10_000;
 /// The length of `2024-01-31T12:00:00`; only a zone has a sign after it.
 const TIME_LENGTH: usize = 19;
 
-/// Which columns an input may have, and of which types.
+/// The columns that an input may have, and their types.
 #[derive(Clone, Copy)]
 pub(crate) enum Columns<'a> {
-    /// Any; the types are found in the data.
+    /// Any; the types are inferred from the data.
     Found,
-    /// Those of a table.
+    /// The columns of a table.
     Of(&'a SchemaRef),
-    /// Those of a table, and more, whose types are found in the data.
+    /// The columns of a table, and others, whose types are inferred from the data.
     AndMore(&'a SchemaRef),
 }
 
 /// The rows of an input.
 pub(crate) type Rows = Box<dyn RecordBatchReader + Send>;
 
-/// Rows whose errors name the input they come from.
+/// Rows whose errors name their input.
 struct LabelledReader {
     input: String,
     rows: Rows,
@@ -87,7 +87,7 @@ fn by_ending(input: &str) -> Result<InputFormat> {
         "ndjson" | "jsonl" | "json" => Ok(InputFormat::Ndjson),
         "parquet" => Ok(InputFormat::Parquet),
         _ => Err(TxnLogError::invalid(format!(
-            "the format of {input} is not known by its ending: say it with --input-format csv, ndjson or parquet"
+            "unknown file extension of {input}: pass --input-format csv, ndjson or parquet"
         ))),
     }
 }
@@ -168,14 +168,15 @@ fn csv_type(input: &str, name: &str, table: &SchemaRef) -> Result<DataType> {
     let column = table.field_with_name(name).map_err(|_| unknown_column(input, name, table))?;
     match column.data_type() {
         nested if nested.is_nested() => Err(TxnLogError::invalid(format!(
-            "the column {name:?} is of the type {}, which CSV cannot hold: write NDJSON or Parquet",
+            "the column {name:?} has the type {}, which CSV cannot represent: use NDJSON or Parquet",
             type_name(nested)
         ))),
         plain => Ok(plain.clone()),
     }
 }
 
-/// What Arrow has found in a column, but that a time with a zone is not one without, and that no values are text.
+/// The type that Arrow has inferred, with two exceptions: a time with a zone is not one without, and a column without
+/// values is text.
 fn inferred_type(found: &DataType, values: Option<&StringArray>) -> DataType {
     let zoned = |v: &str| v.ends_with(['Z', 'z']) || v.get(TIME_LENGTH..).is_some_and(|end| end.contains(['+', '-']));
     match found {
@@ -188,13 +189,13 @@ fn inferred_type(found: &DataType, values: Option<&StringArray>) -> DataType {
     }
 }
 
-/// Text as values of the columns' types; text that is none is named with its column and line.
+/// Converts text to the columns' types; errors name the column and line.
 struct Typed {
     text: Rows,
     schema: SchemaRef,
-    /// Where the next batch begins.
+    /// The line of the next batch.
     line: usize,
-    /// Whether a value may have lines of its own.
+    /// Whether a quoted value may contain line breaks.
     quotes_lines: bool,
 }
 
@@ -206,7 +207,7 @@ impl Typed {
                 columns.push(text_column.clone());
                 continue;
             }
-            // What cannot be cast becomes null.
+            // A value that cannot be cast becomes null.
             let values = cast(text_column, field.data_type())?;
             let scale = match field.data_type() {
                 DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => Some(*scale),
@@ -217,7 +218,7 @@ impl Typed {
             let lost = |row: &usize| texts.is_valid(*row) && (values.is_null(*row) || rounded(*row));
             if let Some(row) = (0..text.num_rows()).find(lost) {
                 return Err(ArrowError::ParseError(format!(
-                    "line {}: {:?} is no {}, the type of the column {:?}",
+                    "line {}: {:?} is not a valid {}, the type of the column {:?}",
                     self.line + self.lines(text, row),
                     texts.value(row),
                     type_name(field.data_type()),
@@ -262,7 +263,10 @@ fn has_more_digits(text: &str, scale: i8) -> bool {
 
 fn unknown_column(input: &str, name: &str, table: &SchemaRef) -> TxnLogError {
     let names: Vec<_> = table.fields().iter().map(|f| f.name().as_str()).collect();
-    TxnLogError::invalid(format!("{input} has a column {name:?} that the table has not: it has {}", names.join(", ")))
+    TxnLogError::invalid(format!(
+        "{input} has a column {name:?} that the table does not have: its columns are {}",
+        names.join(", ")
+    ))
 }
 
 fn ndjson(mut from: Box<dyn Source>, columns: Columns<'_>, failed: &dyn Fn(ArrowError) -> TxnLogError) -> Result<Rows> {
@@ -282,7 +286,7 @@ fn ndjson(mut from: Box<dyn Source>, columns: Columns<'_>, failed: &dyn Fn(Arrow
         }
     };
     let schema = Arc::new(schema);
-    // Numbers are read as the text they are, and then cast like CSV's: Arrow would cut 1.5 down to a long of 1.
+    // Numbers are read as text, and then cast as in CSV: Arrow would truncate 1.5 to a long of 1.
     let text = schema.fields().iter().map(|f| match f.data_type() {
         as_it_is if as_it_is.is_nested() || as_it_is.is_binary() => f.as_ref().clone(),
         _ => Field::new(f.name(), DataType::Utf8, true),
@@ -293,13 +297,12 @@ fn ndjson(mut from: Box<dyn Source>, columns: Columns<'_>, failed: &dyn Fn(Arrow
     Ok(Box::new(Typed { text: Box::new(text), schema, line: 1, quotes_lines: false }))
 }
 
-/// The rows of NDJSON text.
 pub(crate) fn ndjson_text(text: &'static str, table: Option<&SchemaRef>) -> Result<Rows> {
     let failed = |e: ArrowError| TxnLogError::invalid("the text is not NDJSON of that table").with_source(explain(e));
     ndjson(Box::new(Cursor::new(text)), table.map_or(Columns::Found, Columns::Of), &failed)
 }
 
-/// Arrow's own words without its error's type.
+/// The message of an Arrow error without its type.
 fn explain(e: ArrowError) -> Box<dyn std::error::Error + Send + Sync> {
     match e {
         ArrowError::CsvError(m)

@@ -11,50 +11,47 @@ use futures::TryStreamExt;
 use serde_json::{Value, json};
 
 use crate::args::{DropArgs, Format, OwnerArgs};
-use crate::context::{CommandContext, is_place};
+use crate::context::{CommandContext, is_location};
 use crate::exit::ExitStatus;
 use crate::output::{visible, warn};
 use crate::report::{counted, entry_json, iso};
 
-/// How a table's life is changed, in the name of its owner where one is given.
-fn options_of(s: &CommandContext, by: OwnerArgs) -> Result<WriteOptions> {
-    Ok(WriteOptions { owner: by.owner, ..s.write_options()? })
+/// The write options, in the name of the table's owner if one is given.
+fn options_of(s: &CommandContext, by: OwnerArgs) -> WriteOptions {
+    WriteOptions { owner: by.owner, ..s.write_options() }
 }
 
 pub(crate) async fn rename(s: &CommandContext, old: &str, new: &str, by: OwnerArgs) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(old).await?;
-    let renamed = catalog.rename_table(entry.id, &new.parse()?, &options_of(s, by)?.committer()).await?;
+    let renamed = catalog.rename_table(entry.id, &new.parse()?, &options_of(s, by).committer()).await?;
     let mut out = s.output();
     match out.format() {
-        Format::Table => out.say(&format!("{} is called {} now", entry.name, renamed.name))?,
+        Format::Table => out.say(&format!("{} was renamed to {}", entry.name, renamed.name))?,
         _ => out.document(&entry_json(&renamed))?,
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
-/// The table that is meant where it would be gone: a place only where that can be nothing else.
-fn named(text: &str) -> Result<TableRef> {
-    match is_place(text) {
-        true => Location::parse(text).map(TableRef::Location),
-        false => text.parse().map(TableRef::Name),
-    }
+/// The table for an operation that removes it: a location only if the text cannot be a name.
+fn table_ref(text: &str) -> Result<TableRef> {
+    if is_location(text) { Location::parse(text).map(TableRef::Location) } else { text.parse().map(TableRef::Name) }
 }
 
 pub(crate) async fn drop(s: &CommandContext, args: DropArgs) -> Result<ExitStatus> {
     let catalog = s.catalog(false).await?;
-    let how = DropOptions { delete_files: args.delete_files, force: args.force };
-    let table = named(&args.name)?;
+    let drop_options = DropOptions { delete_files: args.delete_files, force: args.force };
+    let table = table_ref(&args.name)?;
     let entry = match (catalog.find(&table).await?, &table) {
         (Some(entry), _) => entry,
-        (None, TableRef::Name(name)) => return drop_inactive(s, &catalog, name, how).await,
+        (None, TableRef::Name(name)) => return drop_inactive(s, &catalog, name, drop_options).await,
         (None, _) => require(catalog.as_ref(), &table).await?,
     };
     let (name, place) = (&entry.name, &entry.location);
-    if how.delete_files {
-        confirm(args.yes, &format!("the files of {name} below {place} will be deleted, and nothing brings them back"))?;
+    if drop_options.delete_files {
+        confirm(args.yes, &format!("the files of {name} below {place} will be deleted permanently"))?;
     }
-    let (mirror, options) = (s.mirror(&catalog)?, options_of(s, args.by)?);
-    let dropped = deltalakedb_table::drop_table(&mirror, entry.id, how, &options).await?;
+    let (mirror, options) = (s.mirror(&catalog), options_of(s, args.by));
+    let dropped = deltalakedb_table::drop_table(&mirror, entry.id, drop_options, &options).await?;
     let inactive = catalog.inactive_table(entry.id).await?.filter(|table| table.state == TableState::Dropped);
     let until = inactive.and_then(|table| table.retained_until);
     let mut out = s.output();
@@ -65,19 +62,16 @@ pub(crate) async fn drop(s: &CommandContext, args: DropArgs) -> Result<ExitStatu
         document["filesDeleted"] = dropped.deleted.map(|deleted| deleted.files).into();
         document["filesLeft"] = dropped.deleted.map(|deleted| deleted.left).into();
         out.document(&document)?;
-        return Ok(ExitStatus::Done);
+        return Ok(ExitStatus::Success);
     }
     out.say(&match (dropped.deleted, until) {
-        (Some(deleted), _) => format!("{name} is dropped: {}", said(deleted, &place.to_string())),
+        (Some(deleted), _) => format!("{name} is dropped: {}", described_deletion(deleted, &place.to_string())),
         (None, Some(until)) => {
-            format!(
-                "{name} is dropped: `dl undrop {name}` brings it back until {}, its files stay at {place}",
-                iso(until)
-            )
+            format!("{name} is dropped: `dl undrop {name}` restores it until {}; its files stay at {place}", iso(until))
         }
         (None, None) => format!("{name} is dropped, its files stay at {place}"),
     })?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 /// Abandons an unfinished import, or resumes an interrupted deletion.
@@ -85,25 +79,26 @@ async fn drop_inactive(
     s: &CommandContext,
     catalog: &Arc<dyn Catalog>,
     name: &TableName,
-    how: DropOptions,
+    drop_options: DropOptions,
 ) -> Result<ExitStatus> {
-    let sentence = match deltalakedb_table::drop_inactive(&s.mirror(catalog)?, name, how, &s.write_options()?).await? {
-        DroppedInactive::Import(load) => {
-            format!("the import of {} as {name} is given up: name and place are free", load.location)
-        }
-        DroppedInactive::Files(table, deleted) => {
-            format!("{name} was dropped before: {}", said(deleted, &table.location.to_string()))
-        }
-    };
+    let sentence =
+        match deltalakedb_table::drop_inactive(&s.mirror(catalog), name, drop_options, &s.write_options()).await? {
+            DroppedInactive::Import(load) => {
+                format!("the import of {} as {name} was abandoned: the name and the location are free", load.location)
+            }
+            DroppedInactive::Files(table, deleted) => {
+                format!("{name} was already dropped: {}", described_deletion(deleted, &table.location.to_string()))
+            }
+        };
     s.output().say(&sentence)?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
-fn said(deleted: DeletedFiles, place: &str) -> String {
+fn described_deletion(deleted: DeletedFiles, place: &str) -> String {
     let verb = if deleted.files == 1 { "was" } else { "were" };
     let left = match deleted.left {
         0 => String::new(),
-        n => format!(", {} at {place} did not belong to it and stay", counted(n, "file")),
+        n => format!(", {} at {place} do not belong to it and were kept", counted(n, "file")),
     };
     format!("{} {verb} deleted{left}", counted(deleted.files, "file"))
 }
@@ -112,40 +107,40 @@ pub(crate) async fn undrop(s: &CommandContext, name: &str, new: Option<&str>, by
     let (catalog, name) = (s.catalog(false).await?, name.parse::<TableName>()?);
     let new: Option<TableName> = new.map(str::parse).transpose()?;
     let table = find_dropped(catalog.as_ref(), &name).await?;
-    let committer = options_of(s, by)?.committer();
-    let undropped = s.mirror(&catalog)?.undrop_table(&table, new.as_ref(), &committer).await?;
+    let committer = options_of(s, by).committer();
+    let undropped = s.mirror(&catalog).undrop_table(&table, new.as_ref(), &committer).await?;
     if let Some(what) = &undropped.warning {
         warn(&format!("warning: {what}"));
     }
     let entry = &undropped.table;
     let mut out = s.output();
     match out.format() {
-        Format::Table => out.say(&format!("{} is back, at version {}", entry.name, entry.current_version))?,
+        Format::Table => out.say(&format!("{} was undropped, at version {}", entry.name, entry.current_version))?,
         _ => out.document(&entry_json(entry))?,
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 pub(crate) async fn detach(s: &CommandContext, name: &str, yes: bool, by: OwnerArgs) -> Result<ExitStatus> {
     let catalog = s.catalog(false).await?;
-    let entry = require(catalog.as_ref(), &named(name)?).await?;
+    let entry = require(catalog.as_ref(), &table_ref(name)?).await?;
     let (name, place) = (&entry.name, &entry.location);
     confirm(
         yes,
-        &format!("{name} leaves the catalog, and its history stays only as far as {place}/_delta_log has it"),
+        &format!("{name} will be removed from the catalog, and only the history in {place}/_delta_log is kept"),
     )?;
-    let table = deltalakedb_table::detach_table(&s.mirror(&catalog)?, entry.id, &options_of(s, by)?).await?;
+    let table = deltalakedb_table::detach_table(&s.mirror(&catalog), entry.id, &options_of(s, by)).await?;
     let mut out = s.output();
     if out.format() != Format::Table {
         let mut document = entry_json(&table);
         document["state"] = TableState::Detached.as_str().into();
         out.document(&document)?;
-        return Ok(ExitStatus::Done);
+        return Ok(ExitStatus::Success);
     }
     out.say(&format!(
-        "{name} is detached: what is at {place} is a plain Delta table, `dl import {place} --as {name}` brings it in again"
+        "{name} is detached: {place} is now a plain Delta table, and `dl import {place} --as {name}` imports it again"
     ))?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 /// Lists the tables that are not live.
@@ -167,7 +162,7 @@ pub(crate) async fn inactive(s: &CommandContext) -> Result<ExitStatus> {
         listing.row(cells)?;
     }
     listing.end()?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 /// Asks for confirmation before an irreversible action; without a terminal, `--yes` must have been passed.
@@ -176,11 +171,11 @@ fn confirm(yes: bool, what: &str) -> Result<()> {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Err(TxnLogError::invalid(format!("nothing was done: {what}; pass --yes if that is meant")));
+        return Err(TxnLogError::invalid(format!("nothing was done: {what}; pass --yes to confirm")));
     }
     let failed = |e: std::io::Error| TxnLogError::invalid("the answer cannot be read: pass --yes").with_source(e);
     let mut err = std::io::stderr();
-    write!(err, "{}. Go on? [y/N] ", visible(what)).and_then(|()| err.flush()).map_err(failed)?;
+    write!(err, "{}. Continue? [y/N] ", visible(what)).and_then(|()| err.flush()).map_err(failed)?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).map_err(failed)?;
     match answer.trim().to_lowercase().as_str() {

@@ -46,9 +46,9 @@ fn main() -> ExitCode {
         .build()
         .map_err(|e| TxnLogError::new(ErrorKind::Unavailable, "no threads can be started").with_source(e));
     match ended.and_then(|runtime| runtime.block_on(run(cli, before))) {
-        Ok(ExitStatus::Done) => ExitCode::SUCCESS,
+        Ok(ExitStatus::Success) => ExitCode::SUCCESS,
         Ok(ExitStatus::Found) => ExitCode::from(3),
-        // A closed pipe at standard output is not an error: the reader has seen enough.
+        // A closed pipe at standard output is not an error: the reader needs no more output.
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
             warn(&format!("error: {e}"));

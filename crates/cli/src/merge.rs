@@ -1,4 +1,4 @@
-//! Merging rows of a file, or of another table.
+//! Merges rows from a file, or from another table.
 
 use std::path::Path;
 
@@ -21,22 +21,22 @@ pub(crate) async fn merge(s: &CommandContext, args: MergeArgs) -> Result<ExitSta
     }
     if merge.clauses.is_empty() {
         return Err(TxnLogError::invalid(
-            "a merge without clauses does nothing: say what happens, such as --matched-update '*' --not-matched-insert '*'",
+            "a merge needs a clause: pass for example --matched-update '*' --not-matched-insert '*'",
         ));
     }
     let (catalog, entry) = s.table(&args.name).await?;
     let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
     let schema = table.schema(At::Latest).await?;
     let rows = source(s, catalog.clone(), &args, &schema).await?;
-    operation::run_on(s, catalog, entry, Operation::Merge(merge, rows), |table, done| {
+    operation::run_on(s, catalog, entry, Operation::Merge(merge, rows), |table, result| {
         let count = |what| {
             let metric = format!("num_target_rows_{what}");
-            let n = done.metrics.get(metric).and_then(serde_json::Value::as_u64).unwrap_or(0);
+            let n = result.metrics.get(metric).and_then(serde_json::Value::as_u64).unwrap_or(0);
             (n, what)
         };
         let counts = ["inserted", "updated", "deleted"].map(count);
-        let said: Vec<_> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| (*n, *what)).collect();
-        match (done.committed, said.as_slice()) {
+        let parts: Vec<_> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| (*n, *what)).collect();
+        match (result.committed, parts.as_slice()) {
             (None, _) => format!("no clause applies to a row of {}", table.name),
             (Some(_), []) => format!("rows were merged into {}", table.name),
             (Some(_), [(first, what), rest @ ..]) => {
@@ -65,17 +65,17 @@ fn clause(option: &str, text: &str) -> Result<MergeClause> {
             (Assignments::Columns(set), condition) => C::NotMatchedBySourceUpdate { condition, set },
             (Assignments::All, _) => {
                 return Err(TxnLogError::invalid(
-                    "--not-matched-by-source-update has no source row to take `*` from: say which columns it sets",
+                    "--not-matched-by-source-update has no source row to take `*` from: name the columns to set",
                 ));
             }
         },
         "matched-delete" => C::MatchedDelete { condition },
         "not-matched-by-source-delete" => C::NotMatchedBySourceDelete { condition },
-        other => return Err(TxnLogError::new(ErrorKind::Internal, format!("--{other} is no clause of a merge"))),
+        other => return Err(TxnLogError::new(ErrorKind::Internal, format!("--{other} is not a clause of a merge"))),
     })
 }
 
-/// The rows that are merged: of a file, or else of a table.
+/// The source rows, from a file or a table.
 async fn source(
     s: &CommandContext,
     catalog: std::sync::Arc<dyn Catalog>,

@@ -1,4 +1,6 @@
-//! `dl mirror`: how far `_delta_log` is, checkpoints, and what is put back.
+//! `dl mirror`: status, checkpoints and repair.
+
+use std::time::Duration;
 
 use deltalakedb_log::{Artifact, MirrorState, Result, TxnLogError};
 use deltalakedb_mirror::Mirror;
@@ -14,7 +16,6 @@ use crate::report::{entry_json, iso};
 pub(crate) async fn status(s: &CommandContext, check: bool) -> Result<ExitStatus> {
     let catalog = s.catalog(false).await?;
     let mut status = Mirror::new(catalog, s.clock.clone()).status();
-    let alert = s.settings.lag_alert_ms()?;
     let mut out = s.output();
     let people = out.format() == Format::Table;
     let mut columns = vec!["name", "version", "publishedVersion", "behind", "lagSeconds", "mirror"];
@@ -31,12 +32,12 @@ pub(crate) async fn status(s: &CommandContext, check: bool) -> Result<ExitStatus
         listing.row(columns.iter().map(|c| all[*c].clone()).collect())?;
         let name = &t.table.name;
         if let MirrorState::Diverged { version, what } = &t.table.mirror {
-            alarms.push(format!("{name} has stopped at version {version} ({what}): run `dl verify {name}`"));
+            alarms.push(format!("publishing of {name} stopped at version {version} ({what}): run `dl verify {name}`"));
         } else if let Some(failure) = t.failures.last().filter(|f| f.artifact == Artifact::Checkpoint) {
             alarms.push(format!("{name}: {}", failure.error));
         } else if let Some(failure) = t.failures.last() {
             alarms.push(format!("{name} could not be published: {}: run `dl mirror run`", failure.error));
-        } else if t.lag_ms > alert {
+        } else if u64::try_from(t.lag_ms).is_ok_and(|ms| Duration::from_millis(ms) > s.settings.lag_alert) {
             alarms.push(format!("{name} lags by {} s: run `dl mirror run`", t.lag_ms / 1000));
         }
     }
@@ -45,26 +46,26 @@ pub(crate) async fn status(s: &CommandContext, check: bool) -> Result<ExitStatus
         alarms.iter().for_each(|alarm| warn(alarm));
         return Ok(ExitStatus::Found);
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 pub(crate) async fn checkpoint(s: &CommandContext, name: &str) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
-    let done = s.mirror(&catalog)?.checkpoint(entry.id).await?;
+    let result = s.mirror(&catalog).checkpoint(entry.id).await?;
     let mut out = s.output();
     match out.format() {
-        Format::Table => out.say(&done.to_string())?,
+        Format::Table => out.say(&result.to_string())?,
         _ => out.document(&json!({
-            "name": done.table.to_string(),
-            "version": done.version,
-            "file": done.file,
-            "bytes": done.size,
-            "files": done.files,
-            "tombstones": done.tombstones,
-            "isLast": done.is_last,
+            "name": result.table.to_string(),
+            "version": result.version,
+            "file": result.file,
+            "bytes": result.size,
+            "files": result.files,
+            "tombstones": result.tombstones,
+            "isLast": result.is_last,
         }))?,
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 pub(crate) async fn repair(s: &CommandContext, name: &str, chooses: bool) -> Result<ExitStatus> {
@@ -72,20 +73,20 @@ pub(crate) async fn repair(s: &CommandContext, name: &str, chooses: bool) -> Res
     if chooses {
         let (name, place) = (&entry.name, &entry.location);
         return Err(TxnLogError::invalid(format!(
-            "--ours and --theirs are not done by this version: to keep the catalog's commits, move the other's out of \
-             {place}/_delta_log and run `dl mirror run`; to keep the other's, import into a copy of the catalog from before \
-             its own. `dl verify {name}` shows both"
+            "--ours and --theirs are not supported yet: to keep the commits of the catalog, move those of the other \
+             writer out of {place}/_delta_log and run `dl mirror run`; to keep those of the other writer, import the \
+             table into a copy of the catalog from before its own commits. `dl verify {name}` shows both"
         )));
     }
-    let done = s.mirror(&catalog)?.repair(entry.id).await?;
+    let result = s.mirror(&catalog).repair(entry.id).await?;
     let mut out = s.output();
     match out.format() {
-        Format::Table => out.say(&done.to_string())?,
+        Format::Table => out.say(&result.to_string())?,
         _ => out.document(&json!({
-            "name": done.table.to_string(),
-            "versions": done.versions,
-            "checkpoint": done.checkpoint,
+            "name": result.table.to_string(),
+            "versions": result.versions,
+            "checkpoint": result.checkpoint,
         }))?,
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }

@@ -11,7 +11,8 @@ use crate::context::CommandContext;
 use crate::exit::ExitStatus;
 use crate::report::{counted, entry_json, iso};
 
-/// Runs an operation on a table. `says` makes of its metrics what happened, or where nothing was committed, why.
+/// Runs an operation on a table. `says` turns its metrics into a message, or the reason why nothing was
+/// committed.
 pub(crate) async fn run(
     s: &CommandContext,
     name: &str,
@@ -22,7 +23,7 @@ pub(crate) async fn run(
     run_on(s, catalog, entry, operation, says).await
 }
 
-/// The same on a table that was found.
+/// Runs an operation on a resolved table.
 pub(crate) async fn run_on(
     s: &CommandContext,
     catalog: Arc<dyn Catalog>,
@@ -31,12 +32,12 @@ pub(crate) async fn run_on(
     says: impl FnOnce(&TableEntry, &OperationResult) -> String,
 ) -> Result<ExitStatus> {
     let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
-    let finished = table.run(operation, &s.write_options()?).await?;
+    let finished = table.run(operation, &s.write_options()).await?;
     let sentence = says(&entry, &finished);
     report(s, &catalog, entry, &finished, &sentence).await
 }
 
-/// Publishes what was committed and prints how it ended.
+/// Publishes the commit and prints the result.
 pub(crate) async fn report(
     s: &CommandContext,
     catalog: &Arc<dyn Catalog>,
@@ -54,7 +55,7 @@ pub(crate) async fn report(
             Some(committed) => format!("{sentence}, now at version {}", committed.version),
             None => format!("{sentence}: nothing was written"),
         })?;
-        return Ok(ExitStatus::Done);
+        return Ok(ExitStatus::Success);
     }
     let mut document = entry_json(&entry);
     if let Some(committed) = &finished.committed {
@@ -64,11 +65,11 @@ pub(crate) async fn report(
     document["committed"] = finished.committed.is_some().into();
     document["metrics"] = finished.metrics.clone();
     out.document(&document)?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 /// `1 row was`, `2 rows were`.
-pub(crate) fn were(n: u64, what: &str) -> String {
+pub(crate) fn counted_with_verb(n: u64, what: &str) -> String {
     format!("{} {}", counted(n, what), if n == 1 { "was" } else { "were" })
 }
 

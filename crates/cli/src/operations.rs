@@ -1,31 +1,30 @@
-//! Changing a table: each command is one commit, and says in a sentence what it did.
+//! Commands that change a table: each makes one commit, and reports it in a sentence.
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
-use std::time::Duration;
 
+use deltalakedb_log::time::parse_duration;
 use deltalakedb_log::{At, Result, TableRef, TxnLogError, Version};
 use deltalakedb_table::{
-    Alter, DeltaTable, Operation, OperationResult, Optimize, Transaction, TransactionOptions, Vacuum, duration_ms,
+    Alter, DeltaTable, Operation, OperationResult, Optimize, Transaction, TransactionOptions, Vacuum,
     parse_assignments, parse_schema,
 };
-use serde_json::Value;
 
 use crate::args::{AlterChanges, Format, VacuumArgs, key_values};
 use crate::context::CommandContext;
 use crate::exit::ExitStatus;
-use crate::operation::{number, report, run, were};
+use crate::operation::{counted_with_verb, number, report, run};
 use crate::report::{counted, entry_json};
 use crate::rows::print_rows;
 
 pub(crate) async fn delete(s: &CommandContext, name: &str, filter: Option<String>) -> Result<ExitStatus> {
     let all = filter.is_none();
-    run(s, name, Operation::Delete { filter }, |table, done| {
+    run(s, name, Operation::Delete { filter }, |table, result| {
         let table = &table.name;
-        match (done.committed, number(&done.metrics, "num_deleted_rows")) {
+        match (result.committed, number(&result.metrics, "num_deleted_rows")) {
             (None, _) if all => format!("{table} has no rows"),
             (None, _) => format!("no row of {table} satisfies the condition"),
-            (Some(_), Some(n)) => format!("{} deleted from {table}", were(n, "row")),
+            (Some(_), Some(n)) => format!("{} deleted from {table}", counted_with_verb(n, "row")),
             // Files without a row count were removed as a whole.
             (Some(_), None) if all => format!("all rows were deleted from {table}"),
             (Some(_), None) => format!("the rows were deleted from {table}"),
@@ -43,17 +42,17 @@ pub(crate) async fn update(
     let set: Vec<_> = sets.iter().map(|set| parse_assignments(set)).collect::<Result<_>>()?;
     if set.is_empty() {
         return Err(TxnLogError::invalid(
-            "the update sets no column: say which after the command, such as --set 'price = price * 2'",
+            "the update sets no column: pass one after the command, such as --set 'price = price * 2'",
         ));
     }
     let all = filter.is_none();
-    run(s, name, Operation::Update { set: set.concat(), filter, safe_cast: false }, |table, done| {
-        match done.committed {
+    run(s, name, Operation::Update { set: set.concat(), filter, safe_cast: false }, |table, result| {
+        match result.committed {
             None if all => format!("{} has no rows", table.name),
             None => format!("no row of {} satisfies the condition", table.name),
             Some(_) => {
-                let n = number(&done.metrics, "num_updated_rows").unwrap_or(0);
-                format!("{} updated in {}", were(n, "row"), table.name)
+                let n = number(&result.metrics, "num_updated_rows").unwrap_or(0);
+                format!("{} updated in {}", counted_with_verb(n, "row"), table.name)
             }
         }
     })
@@ -66,37 +65,29 @@ pub(crate) async fn optimize(
     zorder: Vec<String>,
     size: Option<&str>,
 ) -> Result<ExitStatus> {
-    let how = Optimize { zorder, target_size: size.map(bytes).transpose()?, ..Optimize::default() };
-    run(s, name, Operation::Optimize(how), |table, done| match done.committed {
-        None => format!("the files of {} are as they should be", table.name),
+    let optimize = Optimize { zorder, target_size: size.map(bytes).transpose()?, ..Optimize::default() };
+    run(s, name, Operation::Optimize(optimize), |table, result| match result.committed {
+        None => format!("no file of {} needs to be compacted", table.name),
         Some(_) => {
-            let count = |name| number(&done.metrics, name).unwrap_or(0);
+            let count = |name| number(&result.metrics, name).unwrap_or(0);
             let (before, after) = (count("numFilesRemoved"), count("numFilesAdded"));
-            format!("{} of {} became {after}", counted(before, "file"), table.name)
+            format!("{} rewritten as {after} in {}", counted_with_verb(before, "file"), table.name)
         }
     })
     .await
 }
 
-/// `100000`, `64kb`, `256mb`, `1gb`, in powers of 1024.
+/// Parses `100000`, `64kb`, `256mb`, `1gb`, in powers of 1024.
 fn bytes(text: &str) -> Result<NonZeroU64> {
-    let digits = text.trim_end_matches(char::is_alphabetic);
-    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => Some(1),
-        "k" | "kb" => Some(1 << 10),
-        "m" | "mb" => Some(1 << 20),
-        "g" | "gb" => Some(1 << 30),
-        _ => None,
-    };
-    let size = unit.and_then(|unit| digits.parse::<u64>().ok()?.checked_mul(unit)).and_then(NonZeroU64::new);
-    size.ok_or_else(|| TxnLogError::invalid(format!("{text:?} is no size of a file: expected such as 256mb")))
+    let size = parse_size::Config::new().with_binary().parse_size(text).ok().and_then(NonZeroU64::new);
+    size.ok_or_else(|| TxnLogError::invalid(format!("invalid file size {text:?}: expected for example 256mb")))
 }
 
 pub(crate) async fn vacuum(s: &CommandContext, args: VacuumArgs) -> Result<ExitStatus> {
     let retain = args.retain.as_deref().map(|text| {
-        let ms = duration_ms(text).and_then(|ms| u64::try_from(ms).ok());
-        let wrong = || TxnLogError::invalid(format!("--retain takes a length of time such as 7d or 12h, not {text:?}"));
-        ms.map(Duration::from_millis).ok_or_else(wrong)
+        let wrong =
+            || TxnLogError::invalid(format!("invalid --retain {text:?}: expected a duration such as 7d or 12h"));
+        parse_duration(text).ok_or_else(wrong)
     });
     let what = Vacuum {
         retain: retain.transpose()?,
@@ -107,12 +98,9 @@ pub(crate) async fn vacuum(s: &CommandContext, args: VacuumArgs) -> Result<ExitS
     };
     let (catalog, entry) = s.table(&args.name).await?;
     let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
-    let gone = table.vacuum(&what, &s.write_options()?).await?;
+    let gone = table.vacuum(&what, &s.write_options()).await?;
     let committed = !what.dry_run && !gone.files.is_empty();
-    let entry = match committed {
-        true => s.publish(&catalog, &TableRef::Id(entry.id)).await?,
-        false => entry,
-    };
+    let entry = if committed { s.publish(&catalog, &TableRef::Id(entry.id)).await? } else { entry };
     let mut out = s.output();
     if out.format() != Format::Table {
         let mut document = entry_json(&entry);
@@ -124,7 +112,7 @@ pub(crate) async fn vacuum(s: &CommandContext, args: VacuumArgs) -> Result<ExitS
         });
         document["files"] = gone.files.into();
         out.document(&document)?;
-        return Ok(ExitStatus::Done);
+        return Ok(ExitStatus::Success);
     }
     if what.dry_run {
         gone.files.iter().try_for_each(|file| out.line(file))?;
@@ -132,66 +120,68 @@ pub(crate) async fn vacuum(s: &CommandContext, args: VacuumArgs) -> Result<ExitS
     let (name, files) = (&entry.name, gone.files.len() as u64);
     let of_them = || format!("{} of {name}", counted(files, "file"));
     let verb = if files == 1 { "was" } else { "were" };
-    let held = match gone.held {
+    let spared = match gone.held {
         0 => String::new(),
-        held => format!("; {} spared because readers hold versions, see `dl show {name}`", counted(held, "file")),
+        spared => format!("; {} kept because readers hold versions, see `dl show {name}`", counted(spared, "file")),
     };
     out.say(&match (files, what.dry_run) {
-        (0, _) => format!("every file of {name} may still be needed: nothing was removed{held}"),
-        (_, true) => format!("{} would be removed, {} bytes{held}", of_them(), gone.bytes),
+        (0, _) => format!("every file of {name} may still be needed: nothing was removed{spared}"),
+        (_, true) => format!("{} would be removed, {} bytes{spared}", of_them(), gone.bytes),
         (_, false) => format!(
-            "{} {verb} removed, {} bytes, now at version {}{held}",
+            "{} {verb} removed, {} bytes, now at version {}{spared}",
             of_them(),
             gone.bytes,
             entry.current_version
         ),
     })?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 pub(crate) async fn restore(s: &CommandContext, name: &str, to: At) -> Result<ExitStatus> {
-    // A time means one version now and may mean another one later.
+    // A timestamp is resolved once, because it may select another version later.
     let (catalog, entry) = s.table(name).await?;
     let version = catalog.reader(entry.id).snapshot(to).await?.version();
     if version == entry.current_version {
         return Err(TxnLogError::invalid(format!(
-            "{} is at version {version}, and that is what it would become again: give an earlier one",
+            "{} is already at version {version}: pass an earlier version",
             entry.name
         )));
     }
     let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
-    let finished = table.restore(At::Version(version), &s.write_options()?).await?;
-    let sentence = format!("{} is again what it was at version {version}", entry.name);
+    let finished = table.restore(At::Version(version), &s.write_options()).await?;
+    let sentence = format!("{} was restored to version {version}", entry.name);
     report(s, &catalog, entry, &finished, &sentence).await
 }
 
 pub(crate) async fn alter(s: &CommandContext, name: &str, changes: AlterChanges) -> Result<ExitStatus> {
     let (operations, what) = alterations(changes)?;
     let (catalog, entry) = s.table(name).await?;
-    let options = s.write_options()?;
+    let options = s.write_options();
     let finished = match <[Operation; 1]>::try_from(operations) {
         Ok([operation]) => {
             let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
             table.run(operation, &options).await?
         }
-        // What a constraint promises of all rows must hold for those that came meanwhile, too.
+        // A constraint must hold for concurrently added rows as well.
         Err(operations) => {
             let options = TransactionOptions { write: options, serializable: true, ..TransactionOptions::default() };
             let tx = Transaction::begin(catalog.clone(), options).await?;
             for operation in operations {
                 tx.run(&entry.name.to_string(), operation).await?;
             }
-            OperationResult { committed: tx.commit().await?.into_iter().next(), metrics: Value::Null }
+            let mut finished = OperationResult::default();
+            finished.committed = tx.commit().await?.into_iter().next();
+            finished
         }
     };
     let sentence = match finished.committed {
         Some(_) => format!("{} was altered ({what})", entry.name),
-        None => format!("{} is that already", entry.name),
+        None => format!("{} needs no change", entry.name),
     };
     report(s, &catalog, entry, &finished, &sentence).await
 }
 
-/// The changes in the order in which they make sense, and in words.
+/// The changes in the order in which they are applied, and a description.
 fn alterations(changes: AlterChanges) -> Result<(Vec<Operation>, String)> {
     let (mut operations, mut words) = (Vec::new(), Vec::new());
     for name in changes.drop_constraint {
@@ -217,7 +207,7 @@ fn alterations(changes: AlterChanges) -> Result<(Vec<Operation>, String)> {
     for constraint in changes.add_constraint {
         let (name, condition) = constraint.split_once(':').ok_or_else(|| {
             TxnLogError::invalid(format!(
-                "{constraint:?} is no constraint: expected NAME: CONDITION, such as 'positive: price > 0'"
+                "invalid constraint {constraint:?}: expected NAME: CONDITION, such as 'positive: price > 0'"
             ))
         })?;
         let (name, condition) = (name.trim().to_string(), condition.trim().to_string());
@@ -235,5 +225,5 @@ pub(crate) async fn changes(s: &CommandContext, name: &str, from: Version, to: O
     let (catalog, entry) = s.table(name).await?;
     let table = DeltaTable::open_in(catalog, &TableRef::Id(entry.id)).await?;
     print_rows(&mut s.output(), table.changes(from, to).await?).await?;
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }

@@ -3,30 +3,19 @@
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use deltalakedb_table::RowLimit;
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
 use crate::args::Format;
 
-/// The rows of a result that a terminal shows unless told otherwise.
+/// The number of rows of a result that a terminal shows by default.
 const TERMINAL_ROWS: u64 = 40;
-/// Of a table so many rows, or bytes of text, are held back to find the widths of its columns.
-const HELD_ROWS: usize = 1_000;
-const HELD_BYTES: usize = 1 << 20;
+/// How many rows of a table, or bytes of text, are buffered to determine the widths of its columns.
+const MAX_BUFFERED_ROWS: usize = 1_000;
+const MAX_BUFFERED_BYTES: usize = 1 << 20;
 
-/// How many rows of a result a table shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum RowLimit {
-    /// A terminal shows the first ones, a file or a pipe gets all.
-    #[default]
-    Terminal,
-    /// So many.
-    Rows(u64),
-    /// All.
-    None,
-}
-
-/// Where results go.
+/// The destination and format of results.
 pub(crate) struct Output {
     format: Format,
     quiet: bool,
@@ -41,7 +30,7 @@ impl Output {
         Self { format, quiet, limit, is_terminal: to.is_terminal(), to: Box::new(BufWriter::new(to)) }
     }
 
-    /// Prints all rows: the caller has limited them.
+    /// Prints all rows, because the caller has limited them.
     pub(crate) fn unlimited(self) -> Self {
         Self { limit: RowLimit::None, ..self }
     }
@@ -50,12 +39,12 @@ impl Output {
         self.format
     }
 
-    /// Begins a listing with these columns.
+    /// Starts a listing with these columns.
     pub(crate) fn listing(&mut self, columns: Vec<String>) -> Listing<'_> {
         Listing { columns, rows: 0, limit: None, table: BufferedTable::default(), output: self }
     }
 
-    /// Begins the rows of a result. There may be many of them, so a table shows the first ones and counts the others.
+    /// Starts the rows of a result. A table shows the first ones and counts the others.
     pub(crate) fn result(&mut self, columns: Vec<String>) -> Listing<'_> {
         let limit = match self.limit {
             _ if self.format != Format::Table => None,
@@ -66,9 +55,9 @@ impl Output {
         Listing { limit, ..self.listing(columns) }
     }
 
-    /// One document: people get it as indented JSON, programs as JSON, or as one line of CSV below its names.
+    /// Prints one document: as indented JSON for people, and as JSON or one line of CSV for programs.
     pub(crate) fn document(&mut self, value: &impl serde::Serialize) -> Result<()> {
-        let no_form = |e| TxnLogError::new(ErrorKind::Internal, "a result has no JSON form").with_source(e);
+        let no_form = |e| TxnLogError::new(ErrorKind::Internal, "a result cannot be written as JSON").with_source(e);
         let value = serde_json::to_value(value).map_err(no_form)?;
         let text = match (self.format, &value) {
             (Format::Csv, Value::Object(members)) => {
@@ -82,7 +71,7 @@ impl Output {
         self.line(&text.map_err(no_form)?)
     }
 
-    /// A line for people; left out with `--quiet` and in formats for programs.
+    /// Prints a line for people; omitted with `--quiet` and in formats for programs.
     pub(crate) fn say(&mut self, text: &str) -> Result<()> {
         match self.format {
             Format::Table if !self.quiet => self.line(text),
@@ -90,7 +79,7 @@ impl Output {
         }
     }
 
-    /// Text between results, without the end of a line.
+    /// Prints text between results, without a newline.
     pub(crate) fn raw(&mut self, text: &str) -> Result<()> {
         write!(self.to, "{text}").map_err(cannot_write)
     }
@@ -109,25 +98,25 @@ impl Output {
     }
 }
 
-/// Rows with the same columns, printed as they come.
+/// Rows with the same columns, printed as they arrive.
 pub(crate) struct Listing<'a> {
     columns: Vec<String>,
     rows: u64,
-    /// Rows beyond it are counted and not printed.
+    /// Rows beyond this number are counted and not printed.
     limit: Option<u64>,
     table: BufferedTable,
     output: &'a mut Output,
 }
 
 impl Listing<'_> {
-    /// Whether the next row would only be counted.
+    /// Whether further rows would only be counted.
     pub(crate) fn is_full(&self) -> bool {
         self.limit.is_some_and(|limit| self.rows >= limit)
     }
 
     /// Counts rows instead of printing them.
     pub(crate) fn count(&mut self, rows: u64) -> Result<()> {
-        // What is shown is shown before the rest is waited for.
+        // The rows so far are printed before the others are awaited.
         self.table.print(&self.columns, &mut self.output.to).map_err(cannot_write)?;
         self.rows += rows;
         self.output.flush()
@@ -142,7 +131,7 @@ impl Listing<'_> {
         self.rows += 1;
         match self.output.format {
             Format::Table => {
-                if self.table.hold(values.iter().map(cell).collect()) {
+                if self.table.push(values.iter().map(cell).collect()) {
                     self.table.print(&self.columns, to)
                 } else {
                     Ok(())
@@ -161,11 +150,11 @@ impl Listing<'_> {
         .map_err(cannot_write)
     }
 
-    /// Ends the listing; nothing is complete without it.
+    /// Ends the listing, which is incomplete without this call.
     pub(crate) fn end(mut self) -> Result<()> {
         let to = &mut self.output.to;
         match (self.output.format, self.rows) {
-            (Format::Table, 0) => writeln!(to, "(nothing)"),
+            (Format::Table, 0) => writeln!(to, "(no rows)"),
             (Format::Table, rows) => {
                 let more = self.limit.map_or(0, |limit| rows.saturating_sub(limit));
                 let rest = match more {
@@ -185,22 +174,22 @@ impl Listing<'_> {
     }
 }
 
-/// The rows of a table that are not printed yet. Columns are as wide as the widest cell among the first ones; a later
-/// cell that is wider widens its column from there on.
+/// The buffered rows of a table. A column is as wide as the widest cell among the first rows; a later cell that is
+/// wider widens its column from there on.
 #[derive(Default)]
 struct BufferedTable {
     rows: Vec<Vec<String>>,
     bytes: usize,
-    /// None before the names of the columns are printed.
+    /// `None` before the header is printed.
     widths: Option<Vec<usize>>,
 }
 
 impl BufferedTable {
-    /// Holds a row; says whether these are enough.
-    fn hold(&mut self, row: Vec<String>) -> bool {
+    /// Buffers a row; returns whether the buffer is full.
+    fn push(&mut self, row: Vec<String>) -> bool {
         self.bytes += row.iter().map(String::len).sum::<usize>();
         self.rows.push(row);
-        self.rows.len() >= HELD_ROWS || self.bytes >= HELD_BYTES
+        self.rows.len() >= MAX_BUFFERED_ROWS || self.bytes >= MAX_BUFFERED_BYTES
     }
 
     fn print(&mut self, columns: &[String], to: &mut impl Write) -> io::Result<()> {
@@ -235,7 +224,7 @@ pub(crate) fn warn(line: &str) {
     let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
 }
 
-/// One line that no terminal obeys: white space as a blank, other control characters spelled out.
+/// One line without terminal control: white space as a blank, other control characters escaped.
 pub(crate) fn visible(text: &str) -> String {
     if !text.contains(char::is_control) {
         return text.into();
@@ -273,8 +262,9 @@ fn cannot_write(e: io::Error) -> TxnLogError {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
+    use parking_lot::Mutex;
     use serde_json::json;
 
     use super::*;
@@ -284,13 +274,13 @@ mod tests {
 
     impl Printed {
         fn text(&self) -> String {
-            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+            String::from_utf8(self.0.lock().clone()).unwrap()
         }
     }
 
     impl Write for Printed {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            self.0.lock().write(bytes)
         }
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
@@ -311,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_gets_the_first_rows_and_a_count_of_the_others() {
+    fn a_terminal_gets_the_first_rows_and_the_number_of_the_others() {
         let check = |limit, is_terminal, count, lines, says: &str| {
             let text = rows(limit, is_terminal, count);
             assert_eq!(text.lines().count(), lines, "{text}");
@@ -324,28 +314,28 @@ mod tests {
         check(RowLimit::None, true, 5_000, 5_001, " 4999");
         check(RowLimit::Rows(2), false, 5, 4, "… 3 more rows (");
         check(RowLimit::Rows(0), true, 1, 2, "… 1 more row (");
-        assert_eq!(rows(RowLimit::Terminal, true, 0), "(nothing)\n");
+        assert_eq!(rows(RowLimit::Terminal, true, 0), "(no rows)\n");
     }
 
     #[test]
-    fn a_long_table_is_printed_while_it_comes() {
+    fn a_long_table_is_printed_as_rows_arrive() {
         let (mut out, printed) = output(Format::Table, RowLimit::None, false);
         let mut result = out.result(vec!["name".into(), "b".into()]);
-        let mut held = 0;
+        let mut buffered = 0;
         for n in 0..10_000 {
             let name = if n == 5_000 { "a wider cell".to_string() } else { format!("r{n}") };
             result.row(vec![name.into(), n.into()]).unwrap();
-            held = held.max(result.table.rows.len());
+            buffered = buffered.max(result.table.rows.len());
         }
-        assert!(held < HELD_ROWS, "{held} rows are held");
+        assert!(buffered < MAX_BUFFERED_ROWS, "{buffered} rows are held");
         assert!(printed.text().lines().count() >= 10_000, "all but the last ones are printed before the end");
         result.end().unwrap();
         let text = printed.text();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(&lines[..2], [" name  b", " r0    0"]);
         assert_eq!(lines[10_000], " r9999         9999");
-        let mut held = BufferedTable::default();
-        assert!(held.hold(vec!["x".repeat(HELD_BYTES)]), "few large rows are not held either");
+        let mut buffered = BufferedTable::default();
+        assert!(buffered.push(vec!["x".repeat(MAX_BUFFERED_BYTES)]), "few large rows are not held either");
     }
 
     #[test]
@@ -360,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_as_wide_as_what_is_seen() {
+    fn column_widths_count_visible_characters() {
         let (mut out, printed) = output(Format::Table, RowLimit::None, false);
         let mut listing = out.listing(vec!["a".into(), "b".into()]);
         for (a, b) in [("日本", 1), ("\u{1b}[1m", 2), ("é", 3)] {

@@ -1,20 +1,20 @@
 //! Progress of long work: a bar on a terminal, plain lines otherwise, nothing when quiet.
 
 use std::io::IsTerminal;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
 
 use crate::output::warn;
 
 /// A task that counts up to a total.
 pub(crate) struct Progress {
     what: String,
-    shown: Shown,
+    display: Display,
 }
 
-enum Shown {
+enum Display {
     Bar(ProgressBar),
     Lines(Mutex<Instant>),
     Nothing,
@@ -25,44 +25,44 @@ const EVERY: Duration = Duration::from_secs(2);
 impl Progress {
     pub(crate) fn new(what: impl Into<String>, quiet: bool) -> Self {
         let what = what.into();
-        let shown = if quiet {
-            Shown::Nothing
+        let display = if quiet {
+            Display::Nothing
         } else if std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(0);
-            // The template is fixed text that parses; were it not to, the default bar does.
+            // The template is constant and valid; otherwise the default bar is used.
             if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {elapsed}") {
                 bar.set_style(style);
             }
             bar.set_message(what.clone());
-            Shown::Bar(bar)
+            Display::Bar(bar)
         } else {
-            Shown::Lines(Mutex::new(Instant::now()))
+            Display::Lines(Mutex::new(Instant::now()))
         };
-        Self { what, shown }
+        Self { what, display }
     }
 
     /// `done` of `total` are done.
     pub(crate) fn at(&self, done: u64, total: u64) {
-        match &self.shown {
-            Shown::Bar(bar) => {
+        match &self.display {
+            Display::Bar(bar) => {
                 bar.set_length(total);
                 bar.set_position(done);
             }
-            Shown::Lines(last) => {
-                let mut last = last.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            Display::Lines(last) => {
+                let mut last = last.lock();
                 if last.elapsed() >= EVERY {
                     *last = Instant::now();
                     warn(&format!("{}: {done} of {total}", self.what));
                 }
             }
-            Shown::Nothing => {}
+            Display::Nothing => {}
         }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Shown::Bar(bar) = &self.shown {
+        if let Display::Bar(bar) = &self.display {
             bar.finish_and_clear();
         }
     }

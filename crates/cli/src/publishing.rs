@@ -1,4 +1,4 @@
-//! `dl mirror run`: publishes what is committed, once or until interrupted, and meanwhile ends history.
+//! `dl mirror run`: publishes commits, once or until interrupted, and expires history in between.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(s: &CommandContext, watch: bool) -> Result<ExitStatus> {
     let catalog = s.catalog(false).await?;
-    let mirror = s.mirror(&catalog)?;
+    let mirror = s.mirror(&catalog);
     if watch {
         return run_on(s, &mirror).await;
     }
@@ -31,17 +31,17 @@ pub(crate) async fn run(s: &CommandContext, watch: bool) -> Result<ExitStatus> {
             let message = format!("{} of {} tables could not be published", all.failed.len(), all.tables);
             Err(TxnLogError::new(*first, message))
         }
-        None => Ok(ExitStatus::Done),
+        None => Ok(ExitStatus::Success),
     }
 }
 
 async fn run_on(s: &CommandContext, mirror: &Mirror) -> Result<ExitStatus> {
     let options = ExpireOptions {
-        default: s.settings.retention()?,
-        committer: s.write_options()?.committer(),
+        default: s.settings.retention,
+        committer: s.write_options().committer(),
         ..ExpireOptions::default()
     };
-    let mut cycle = s.settings.expire_interval()?.map(|interval| ExpiryCycle::new(mirror.clone(), &options, interval));
+    let mut cycle = s.settings.expire_interval.map(|interval| ExpiryCycle::new(mirror.clone(), &options, interval));
     let mut pause = SECOND;
     loop {
         let mut news = Vec::new();
@@ -53,7 +53,7 @@ async fn run_on(s: &CommandContext, mirror: &Mirror) -> Result<ExitStatus> {
         list(s, &COLUMNS, news)?;
         let failed = match published {
             Ok(all) => !all.failed.is_empty(),
-            // A catalog that does not answer now may answer later.
+            // An unavailable catalog may answer later.
             Err(e) => {
                 warn(&format!("error: {e}"));
                 true
@@ -64,20 +64,20 @@ async fn run_on(s: &CommandContext, mirror: &Mirror) -> Result<ExitStatus> {
         {
             warn(&format!("error: {e}"));
         }
-        // Failures back off, up to a minute; success looks again soon.
+        // The pause doubles after a failure, up to a minute, and is short after a success.
         pause = if failed { (pause * 2).min(MINUTE) } else { SECOND };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             interrupted = tokio::signal::ctrl_c() => {
-                return interrupted.map(|()| ExitStatus::Done).map_err(|e| {
-                    TxnLogError::new(ErrorKind::Internal, "the interrupt cannot be heard").with_source(e)
+                return interrupted.map(|()| ExitStatus::Success).map_err(|e| {
+                    TxnLogError::new(ErrorKind::Internal, "the Ctrl-C handler cannot be installed").with_source(e)
                 });
             }
         }
     }
 }
 
-/// What was published.
+/// The results of publishing.
 #[derive(Default)]
 struct Published {
     tables: u64,
@@ -105,7 +105,7 @@ async fn publish(mirror: &Mirror, mut tell: impl FnMut(Vec<Value>, bool) -> Resu
     Ok(all)
 }
 
-/// Ends some history, and lists what ended or failed.
+/// Expires some history, and lists what expired or failed.
 async fn end_history(s: &CommandContext, cycle: &mut ExpiryCycle) -> Result<()> {
     let steps = cycle.slice().await?;
     let news = steps.iter().filter(|step| expiry_report::is_news(step));

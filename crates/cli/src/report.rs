@@ -1,4 +1,4 @@
-//! What several commands say of tables and numbers.
+//! Texts about tables and numbers that several commands print.
 
 use deltalakedb_log::{ErrorKind, MirrorState, Result, TableEntry, TxnLogError, time};
 use serde_json::{Value, json};
@@ -35,5 +35,5 @@ pub(crate) fn mirror_word(t: &TableEntry) -> String {
 
 pub(crate) fn raw(text: &str) -> Result<Value> {
     serde_json::from_str(text)
-        .map_err(|e| TxnLogError::new(ErrorKind::Internal, "an action has no JSON form").with_source(e))
+        .map_err(|e| TxnLogError::new(ErrorKind::Internal, "an action cannot be written as JSON").with_source(e))
 }

@@ -1,4 +1,4 @@
-//! Rows on standard output, in each format, as they come.
+//! Prints rows to standard output, in each format, as they arrive.
 
 use std::io::{IsTerminal, Stdout};
 
@@ -15,33 +15,34 @@ use crate::args::Format;
 use crate::output::Output;
 use crate::values;
 
-/// So many rows are held before they are written as Parquet.
+/// The number of rows buffered for a Parquet row group.
 const ROW_GROUP: usize = 128 * 1024;
 
-/// The results of one command: one after the other, and as JSON one document.
+/// The results of one command: one after the other, or as one JSON document.
 pub(crate) struct Results<'a> {
     out: &'a mut Output,
-    /// Whether there is more than one, as far as the text of the command tells.
+    /// Whether the text of the command has more than one result.
     several: bool,
     printed: usize,
 }
 
 impl<'a> Results<'a> {
-    /// Begins to print `expected` results; what cannot be printed so is refused.
+    /// Starts printing `expected` results; an error if the format does not allow that many.
     pub(crate) fn new(out: &'a mut Output, expected: usize) -> Result<Self> {
         match out.format() {
             Format::Parquet if expected != 1 => Err(TxnLogError::invalid(format!(
-                "--format parquet is for one result with rows, and this has {expected}: run one query, or pass --format \
-                 json or csv"
+                "--format parquet needs exactly one result with rows, and got {expected}: run one query, or pass \
+                 --format json or csv"
             ))),
             Format::Parquet if std::io::stdout().is_terminal() => Err(TxnLogError::invalid(
-                "--format parquet writes bytes, which a terminal cannot show: redirect the output, such as > rows.parquet",
+                "--format parquet writes binary data, which a terminal cannot show: redirect the output, such as > \
+                 rows.parquet",
             )),
             _ => Ok(Self { out, several: expected > 1, printed: 0 }),
         }
     }
 
-    /// Prints one result to its end.
+    /// Prints one result completely.
     pub(crate) async fn print(&mut self, rows: SendableRecordBatchStream) -> Result<()> {
         match (self.out.format(), self.several, self.printed) {
             (Format::Json, true, 0) => self.out.raw("[")?,
@@ -71,7 +72,7 @@ impl<'a> Results<'a> {
     }
 }
 
-/// Prints rows as they come.
+/// Prints rows as they arrive.
 pub(crate) async fn print_rows(out: &mut Output, rows: SendableRecordBatchStream) -> Result<()> {
     let mut results = Results::new(out, 1)?;
     results.print(rows).await?;
@@ -97,7 +98,7 @@ async fn print(out: &mut Output, mut rows: SendableRecordBatchStream) -> Result<
     listing.end()
 }
 
-/// Plans are texts of many lines.
+/// A plan is text with many lines.
 async fn print_plan(out: &mut Output, mut rows: SendableRecordBatchStream) -> Result<()> {
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(|e| query_error(e, UNREADABLE))?;
@@ -113,13 +114,13 @@ async fn print_plan(out: &mut Output, mut rows: SendableRecordBatchStream) -> Re
 
 const UNREADABLE: &str = "the rows cannot be read to their end";
 
-/// Never more than a row group is in memory.
+/// At most one row group is in memory.
 async fn write_parquet(mut rows: SendableRecordBatchStream) -> Result<()> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
         .set_max_row_group_row_count(Some(ROW_GROUP))
         .build();
-    // Without the types of Arrow that only we computed with: a reader takes those of Parquet.
+    // Without the Arrow types of our computation: readers use the Parquet types.
     let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
     let writer = ArrowWriter::try_new_with_options(std::io::stdout(), rows.schema(), options);
     let mut writer: ArrowWriter<Stdout> = writer.map_err(unwritable)?;

@@ -1,4 +1,4 @@
-//! `dl sql`: statements from the command line, from standard input, or typed.
+//! `dl sql`: statements from the command line, from standard input, or typed interactively.
 
 use std::io::{IsTerminal, Read};
 
@@ -11,7 +11,7 @@ use crate::output::warn;
 use crate::shell::Shell;
 use crate::sql_session::SqlRunner;
 
-/// Runs the statements; without any, those of standard input, or a shell where somebody types.
+/// Runs the statements; without any, those of standard input, or a shell on a terminal.
 pub(crate) async fn run(s: &CommandContext, statements: Option<String>) -> Result<ExitStatus> {
     let text = match statements {
         Some(text) => text,
@@ -27,7 +27,7 @@ pub(crate) async fn run(s: &CommandContext, statements: Option<String>) -> Resul
             text
         }
     };
-    // A catalog that is not there has no tables to query; one is made for the first table.
+    // A catalog that does not exist has no tables to query; it is created with the first table.
     let mut sql = SqlRunner::open(s, ScriptSummary::of(&text)?.writes).await?;
     let ran = sql.run(&text).await;
     let rolled_back = sql.session.close().await;
@@ -36,8 +36,9 @@ pub(crate) async fn run(s: &CommandContext, statements: Option<String>) -> Resul
         warn("the transaction was rolled back");
     }
     ran?;
-    match rolled_back {
-        false => Ok(ExitStatus::Done),
-        true => Err(TxnLogError::invalid("the transaction was rolled back: the statements end without COMMIT")),
+    if rolled_back {
+        Err(TxnLogError::invalid("the transaction was rolled back: the statements end without COMMIT"))
+    } else {
+        Ok(ExitStatus::Success)
     }
 }

@@ -1,4 +1,4 @@
-//! A session of SQL that prints its results.
+//! A SQL session that prints its results.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::context::CommandContext;
 use crate::report::counted;
 use crate::rows::Results;
 
-/// A session of SQL and what it prints.
+/// A SQL session that prints its results.
 pub(crate) struct SqlRunner<'a> {
     s: &'a CommandContext,
     catalog: Arc<dyn Catalog>,
@@ -20,12 +20,11 @@ pub(crate) struct SqlRunner<'a> {
 impl<'a> SqlRunner<'a> {
     pub(crate) async fn open(s: &'a CommandContext, create: bool) -> Result<Self> {
         let catalog = s.catalog(create).await?;
-        let warehouse = s.settings.get("warehouse").map(String::from);
-        let options = SqlOptions { warehouse, write: s.write_options()? };
+        let options = SqlOptions { warehouse: s.settings.warehouse.clone(), write: s.write_options() };
         Ok(Self { s, session: SqlSession::new(catalog.clone(), options)?, catalog })
     }
 
-    /// Runs statements and prints what they give.
+    /// Runs statements and prints their results.
     pub(crate) async fn run(&mut self, text: &str) -> Result<()> {
         let mut out = self.s.output();
         let mut results = Results::new(&mut out, ScriptSummary::of(text)?.results)?;
@@ -33,9 +32,9 @@ impl<'a> SqlRunner<'a> {
         while let Some(result) = script.next().await? {
             match result {
                 SqlResult::Rows(rows) => results.print(rows).await?,
-                SqlResult::CommandComplete(done) => {
-                    let tables = publish(self.s, &self.catalog, &done.committed).await?;
-                    results.say(&said(&done, &tables))?;
+                SqlResult::CommandComplete(result) => {
+                    let tables = publish(self.s, &self.catalog, &result.committed).await?;
+                    results.say(&message_of(&result, &tables))?;
                 }
             }
         }
@@ -43,7 +42,7 @@ impl<'a> SqlRunner<'a> {
     }
 }
 
-/// Publishes what was committed, and names the tables and their versions.
+/// Publishes the commits, and prints the tables with their versions.
 async fn publish(s: &CommandContext, catalog: &Arc<dyn Catalog>, committed: &[Committed]) -> Result<Vec<String>> {
     let mut tables = Vec::with_capacity(committed.len());
     for c in committed {
@@ -54,8 +53,8 @@ async fn publish(s: &CommandContext, catalog: &Arc<dyn Catalog>, committed: &[Co
 }
 
 /// `INSERT: 2 rows, sales.orders is at version 3`
-fn said(done: &CommandComplete, tables: &[String]) -> String {
-    let rows = done.rows.map(|n| counted(n, "row"));
+fn message_of(result: &CommandComplete, tables: &[String]) -> String {
+    let rows = result.rows.map(|n| counted(n, "row"));
     let what: Vec<_> = rows.into_iter().chain(tables.iter().cloned()).collect();
-    if what.is_empty() { done.command.into() } else { format!("{}: {}", done.command, what.join(", ")) }
+    if what.is_empty() { result.command.into() } else { format!("{}: {}", result.command, what.join(", ")) }
 }

@@ -1,7 +1,8 @@
-//! Arrow values as JSON: integers and floats as numbers; decimals, dates, times and what JSON cannot hold as strings.
+//! Arrow values as JSON: integers and floats as numbers; decimals, dates, times and values that JSON cannot represent
+//! as strings.
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, TimeUnit, i256};
+use arrow::datatypes::{DataType, DecimalType, TimeUnit};
 use arrow::datatypes::{
     Date32Type, Decimal128Type, Decimal256Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
     Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
@@ -30,13 +31,8 @@ pub(crate) fn json(array: &ArrayRef, row: usize) -> Result<Value> {
         DataType::Float16 => float(array.as_primitive::<Float16Type>().value(row).to_f64()),
         DataType::Float32 => float32(array.as_primitive::<Float32Type>().value(row)),
         DataType::Float64 => float(array.as_primitive::<Float64Type>().value(row)),
-        DataType::Decimal128(_, scale) => {
-            decimal(array.as_primitive::<Decimal128Type>().value(row).to_string(), *scale)
-        }
-        DataType::Decimal256(_, scale) => {
-            let value: i256 = array.as_primitive::<Decimal256Type>().value(row);
-            decimal(value.to_string(), *scale)
-        }
+        DataType::Decimal128(_, scale) => decimal::<Decimal128Type>(array, row, *scale),
+        DataType::Decimal256(_, scale) => decimal::<Decimal256Type>(array, row, *scale),
         DataType::Utf8 => array.as_string::<i32>().value(row).into(),
         DataType::LargeUtf8 => array.as_string::<i64>().value(row).into(),
         DataType::Utf8View => array.as_string_view().value(row).into(),
@@ -95,26 +91,14 @@ fn float(x: f64) -> Value {
     }
 }
 
-/// The shortest decimal that reads back as the same float: 0.1, not 0.10000000149011612.
+/// The shortest decimal that parses to the same float: 0.1, not 0.10000000149011612.
 fn float32(x: f32) -> Value {
     if x.is_finite() { x.to_string().parse().map_or(Value::Null, float) } else { float(x.into()) }
 }
 
-fn decimal(unscaled: String, scale: i8) -> Value {
-    let (sign, digits) = match unscaled.strip_prefix('-') {
-        Some(digits) => ("-", digits.to_string()),
-        None => ("", unscaled),
-    };
-    let text = match usize::try_from(scale) {
-        Ok(0) => digits,
-        Ok(scale) => {
-            let digits = format!("{digits:0>width$}", width = scale + 1);
-            let (whole, fraction) = digits.split_at(digits.len() - scale);
-            format!("{whole}.{fraction}")
-        }
-        Err(_) => format!("{digits}{}", "0".repeat(scale.unsigned_abs().into())),
-    };
-    format!("{sign}{text}").into()
+/// Arrow cuts off the digits that a precision has no room for, so a value gets the greatest precision.
+fn decimal<T: DecimalType>(array: &ArrayRef, row: usize, scale: i8) -> Value {
+    T::format_decimal(array.as_primitive::<T>().value(row), u8::MAX, scale).into()
 }
 
 fn base64(bytes: &[u8]) -> Value {
@@ -164,6 +148,8 @@ mod tests {
         let decimals = |v: Vec<i128>, p, s| Decimal128Array::from(v).with_precision_and_scale(p, s).unwrap();
         check(decimals(vec![5, -5, 12345], 10, 2), r#"["0.05","-0.05","123.45"]"#);
         check(decimals(vec![7], 10, 0), r#"["7"]"#);
+        check(decimals(vec![7, -120, 0], 10, -2), r#"["700","-12000","000"]"#);
+        check(decimals(vec![-12345], 3, 2), r#"["-123.45"]"#);
         let times = TimestampMicrosecondArray::from(vec![1_704_067_200_000_001]);
         check(times.clone(), r#"["2024-01-01T00:00:00.000001"]"#);
         check(times.with_timezone("UTC"), r#"["2024-01-01T00:00:00.000001Z"]"#);

@@ -1,4 +1,4 @@
-//! Making tables and writing rows from files.
+//! Creates tables and writes rows from files.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,40 +28,40 @@ pub(crate) async fn create(
     let location = s.new_location(&name, location)?;
     let new = NewTable::new(name, location);
     let catalog = s.catalog(true).await?;
-    let options = s.write_options()?;
+    let options = s.write_options();
     deltalakedb_table::create_table(catalog.as_ref(), new.clone(), &schema, partition_by, &properties, &options)
         .await?;
-    committed(s, &catalog, &TableRef::Name(new.name)).await
+    publish_and_report(s, &catalog, &TableRef::Name(new.name)).await
 }
 
-/// Publishes a table that has just been written, and says where it is.
-async fn committed(s: &CommandContext, catalog: &Arc<dyn Catalog>, table: &TableRef) -> Result<ExitStatus> {
+/// Publishes a table that was just written, and prints its version.
+async fn publish_and_report(s: &CommandContext, catalog: &Arc<dyn Catalog>, table: &TableRef) -> Result<ExitStatus> {
     let entry = s.publish(catalog, table).await?;
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&format!("{} is at version {}", entry.name, entry.current_version))?,
         _ => out.document(&entry_json(&entry))?,
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
-/// Says why a table is as it was.
-fn unchanged(s: &CommandContext, entry: &TableEntry, why: &str) -> Result<ExitStatus> {
+/// Prints why a table is unchanged.
+fn report_unchanged(s: &CommandContext, entry: &TableEntry, why: &str) -> Result<ExitStatus> {
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&format!("{why}: nothing was written"))?,
         _ => out.document(&entry_json(entry))?,
     }
-    Ok(ExitStatus::Done)
+    Ok(ExitStatus::Success)
 }
 
 pub(crate) async fn write(s: &CommandContext, args: WriteArgs) -> Result<ExitStatus> {
     let catalog = s.catalog(true).await?;
     let (mode, entry) = match (args.mode, s.find(catalog.as_ref(), &args.name).await?) {
         (_, None) => return create_with_rows(s, &catalog, args).await,
-        (Mode::Ignore, Some(entry)) => return unchanged(s, &entry, &format!("{} is there already", entry.name)),
+        (Mode::Ignore, Some(entry)) => return report_unchanged(s, &entry, &format!("{} already exists", entry.name)),
         (Mode::Error, Some(entry)) => {
-            let message = format!("the table {} is there already: write with --mode append or overwrite", entry.name);
+            let message = format!("the table {} already exists: pass --mode append or overwrite", entry.name);
             return Err(TxnLogError::new(ErrorKind::AlreadyExists, message));
         }
         (Mode::Append, Some(entry)) => (SaveMode::Append, entry),
@@ -76,29 +76,29 @@ pub(crate) async fn write(s: &CommandContext, args: WriteArgs) -> Result<ExitSta
     };
     let rows = input::open(&args.input, args.input_format, columns)?;
     let write = WriteRows { replace_where: args.replace_where, schema_mode, ..WriteRows::new(rows, mode) };
-    let options = s.write_options()?;
+    let options = s.write_options();
     let Some(write) = table.prepare(Operation::Write(write), &options).await? else {
-        return unchanged(s, &entry, &format!("{} changes nothing", args.input));
+        return report_unchanged(s, &entry, &format!("{} changes nothing", args.input));
     };
-    // An overwrite with no rows empties the table; an append of none would be a version for nothing.
+    // An overwrite without rows empties the table; an append without rows would create a version for nothing.
     if mode == SaveMode::Append && !write.request().actions().iter().any(|a| matches!(a, Action::Add(_))) {
         write.discard().await;
-        return unchanged(s, &entry, &format!("{} has no rows", args.input));
+        return report_unchanged(s, &entry, &format!("{} has no rows", args.input));
     }
     commit(catalog.as_ref(), vec![write], &options).await?;
-    committed(s, &catalog, &TableRef::Id(entry.id)).await
+    publish_and_report(s, &catalog, &TableRef::Id(entry.id)).await
 }
 
 async fn create_with_rows(s: &CommandContext, catalog: &Arc<dyn Catalog>, args: WriteArgs) -> Result<ExitStatus> {
     let name: TableName = args.name.parse()?;
     if args.replace_where.is_some() || args.schema_mode.is_some() {
         return Err(TxnLogError::invalid(format!(
-            "there is no table {name} yet: leave --replace-where and --schema-mode out to make it"
+            "the table {name} does not exist: omit --replace-where and --schema-mode to create it"
         )));
     }
     let location = match s.new_location(&name, args.location.as_deref()) {
         Ok(location) => location,
-        // A name that is nearly another's is more likely a slip than a new table.
+        // A name similar to an existing one is more likely a typing error than a new table.
         Err(no_place) => {
             let near = deltalakedb_log::require(catalog.as_ref(), &TableRef::Name(name)).await;
             return Err(near
@@ -108,8 +108,8 @@ async fn create_with_rows(s: &CommandContext, catalog: &Arc<dyn Catalog>, args: 
     };
     let rows = input::open(&args.input, args.input_format, Columns::Found)?;
     let new = NewTable::new(name.clone(), location);
-    let (properties, options) = (HashMap::new(), s.write_options()?);
+    let (properties, options) = (HashMap::new(), s.write_options());
     let by = &args.partition_by;
     deltalakedb_table::create_with_data(catalog.as_ref(), new, rows, by, &properties, &options).await?;
-    committed(s, catalog, &TableRef::Name(name)).await
+    publish_and_report(s, catalog, &TableRef::Name(name)).await
 }

@@ -1,24 +1,23 @@
 //! The actions of a Delta log (PROTOCOL.md, "Actions"): typed fields for what is used, and every other field kept.
 //!
-//! A parsed [`Commit`] gives back the bytes it was made of. An action made here is rendered in one canonical member
-//! order, so the same action always gives the same bytes.
+//! A parsed [`Commit`] gives back the bytes it was parsed from. An action created here is rendered in one canonical
+//! member order, so equal actions give equal bytes.
+
+mod commit;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+pub use self::commit::{Commit, MAX_COMMIT_BYTES};
 use crate::error::{Result, TxnLogError};
 use crate::object::{Fields, Object};
 
 /// A version of a table: 0 for its first commit, then one more for each.
 pub type Version = u64;
-
-/// The bytes of the largest commit, which is held in memory as a whole. More is neither read nor taken.
-pub const MAX_COMMIT_BYTES: u64 = 1 << 30;
 
 /// Values of partition columns by *physical* column name, as text; `None` is null.
 pub type StringMap = BTreeMap<String, Option<String>>;
@@ -42,7 +41,7 @@ pub enum Action {
     Txn(Txn),
     /// Configuration of one named domain.
     DomainMetadata(DomainMetadata),
-    /// A V2 checkpoint says which version it is of.
+    /// The version that a V2 checkpoint describes.
     CheckpointMetadata(Object),
     /// A file of actions that belongs to a V2 checkpoint.
     Sidecar(Sidecar),
@@ -50,7 +49,7 @@ pub enum Action {
     Unknown(String, Box<RawText>),
 }
 
-/// JSON text of a value that is kept as it stands.
+/// JSON text of a value, kept unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawText(pub String);
 
@@ -115,7 +114,7 @@ pub struct Metadata {
     pub partition_columns: Vec<String>,
     /// Table properties.
     pub configuration: StringMap,
-    /// When the table was made, in milliseconds since 1970.
+    /// When the table was created, in milliseconds since 1970.
     pub created_time: Option<i64>,
     /// Fields unknown to this library.
     pub extra: Object,
@@ -158,14 +157,6 @@ impl DeletionVector {
             None => format!("{}{}", self.storage_type, self.path_or_inline_dv),
         }
     }
-
-    /// Where below the table its file is: what a relative vector has before the 20 characters of its file's name. `None`
-    /// for one right below the table, and for any that is not relative.
-    pub fn folder(&self) -> Option<&str> {
-        let is_relative = self.storage_type == "u";
-        let end = self.path_or_inline_dv.len().saturating_sub(20);
-        self.path_or_inline_dv.get(..end).filter(|folder| is_relative && !folder.is_empty())
-    }
 }
 
 /// The add action: a data file is part of the table.
@@ -177,7 +168,7 @@ pub struct Add {
     pub partition_values: StringMap,
     /// Size in bytes.
     pub size: i64,
-    /// When the file was made, in milliseconds since 1970.
+    /// When the file was created, in milliseconds since 1970.
     pub modification_time: i64,
     /// Whether the rows are new; false when they were only rearranged.
     pub data_change: bool,
@@ -189,9 +180,9 @@ pub struct Add {
     pub deletion_vector: Option<DeletionVector>,
     /// Row tracking: id of the first row.
     pub base_row_id: Option<i64>,
-    /// Row tracking: the version in which the rows came.
+    /// Row tracking: the version that added the rows.
     pub default_row_commit_version: Option<i64>,
-    /// Which clustering implementation arranged the rows.
+    /// The clustering implementation that arranged the rows.
     pub clustering_provider: Option<String>,
     /// Fields unknown to this library.
     pub extra: Object,
@@ -204,9 +195,9 @@ pub struct Remove {
     pub path: String,
     /// When it was removed, in milliseconds since 1970.
     pub deletion_timestamp: Option<i64>,
-    /// Whether rows disappear; false when they were only rearranged.
+    /// Whether rows are removed from the table; false when they were only rearranged.
     pub data_change: bool,
-    /// Whether partition values, size and tags are given.
+    /// Whether partition values, size and tags are present.
     pub extended_file_metadata: Option<bool>,
     /// Partition values by physical column name.
     pub partition_values: Option<StringMap>,
@@ -220,7 +211,7 @@ pub struct Remove {
     pub deletion_vector: Option<DeletionVector>,
     /// Row tracking: id of the first row.
     pub base_row_id: Option<i64>,
-    /// Row tracking: the version in which the rows came.
+    /// Row tracking: the version that added the rows.
     pub default_row_commit_version: Option<i64>,
     /// Fields unknown to this library.
     pub extra: Object,
@@ -263,10 +254,10 @@ pub struct Cdc {
     pub extra: Object,
 }
 
-/// The txn action: how far an application has come.
+/// The txn action: the progress of an application.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Txn {
-    /// The application.
+    /// The application's id.
     pub app_id: String,
     /// Its own version; the protocol does not require it to grow.
     pub version: i64,
@@ -304,7 +295,7 @@ impl Action {
         Self::Add(Arc::new(add))
     }
 
-    /// The file that it adds, if it does.
+    /// The added file, for an add action.
     pub fn as_add(&self) -> Option<&Add> {
         match self {
             Self::Add(add) => Some(add),
@@ -312,9 +303,9 @@ impl Action {
         }
     }
 
-    /// Parses the actions of one line: as a rule one, and none for an empty object.
+    /// Parses the actions of one line: usually one; none for an empty object.
     pub fn parse_line(line: &str) -> Result<Vec<Action>, String> {
-        let members = Fields::parse(line).map_err(|e| format!("broken JSON: {e}"))?.into_members();
+        let members = Fields::parse(line).map_err(|e| format!("invalid JSON: {e}"))?.into_members();
         members
             .into_iter()
             .filter(|(_, v)| v.get() != "null")
@@ -362,7 +353,7 @@ impl Action {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Appends this line and a line feed.
+    /// Appends this line and a newline.
     pub(crate) fn write_line(&self, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(self.to_json().as_bytes());
         bytes.push(b'\n');
@@ -389,8 +380,8 @@ impl Serialize for Action {
     }
 }
 
-/// One place says, per action, which fields there are: how each is read, and in which order it is written.
-/// `need` must be there, `opt` may be absent, `or` has a default.
+/// One macro lists the fields of each action, how each is read and in which order it is written. `need` is required,
+/// `opt` is optional, `or` has a default.
 macro_rules! fields {
     ($type:ident { $($kind:ident $field:ident : $key:literal $(= $default:expr)?),* $(,)? }) => {
         impl $type {
@@ -508,90 +499,11 @@ fields!(DomainMetadata {
 });
 fields!(Sidecar { need path: "path" });
 
-/// The content of one commit: newline-delimited JSON. Parsed, it gives back the very bytes it was parsed from.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Commit {
-    bytes: Bytes,
-    actions: Vec<Action>,
-}
-
-impl Commit {
-    /// Parses commit bytes. The error names the line, counted from 1, and `origin` (a file, say).
-    pub fn parse(bytes: Bytes, origin: &str) -> Result<Self> {
-        let actions = parse_lines(&bytes, origin, |_| true)?;
-        Ok(Self { bytes, actions })
-    }
-
-    /// The actions but for most of those about files, which are not even read: an error in them is not found.
-    pub fn parse_without_files(bytes: &[u8], origin: &str) -> Result<Vec<Action>> {
-        parse_lines(bytes, origin, |line| {
-            let about_a_file =
-                ["{\"add\":{", "{\"remove\":{", "{\"cdc\":{"].iter().any(|begin| line.starts_with(begin));
-            let others = ["\"protocol\":", "\"metaData\":", "\"txn\":", "\"domainMetadata\":"];
-            // A line that breaks off is torn: reading it says so.
-            !about_a_file || !line.ends_with("}}") || others.iter().any(|other| line.contains(other))
-        })
-    }
-
-    /// The bytes of actions: one line each, every line ended.
-    pub fn render<'a>(actions: impl IntoIterator<Item = &'a Action>) -> Bytes {
-        let mut bytes = Vec::new();
-        actions.into_iter().for_each(|action| action.write_line(&mut bytes));
-        bytes.into()
-    }
-
-    /// The exact bytes.
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
-    }
-
-    /// The actions in order.
-    pub fn actions(&self) -> &[Action] {
-        &self.actions
-    }
-
-    /// The actions in order.
-    pub fn into_actions(self) -> Vec<Action> {
-        self.actions
-    }
-
-    /// The commit's provenance.
-    pub fn info(&self) -> Option<&CommitInfo> {
-        self.actions.iter().find_map(|a| match a {
-            Action::CommitInfo(info) => Some(info),
-            _ => None,
-        })
-    }
-}
-
-fn parse_lines(bytes: &[u8], origin: &str, wanted: impl Fn(&str) -> bool) -> Result<Vec<Action>> {
-    let mut actions = Vec::new();
-    for (n, line) in bytes.split(|b| *b == b'\n').enumerate() {
-        let at = |what: String| TxnLogError::corrupt(format!("{origin}, line {}: {what}", n + 1));
-        let line = std::str::from_utf8(line).map_err(|e| at(format!("not UTF-8: {e}")))?.trim();
-        if !line.is_empty() && wanted(line) {
-            actions.extend(Action::parse_line(line).map_err(at)?);
-        }
-    }
-    Ok(actions)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_lines_about_files_are_left_out() {
-        let text = r#"{"add":{"path":"x"}}
-{"add":null,"txn":{"appId":"a","version":1}}
-{"add":{"path":"a","size":1,"modificationTime":1,"dataChange":true},"txn":{"appId":"b","version":1}}
-{"commitInfo":{}}"#;
-        let actions = Commit::parse_without_files(text.as_bytes(), "t").unwrap();
-        let names: Vec<_> = actions.iter().map(Action::name).collect();
-        assert_eq!(names, ["txn", "add", "txn", "commitInfo"]);
-    }
-
-    /// Typed rendering must lose no member and change no value.
+    /// Typed rendering must drop no member and change no value.
     fn check_typed(line: &str) {
         let actions = Action::parse_line(line).unwrap();
         assert_eq!(actions.len(), 1, "{line}");
@@ -603,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn every_action_keeps_what_it_does_not_know() {
+    fn every_action_keeps_unknown_fields() {
         check_typed(
             r#"{"add":{"path":"a%20b","partitionValues":{"d":null,"e":"x"},"size":9007199254740993,"modificationTime":1,"dataChange":true,"stats":"{\"numRecords\":1}","zz":{"deep":[1,2.50]}}}"#,
         );
@@ -626,34 +538,5 @@ mod tests {
         check_typed(r#"{"transactionGroup":{"id":"g","n":[1,2]}}"#);
         check_typed(r#"{"sidecar":{"path":"s.parquet","sizeInBytes":1,"modificationTime":2}}"#);
         check_typed(r#"{"checkpointMetadata":{"version":3,"tags":{}}}"#);
-    }
-
-    #[test]
-    fn bytes_in_are_bytes_out() {
-        for text in [
-            "",
-            "\n",
-            "{}\n",
-            "{\"add\" : null, \"txn\":{\"appId\":\"a\",\"version\": 1}}\r\n\n{\"x\":1}",
-            "{\"txn\":{\"appId\":\"a\",\"appId\":\"b\",\"version\":1}}\n",
-        ] {
-            let commit = Commit::parse(Bytes::from(text), "t").unwrap();
-            assert_eq!(commit.bytes(), text.as_bytes());
-            let lines: Vec<_> = commit.actions().iter().map(Action::to_json).collect();
-            let again = Commit::parse(lines.join("\n").into(), "t").unwrap();
-            assert_eq!(again.actions(), commit.actions());
-        }
-    }
-
-    #[test]
-    fn errors_name_the_line_and_the_field() {
-        let check = |text: &'static str, want: &str| {
-            let message = Commit::parse(Bytes::from(text), "0.json").unwrap_err().to_string();
-            assert!(message.contains(want), "{message}");
-        };
-        check("{}\n{\"add\":", "0.json, line 2: broken JSON");
-        check("{\"add\":{\"path\":\"x\"}}", "line 1: action \"add\": field \"size\" is missing");
-        check("{\"txn\":{\"appId\":\"x\",\"version\":\"1\"}}", "field \"version\"");
-        check("[1]", "line 1: broken JSON");
     }
 }

@@ -1,4 +1,4 @@
-//! What is done to a catalog as a whole.
+//! Operations on a catalog as a whole.
 
 use std::fmt;
 
@@ -12,21 +12,21 @@ use crate::retention::Retention;
 ///
 /// # Contract
 /// - *Atomic*: each call is one transaction.
-/// - *Visible*: what a call sets holds for every process from its return on.
+/// - *Visible*: after a call returns, every process sees what it set.
 /// - No call changes a table or its history.
 #[async_trait]
 pub trait CatalogAdministration: Send + Sync + fmt::Debug {
-    /// Draws a new epoch: the catalog was restored from a backup, or its server was replaced by another. What is
-    /// committed from now on is told by it from what was committed before and is no longer known here.
+    /// Draws a new epoch, because the catalog was restored from a backup or its server was replaced. The epoch
+    /// distinguishes commits made from now on from earlier commits that this catalog no longer has.
     async fn renew_epoch(&self) -> Result<Uuid>;
 
-    /// What the catalog keeps of tables that do not say it themselves, as far as that is said.
+    /// The retention that applies to tables without a retention of their own; fields that are not set are `None`.
     async fn default_retention(&self) -> Result<Retention>;
 
-    /// Says it; what is not given stays as it was.
+    /// Sets this retention; fields that are `None` keep their value.
     async fn set_default_retention(&self, retention: Retention, committer: Option<&str>) -> Result<()>;
 
-    /// Removes some lines of the audit that are older than that time, in milliseconds since 1970: how many. None are left
-    /// when it is 0.
+    /// Removes a batch of audit entries older than `before_ms` (milliseconds since 1970) and returns how many it
+    /// removed. 0 means that no such entry is left.
     async fn expire_audit(&self, before_ms: i64) -> Result<u64>;
 }

@@ -1,8 +1,8 @@
 //! Which files outside its folder a table may name.
 //!
-//! A log may name a file by an absolute path, as shallow clones do. A reader of the table then reads that file, with
-//! the rights of the reader and not of the writer. Where writers and readers do not trust each other alike, a catalog
-//! takes such paths only below places that were allowed.
+//! A log may name a file by an absolute path, as shallow clones do. A reader of the table then reads that file with the
+//! rights of the reader, not those of the writer. Where readers do not trust all writers, a catalog accepts such paths
+//! only below allowed places.
 
 use crate::action::{Action, Add, Cdc};
 use crate::error::{Result, TxnLogError};
@@ -10,7 +10,7 @@ use crate::location::Location;
 use crate::path::{absolute_path, leaves_its_table};
 use crate::redact::redacted;
 
-/// The places below which files of other folders may be. The default allows all.
+/// The places below which a table may name files outside its folder. The default allows all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowedPaths(Option<Vec<Location>>);
 
@@ -25,7 +25,7 @@ impl AllowedPaths {
         self.0.is_none()
     }
 
-    /// Refuses an action of the table at `table` that names a file elsewhere.
+    /// Rejects an action of the table at `table` that names a file outside the allowed places.
     pub fn check(&self, table: &Location, action: &Action) -> Result<()> {
         match action {
             Action::Add(add) => self.check_add(table, add),
@@ -34,7 +34,7 @@ impl AllowedPaths {
         }
     }
 
-    /// The same for a data file and its deletion vector.
+    /// Checks a data file and its deletion vector in the same way.
     pub fn check_add(&self, table: &Location, add: &Add) -> Result<()> {
         self.check_path(table, &add.path)?;
         match &add.deletion_vector {
@@ -44,7 +44,7 @@ impl AllowedPaths {
         }
     }
 
-    /// The same for a file of change data.
+    /// Checks a file of change data in the same way.
     pub fn check_cdc(&self, table: &Location, cdc: &Cdc) -> Result<()> {
         self.check_path(table, &cdc.path)
     }
@@ -62,8 +62,8 @@ impl AllowedPaths {
             return Ok(());
         }
         Err(TxnLogError::invalid(format!(
-            "the file {:?} of the table at {table} is outside of its folder, where paths.allowed has no place for it: \
-             add one that it is below, if its writer is trusted",
+            "the file {:?} of the table at {table} is outside of its folder and not below a location of paths.allowed: \
+             add its location there, if its writer is trusted",
             redacted(path, &[])
         )))
     }
@@ -75,7 +75,7 @@ mod tests {
     use crate::conformance::actions::{file, with_dv};
 
     #[test]
-    fn a_relative_vector_is_below_the_table() {
+    fn relative_deletion_vectors_are_inside_the_table_folder() {
         let table = Location::parse("s3://bucket/shop/orders").unwrap();
         let allowed = AllowedPaths::below(["s3://archive"]).unwrap();
         for (folder, good) in
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_below_the_table_or_an_allowed_place() {
+    fn files_are_inside_the_table_folder_or_an_allowed_path() {
         let table = Location::parse("s3://bucket/shop/orders").unwrap();
         let allowed = AllowedPaths::below(["s3://archive/2023", "/data/shared"]).unwrap();
         let check = |path: &str, good: bool| {

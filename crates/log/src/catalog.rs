@@ -1,13 +1,13 @@
-//! The promises of a catalog: many tables, one log for all of them.
+//! The contract of a catalog: many tables, one log for all of them.
 //!
-//! [`Catalog`] itself finds tables, reads their heads and commits to them. What else a catalog promises is in traits of
-//! their own, and each has its part of [`crate::conformance`], which proves an implementation;
-//! [`crate::MemoryCatalog`] is the model.
+//! [`Catalog`] finds tables, reads their heads and commits to them. Each further responsibility of a catalog is a trait
+//! of its own. [`crate::conformance`] tests an implementation, trait by trait; [`crate::MemoryCatalog`] is the model.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::administration::CatalogAdministration;
@@ -33,14 +33,14 @@ pub struct Point(pub String);
 /// Many tables, one log for all of them.
 ///
 /// # Contract
-/// - *Atomic*: [`Catalog::commit_all`] commits every table of the call or none, at one time that no timestamp cuts. Only
-///   a table whose newest time [is ahead](crate::stamp::TimeLeap) of the catalog's clock has a time of its own.
-/// - *Ordered*: the versions of a table have no gap, and their times strictly increase. They come from one clock, the
-///   server's where the catalog is in one.
-/// - *Exactly once*: a commit id is kept with the version it got, as long as that and [some days at
+/// - *Atomic*: [`Catalog::commit_all`] commits every table of the call or none, all with one timestamp. Only a table
+///   whose newest time [is ahead](crate::stamp::TimeLeap) of the catalog's clock gets a timestamp of its own.
+/// - *Ordered*: the versions of a table have no gap, and their times strictly increase. All times come from one clock:
+///   the server's, for a catalog in a server.
+/// - *Exactly once*: a commit id is kept with its version while that version is retained, and for [some days at
 ///   least](crate::retention::Keep::ids_since_ms).
-/// - *Isolated*: conflicts are judged after the tables are locked, by [`crate::commit::prepare`] alone.
-/// - *Durable*: what is [`Outcome::Committed`] survives the process and the power.
+/// - *Isolated*: conflicts are checked after the tables are locked, by [`crate::commit::prepare`] alone.
+/// - *Durable*: a commit that is [`Outcome::Committed`] survives a crash of the process and a power failure.
 /// - No call holds a database transaction while it waits for anything but the database.
 #[async_trait]
 pub trait Catalog:
@@ -54,7 +54,7 @@ pub trait Catalog:
     + TableReferences
     + VersionHolds
 {
-    /// The catalog's id and its epoch, which is new after every rebuild or restore.
+    /// The catalog's id and its epoch. The epoch changes with every rebuild or restore.
     async fn identity(&self) -> Result<(Uuid, Uuid)>;
 
     /// The time of the catalog's clock, in milliseconds since 1970.
@@ -63,61 +63,58 @@ pub trait Catalog:
     /// The tables that were compared with their `_delta_log` through this handle and its clones.
     fn compared(&self) -> &ComparedTables;
 
-    /// What to call the catalog in a message: its URI without secrets.
+    /// How messages name the catalog: its URI without secrets.
     fn describe(&self) -> String;
 
     /// One table; `None` when there is none.
     async fn find(&self, table: &TableRef) -> Result<Option<TableEntry>>;
 
-    /// The present point in the order of commits. Its cost does not depend on the number of tables.
+    /// The current point in the order of commits. Its cost does not depend on the number of tables.
     async fn point(&self) -> Result<Point>;
 
-    /// One table as it was at a point: its newest version and the time of that are those of then, the rest is of now.
-    /// `None` when there was none. Whatever was committed by the point is there, of every table, and nothing else; of a
-    /// table that was being loaded then, and is there now, as much as was loaded.
+    /// One table as it was at a point: its newest version and the time of that version are those at the point, all
+    /// other fields are current. `None` when the table did not exist then. Every commit made before the point is
+    /// visible, in every table, and no later one. Of a table that was being loaded at the point and is live now, the
+    /// versions that were loaded by then are visible.
     async fn find_at(&self, table: &TableRef, point: &Point) -> Result<Option<TableEntry>>;
 
-    /// The heads of all these tables at one consistent point, in the order asked.
+    /// The heads of all these tables at one consistent point, in the order of the request.
     async fn begin(&self, tables: &[TableId]) -> Result<Vec<Head>>;
 
     /// The log of a table, for reading.
     fn reader(&self, table: TableId) -> Arc<dyn TxnLogReader>;
 
-    /// Commits to several tables, all or none. One request a table.
+    /// Commits to several tables, all or none. There is one request for each table.
     async fn commit_all(&self, requests: Vec<CommitRequest>) -> Result<Outcome>;
 
-    /// The version a commit id got; `None` when it was never committed.
+    /// The version of the commit with this id; `None` when it was never committed.
     async fn find_commit(&self, table: TableId, id: CommitId) -> Result<Option<Committed>>;
 }
 
-/// The tables that were compared with their `_delta_log` by those who write through one handle of a catalog. A process
-/// does it before its first write to a table: the catalog may have been restored from a backup, or its server replaced by
-/// one that lacks the last commits, and would then begin a second history.
+/// The tables that writers through one handle of a catalog have compared with their `_delta_log`. A process compares a
+/// table before its first write to it: if the catalog was restored from a backup, or its server was replaced by one
+/// that lacks the last commits, a write would start a second history.
 #[derive(Debug, Default)]
 pub struct ComparedTables(Mutex<HashSet<TableId>>);
 
 impl ComparedTables {
-    /// Whether a table was compared and found to be as far as its `_delta_log`.
+    /// Whether a table was compared and the catalog has every commit of its `_delta_log`.
     pub fn contains(&self, table: TableId) -> bool {
-        self.lock().contains(&table)
+        self.0.lock().contains(&table)
     }
 
-    /// Remembers a table that was found to be so.
+    /// Records that a table was compared and the catalog has every commit of its `_delta_log`.
     pub fn insert(&self, table: TableId) {
-        self.lock().insert(table);
+        self.0.lock().insert(table);
     }
 
     /// Removes a table: another process may have written to it in the meantime.
     pub fn remove(&self, table: TableId) {
-        self.lock().remove(&table);
+        self.0.lock().remove(&table);
     }
 
-    /// Forgets all: the catalog is another one than it was.
+    /// Removes all tables, because the catalog was replaced.
     pub fn clear(&self) {
-        self.lock().clear();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashSet<TableId>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().clear();
     }
 }

@@ -1,7 +1,7 @@
-//! Commits: the request of a writer, the rules that decide, and the bytes that become the permanent log entry.
+//! Commits: the request of a writer, the rules that decide it, and the bytes that become the log entry.
 //!
-//! [`prepare`] is the whole decision as a pure function of the request and of what is stored *now*, under the lock.
-//! Every catalog calls it, so all of them make the same decision and write the same bytes.
+//! [`prepare`] is the whole decision, as a pure function of the request and of the state that is stored when the lock
+//! is held. Every catalog calls it, so all of them make the same decision and write the same bytes.
 
 use bytes::Bytes;
 
@@ -24,12 +24,12 @@ mod transaction;
 pub use crate::commit_info::{COMMIT_INFO_KEY, Group, catalog_of, id_of};
 pub use crate::conflict::{Conflict, ConflictKind, WinningCommit};
 pub use crate::entry::NewTable;
-pub use crate::time_travel::{base_not_held, only_its_result, resolve};
+pub use crate::time_travel::{base_not_retained, bytes_not_retained, resolve};
 pub use conflict_checker::{ConflictChecker, WinningFiles};
-pub use current::{Current, check_begins, check_mirror, check_next, fenced, later_than};
+pub use current::{Current, check_begins, check_mirror, check_next, later_than, lease_lost};
 pub use outcome::{Committed, Outcome};
 pub use request::{Base, CommitRequest, Content, Isolation, Reads};
-pub use transaction::{already_committed, check_group, half_of_a_group, no_unfinished_load};
+pub use transaction::{already_committed, check_group, incomplete_transaction, no_unfinished_load};
 
 use legality::check_legal;
 use render::stamped;
@@ -37,29 +37,30 @@ use request::isolation;
 
 /// A commit that is decided: what a catalog stores.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Prepared {
-    /// The version it becomes.
+    /// The version of the commit.
     pub version: Version,
     /// Its time, in milliseconds since 1970.
     pub committed_at: i64,
-    /// Where the time is known from.
+    /// The source of the time.
     pub time_source: TimeSource,
     /// The exact bytes for the log.
     pub body: Bytes,
-    /// What they say of themselves.
+    /// The `commitInfo` in these bytes.
     pub info: CommitInfo,
-    /// What they do, sorted by kind.
+    /// The changes in these bytes, sorted by kind.
     pub changes: CommitActions,
-    /// Files that were live and are not, or are replaced.
+    /// Files that were live and are now removed or replaced.
     pub ended: Vec<FileKey>,
-    /// Hash of the live files after it.
+    /// Hash of the live files after the commit.
     pub set_hash: SetHash,
     /// The isolation that was checked.
     pub isolation: Isolation,
 }
 
-/// Decides a commit: conflicts, legality, final bytes. `Ok(Err(_))` is a lost race, `Err(_)` a request that can never
-/// succeed, and `Ok(Ok(None))` what was only read and still holds.
+/// Decides a commit: conflicts, legality, final bytes. `Ok(Err(_))` is a conflict, `Err(_)` a request that can never
+/// succeed, and `Ok(Ok(None))` a request that only read and is still valid.
 pub fn prepare(
     request: &CommitRequest,
     current: &Current,
@@ -97,9 +98,10 @@ pub fn prepare(
         return Ok(Err(lost(winner)));
     }
     if !request.writes() {
-        return match request.actions().is_empty() {
-            true => Ok(Ok(None)),
-            false => Err(TxnLogError::invalid(format!("{} is only read, and the commit has actions", current.name))),
+        return if request.actions().is_empty() {
+            Ok(Ok(None))
+        } else {
+            Err(TxnLogError::invalid(format!("{} is only read, and the commit has actions", current.name)))
         };
     }
     let version = current.version.map_or(0, |v| v + 1);
@@ -123,7 +125,7 @@ pub fn prepare(
         Content::Verbatim(verbatim) => verbatim.check(request.base.next()?, current, after, stamp)?,
     };
     if let Some((_, r)) = changes.removes.iter().find(|(key, _)| !current.live.contains_key(key)) {
-        // Not live and no winner removed it: it was never there.
+        // The file is not live and no concurrent commit removed it: it never existed.
         return Err(TxnLogError::invalid(format!(
             "the commit removes {} from {}, which is not a file of the table",
             r.path, current.name
@@ -131,8 +133,8 @@ pub fn prepare(
     }
     let mut set_hash = current.set_hash;
     changes.advance(&mut set_hash, |key| current.live.contains_key(key));
-    let touched = changes.removes.iter().map(|(k, _)| *k).chain(changes.adds.iter().map(|(k, _)| *k));
-    let mut ended: Vec<_> = touched.filter(|key| current.live.contains_key(key)).collect();
+    let changed_files = changes.removes.iter().map(|(k, _)| *k).chain(changes.adds.iter().map(|(k, _)| *k));
+    let mut ended: Vec<_> = changed_files.filter(|key| current.live.contains_key(key)).collect();
     ended.sort_unstable();
     let (committed_at, time_source) = (time.ms, time.source);
     Ok(Ok(Some(Prepared { version, committed_at, time_source, body, info, changes, ended, set_hash, isolation })))

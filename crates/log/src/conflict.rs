@@ -1,12 +1,12 @@
-//! Which earlier commit a commit conflicts with, and by which rule.
+//! The earlier commit that a commit conflicts with, and the rule.
 
 use crate::action::Version;
 use crate::ids::{TableId, TableName};
 
-/// Which rule a lost race broke.
+/// The rule that a commit violates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConflictKind {
-    /// The version is taken.
+    /// The version exists already.
     VersionTaken,
     /// The table's metadata changed.
     MetadataChanged,
@@ -22,22 +22,23 @@ pub enum ConflictKind {
     FileAlreadyRemoved(String),
     /// A file was added that matches what was read.
     MatchingFileAdded(String),
-    /// A file that is added has got another deletion vector.
+    /// A file that is added has another deletion vector now.
     DeletionVectorChanged(String),
 }
 
-/// A concurrent commit won, and the request conflicts with it.
+/// A concurrent commit conflicts with the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Conflict {
     /// The table.
     pub table: TableId,
-    /// The name people know it by.
+    /// The table's name.
     pub table_name: TableName,
-    /// The version that won.
+    /// The version of the concurrent commit.
     pub version: Version,
-    /// What the version that won did, such as `DELETE`; `None` where its commit does not say.
+    /// The operation of that version, such as `DELETE`; `None` where its commit does not record it.
     pub operation: Option<String>,
-    /// The rule.
+    /// The rule that is violated.
     pub kind: ConflictKind,
 }
 
@@ -66,13 +67,14 @@ impl std::fmt::Display for Conflict {
     }
 }
 
-/// A commit that another one conflicts with: it was first.
+/// An earlier commit that a request conflicts with.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WinningCommit {
     /// Its version.
     pub version: Version,
-    /// What it did, such as `DELETE`; `None` where its commit does not say.
+    /// Its operation, such as `DELETE`; `None` where its commit does not record it.
     pub operation: Option<String>,
-    /// The rule that the later commit breaks.
+    /// The rule that the request violates.
     pub kind: ConflictKind,
 }

@@ -1,7 +1,7 @@
-//! What any catalog must do, as a function over a factory: an implementation's test is one call of [`run`], and of a
-//! [writer](run_writer) of one table's log.
+//! The contract of a catalog as a test suite over a factory: the test of an implementation is one call of [`run`], and
+//! the test of a [writer](run_writer) of one table's log is another.
 //!
-//! Each check gets a fresh catalog and tells one story. A broken promise panics with the story's sentence.
+//! Each check gets a fresh catalog. A violation panics with a sentence that names the violated rule.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "checks speak by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,12 +54,12 @@ use actions::{domain, file, metadata, protocol, remove, txn, with_dv};
 
 /// A table of a catalog.
 #[derive(Clone)]
-struct Table {
+struct TestTable {
     catalog: Arc<dyn Catalog>,
     id: TableId,
 }
 
-impl Table {
+impl TestTable {
     async fn create(catalog: &Arc<dyn Catalog>, name: &str) -> Self {
         Self::create_with(catalog, name, "{}").await
     }
@@ -74,7 +74,7 @@ impl Table {
     }
 
     fn request(&self, base: Base, actions: Vec<Action>) -> CommitRequest {
-        // Drawn from the content: each story makes each commit once.
+        // Derived from the content: each check makes each commit once.
         let operation = Uuid::from_u128(u128::from_be_bytes(
             *blake3::hash(format!("{base:?}{actions:?}").as_bytes()).as_bytes().first_chunk().unwrap(),
         ));
@@ -122,8 +122,8 @@ fn new_table(name: &str) -> NewTable {
     NewTable::new(name.parse().unwrap(), location)
 }
 
-/// The error a call ends with: its kind, and its one sentence.
-fn refused<T: std::fmt::Debug>(result: Result<T>, kind: ErrorKind, says: &[&str]) {
+/// Checks the error that a call ends with: its kind, and what its one sentence says.
+pub fn refused<T: std::fmt::Debug>(result: Result<T>, kind: ErrorKind, says: &[&str]) {
     let error = result.unwrap_err();
     let sentence = error.to_string();
     assert_eq!(error.kind(), kind, "{sentence}");

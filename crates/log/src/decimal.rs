@@ -1,28 +1,28 @@
-//! Decimals in JSON, read to the last digit, and bounds of them that a writer may have rounded.
+//! Decimals in JSON, parsed exactly, and bounds that a writer may have rounded.
 //!
-//! A decimal of a file's statistics is a JSON number. Some writers, delta-rs among them, make it from a double, which
-//! keeps 15 digits of any decimal and rounds longer ones to either side. A reader that takes such a bound at its word
-//! skips files that hold the value. So a bound that may have been a double is moved outwards by more than a double can
-//! have lost; with up to 15 digits that is nothing.
+//! A decimal in a file's statistics is a JSON number. Some writers, delta-rs among them, convert it through a double,
+//! which keeps 15 digits and rounds longer decimals up or down. A reader that trusts such a bound skips files that hold
+//! the value. So a bound that may have been a double is widened by more than a double can have lost; with up to 15
+//! digits that is nothing.
 
 pub use crate::inexact_bounds::{InexactBounds, set_bounds};
 
 /// Which bound of a column's values a statistic is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// No value is below.
+    /// No value is less.
     Lower,
-    /// No value is above.
+    /// No value is greater.
     Upper,
 }
 
-/// The longest text that a double is written as, in digits.
+/// The maximum number of digits in the shortest text of a double.
 const TEXT_OF_A_DOUBLE: usize = 17;
-/// A double made of a decimal, and written as its shortest text, is off by less than the decimal shifted so far right:
-/// at most seven roundings of 2^-53 each.
+/// The error of a double made from a decimal, and written as its shortest text, is less than the decimal shifted right
+/// by so many bits: it is at most seven roundings of 2^-53 each.
 const ERROR_BITS: u32 = 50;
 
-/// A number as it is spelled: its digits, without zeros at either end, times a power of ten.
+/// A number as its text spells it: its digits, without zeros at either end, times a power of ten.
 struct Number {
     negative: bool,
     digits: String,
@@ -49,8 +49,7 @@ impl Number {
         Some(Self { negative, digits: digits.trim_start_matches('0').to_string(), exponent })
     }
 
-    /// The magnitude in units of the scale, what is beyond them cut off, and whether nothing was; `None` beyond 38
-    /// digits.
+    /// The magnitude in units of the scale, truncated, and whether that is exact; `None` beyond 38 digits.
     fn units(&self, scale: i8) -> Option<(i128, bool)> {
         let Some(shift) = Some(self.exponent + i64::from(scale)).filter(|_| !self.digits.is_empty()) else {
             return Some((0, true));
@@ -67,29 +66,29 @@ impl Number {
         if self.negative { -magnitude } else { magnitude }
     }
 
-    /// Whether a double is written like this: in few digits, or as the whole number that it is.
+    /// Whether the text can be that of a double: few digits, or the exact integer value of a double.
     fn may_have_been_a_double(&self) -> bool {
         let is_whole_double = || self.units(0).is_some_and(|(n, exact)| exact && n as f64 as i128 == n);
         self.digits.len() <= TEXT_OF_A_DOUBLE || is_whole_double()
     }
 }
 
-/// The decimal that a text spells, in units of the scale; `None` when it has digits beyond it.
+/// The decimal in units of the scale; `None` when the text has more fractional digits than the scale.
 pub(crate) fn parse(text: &str, scale: i8) -> Option<i128> {
     let number = Number::parse(text)?;
     number.units(scale).filter(|(_, exact)| *exact).map(|(magnitude, _)| number.signed(magnitude))
 }
 
-/// The bound that a text gives for decimals with that precision and scale, in units of the scale.
+/// The bound for decimals of this precision and scale, in units of the scale.
 pub(crate) fn parse_bound(text: &str, precision: u8, scale: i8, bound: Bound) -> Option<i128> {
     let number = Number::parse(text)?;
     let (magnitude, exact) = number.units(scale)?;
     let error = if number.may_have_been_a_double() { magnitude >> ERROR_BITS } else { 0 };
     let value = number.signed(magnitude);
-    // What is cut off is towards zero, which is outwards for one of the two bounds.
+    // Truncation is towards zero, which widens one of the two bounds.
     let cut = i128::from(!exact);
     let moved = match bound {
-        // delta-rs writes what is beyond 64 bits as their ends.
+        // delta-rs clamps values beyond 64 bits to the limits of `i64`.
         Bound::Lower if scale == 0 && value == i64::MIN.into() => return None,
         Bound::Upper if scale == 0 && value == i64::MAX.into() => return None,
         Bound::Lower => value.checked_sub(error + if number.negative { cut } else { 0 })?,
@@ -99,7 +98,7 @@ pub(crate) fn parse_bound(text: &str, precision: u8, scale: i8, bound: Bound) ->
     Some(moved.clamp(-limit, limit))
 }
 
-/// A decimal as JSON has it, to the last digit.
+/// A decimal as an exact JSON number.
 pub fn to_json(units: i128, scale: i8) -> String {
     let sign = if units < 0 { "-" } else { "" };
     let digits = units.unsigned_abs().to_string();
@@ -119,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_decimal_is_what_its_text_says() {
+    fn decimals_are_parsed_exactly() {
         let check = |text: &str, scale, want| assert_eq!(parse(text, scale), want, "{text}");
         check("1.10", 2, Some(110));
         check("-1.1", 2, Some(-110));
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_that_may_have_been_a_double_moves_outwards() {
+    fn bounds_that_may_have_been_doubles_are_widened() {
         use Bound::*;
         let check = |text: &str, (precision, scale), bound, want: &str| {
             let got = parse_bound(text, precision, scale, bound).map(|units| to_json(units, scale));
@@ -146,38 +145,38 @@ mod tests {
         // Up to 15 digits nothing is lost.
         check("123456789012345", (15, 0), Lower, "123456789012345");
         check("1.1", (38, 10), Upper, "1.1000000000");
-        // 12345678901234567.89, as a double has it.
+        // 12345678901234567.89 as a double.
         check("1.2345678901234568e16", (20, 2), Lower, "12345678901234557.04");
         check("12345678901234568", (20, 2), Upper, "12345678901234578.96");
         check("-12345678901234568.0", (20, 2), Lower, "-12345678901234578.96");
-        // 2^53 + 1 as an integer that went through a double.
+        // 2^53 + 1 as an integer that was converted through a double.
         check("9007199254740992", (16, 0), Upper, "9007199254741000");
         check("1234567890123456768", (38, 0), Lower, "1234567890123455672");
-        // More digits than a double gives: the writer was exact.
+        // More digits than a double has: the writer was exact.
         check("1234567890123456789", (38, 0), Lower, "1234567890123456789");
         check("1234567890123456789012345678.0123456789", (38, 10), Upper, "1234567890123456789012345678.0123456789");
-        // No bound is beyond what the type holds, and none is cut towards the values.
+        // No bound exceeds the range of the type, and none is narrowed.
         check("1e18", (18, 0), Upper, "999999999999999999");
         check("-1e18", (18, 0), Lower, "-999999999999999999");
         check("0.30000000000000004", (20, 2), Upper, "0.31");
         check("0.30000000000000004", (20, 2), Lower, "0.30");
         check("-0.30000000000000004", (20, 2), Lower, "-0.31");
-        // Where delta-rs ends.
+        // The limit of delta-rs.
         check("9223372036854775807", (38, 0), Upper, "none");
         check("9223372036854775807", (38, 0), Lower, "9223372036854775807");
         check("-9223372036854775808", (38, 0), Lower, "none");
     }
 
-    /// Every decimal is within the bounds that delta-rs writes of it, once they are read.
+    /// Every decimal is within the bounds that delta-rs writes for it, after they are parsed.
     #[test]
-    fn no_decimal_is_outside_bounds_that_were_doubles() {
+    fn widened_bounds_contain_every_decimal() {
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..200_000 {
             let precision = random.u8(1..=38);
             let scale = random.u8(0..=precision) as i8;
             let limit = 10_i128.pow(random.u32(0..=precision.into()));
             let units = random.i128(-limit + 1..limit);
-            // As delta-rs makes it: `StatsScalar::try_from_stats`.
+            // The conversion of delta-rs: `StatsScalar::try_from_stats`.
             let mut double = units as f64 / 10_f64.powi(scale.into());
             let nearest = double;
             if double.is_normal() && (double.trunc() as i128).to_string().len() > usize::from(precision - scale as u8) {
@@ -194,7 +193,7 @@ mod tests {
                 lower.is_none_or(|lower| lower <= units) && upper.is_none_or(|upper| upper >= units),
                 "{units} ({precision}, {scale}) as {json}: {lower:?} {upper:?}"
             );
-            // Powers of ten beyond are no doubles.
+            // Larger powers of ten are not exact as doubles.
             if units.unsigned_abs() < 10_u128.pow(15) && scale <= 22 && double == nearest {
                 assert_eq!((lower, upper), (Some(units), Some(units)), "({precision}, {scale}) as {json}");
             }

@@ -1,4 +1,4 @@
-//! A table as a catalog lists it, and as it is registered.
+//! A table as a catalog lists and registers it.
 
 use crate::action::Version;
 use crate::error::{ErrorKind, TxnLogError};
@@ -6,14 +6,14 @@ use crate::ids::{TableId, TableName};
 use crate::location::Location;
 use crate::owner::TableOwner;
 
-/// What a catalog knows of a table without looking into it.
+/// What a catalog knows about a table without reading its log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableEntry {
     /// Our own id.
     pub id: TableId,
     /// Its name.
     pub name: TableName,
-    /// Where it is.
+    /// The table's location.
     pub location: Location,
     /// The only program that may commit to it; `None` when any may.
     pub owner: Option<TableOwner>,
@@ -25,16 +25,16 @@ pub struct TableEntry {
     pub current_timestamp: i64,
     /// The newest version that is in `_delta_log`; `None` when none is.
     pub published_version: Option<Version>,
-    /// Whether publishing goes on or has stopped.
+    /// Whether the mirror is publishing or has stopped.
     pub mirror: MirrorState,
 }
 
-/// Name and place of a table to be registered.
+/// Name and location of a table to be registered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewTable {
-    /// Its name, free among live tables.
+    /// Its name, not used by any live table.
     pub name: TableName,
-    /// Where it is, free among live tables.
+    /// Its location, not used by any live table.
     pub location: Location,
     /// The only program that may commit to it; `None` when any may.
     pub owner: Option<TableOwner>,
@@ -46,7 +46,7 @@ impl NewTable {
         Self { name, location, owner: None }
     }
 
-    /// The error when a table of that name, at that place, is in the way.
+    /// The error when the table `name` at `location` has the same name or location; `None` when it has neither.
     pub fn taken_by(&self, name: &TableName, location: &Location) -> Option<TxnLogError> {
         if *name == self.name {
             return Some(name_taken(name, location));
@@ -56,33 +56,34 @@ impl NewTable {
     }
 }
 
-/// How a table is asked for.
+/// How a caller identifies a table.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TableRef {
     /// By our id.
     Id(TableId),
     /// By name.
     Name(TableName),
-    /// By place.
+    /// By location.
     Location(Location),
 }
 
-/// Whether a table's mirror follows.
+/// The state of a table's mirror.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MirrorState {
-    /// It follows.
+    /// It publishes.
     Following,
-    /// Another commit stands where ours should be: nothing is published and nothing committed until that is resolved.
+    /// A commit of another writer exists where ours should be: nothing is published or committed until then.
     Diverged {
         /// The version that differs.
         version: Version,
-        /// What stands there.
+        /// What was found there.
         what: String,
     },
 }
 
 impl MirrorState {
-    /// Whether this may follow what was `seen` of a table that is now in the state `now` and at the version `current`.
+    /// Whether this state may replace the one that was `seen`, for a table that is now in the state `now` and at the
+    /// version `current`.
     pub fn may_follow(&self, seen: &TableEntry, now: &Self, current: Version) -> bool {
         let is_ours_now = match self {
             Self::Diverged { version, .. } => (seen.current_version + 1..=current).contains(version),
@@ -92,7 +93,7 @@ impl MirrorState {
     }
 }
 
-/// The error when the name of a table is taken.
+/// The error when the table name is in use.
 pub fn name_taken(name: &TableName, by: &Location) -> TxnLogError {
     let message = format!("there is a table {name} already, at {by}: choose another name");
     TxnLogError::new(ErrorKind::AlreadyExists, message)

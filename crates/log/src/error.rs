@@ -1,43 +1,64 @@
-//! What can go wrong with a log, sorted by what the caller can do about it.
+//! The errors of a log, classified by what the caller can do about them.
 
+use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 /// What a caller can do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// Someone else changed the same thing first: read again and retry.
+    /// A concurrent change conflicts: read again and retry.
     Conflict,
     /// The table, version or file does not exist.
     NotFound,
     /// A table of that name or at that location exists.
     AlreadyExists,
-    /// The request cannot be right: change it.
+    /// The request is invalid: change it.
     Invalid,
     /// The database or the object store does not answer: try again later.
     Unavailable,
-    /// Stored bytes do not say what a Delta log may say: repair them.
+    /// Stored bytes are not a valid Delta log: repair them.
     Corrupt,
-    /// A broken promise of this library: report it.
+    /// A bug in this library: report it.
     Internal,
 }
 
-/// What an error is about, for programs that tell errors apart by more than what can be done about them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The subject of an error, for programs that need more than its kind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Subject {
-    /// The table: there is none.
+    /// The table does not exist.
     Table,
-    /// A version, or a time, that the table does not have.
+    /// A version or a time that the table does not have.
     Version,
     /// Columns that differ between rows and table.
     Schema,
-    /// Rows or features that the table's protocol, constraints or invariants do not allow.
-    Protocol,
-    /// A commit that the table rejects from any writer: it is append-only, or has unknown features.
+    /// A commit that the table rejects from any writer, such as a delete where it is append-only.
     Commit,
-    /// A data file that is gone.
+    /// A file that the object store does not have.
     DataFile,
+    /// Rows with a null in a column that is not nullable: how many of a batch.
+    InvalidRows(usize),
+    /// A column that an expression or an operation names, and the table does not have.
+    UnknownColumn(String),
+    /// A partition column that is not among the columns of the table.
+    UnknownPartitionColumn(String),
+    /// Partition columns that are not those of the table.
+    Partitioning,
+    /// SQL that does not parse.
+    Syntax,
+    /// An expression that is not boolean, where a condition is expected.
+    NonBooleanCondition,
+    /// A table feature that is not supported for writing, by its name in the protocol.
+    UnsupportedFeature(String),
+    /// A retention that is shorter than that of the table.
+    Retention {
+        /// That of the table.
+        minimum: Duration,
+        /// What was asked for.
+        requested: Duration,
+    },
 }
 
 /// An error of the transaction log: a kind to act on, one sentence to read, and the cause below it.
@@ -46,40 +67,40 @@ pub struct TxnLogError {
     kind: ErrorKind,
     subject: Option<Subject>,
     message: String,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 /// The result of every call on a log.
 pub type Result<T, E = TxnLogError> = std::result::Result<T, E>;
 
 impl TxnLogError {
-    /// An error of `kind` whose `message` says what was wrong, where, and what to do.
+    /// An error of `kind`; `message` says what is wrong, where, and what to do.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, subject: None, message: message.into(), source: None }
     }
 
-    /// The request cannot be right.
+    /// The request is invalid.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Invalid, message)
     }
 
-    /// The stored log does not say what a Delta log may say.
+    /// The stored bytes are not a valid Delta log.
     pub fn corrupt(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Corrupt, message)
     }
 
-    /// What was asked for does not exist.
+    /// The requested object does not exist.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::NotFound, message)
     }
 
     /// Keeps `source` as the cause.
-    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// Says what it is about.
+    /// Sets the subject.
     pub fn about(mut self, subject: Subject) -> Self {
         self.subject = Some(subject);
         self
@@ -90,33 +111,35 @@ impl TxnLogError {
         self.kind
     }
 
-    /// What it is about, where it says so.
-    pub fn subject(&self) -> Option<Subject> {
-        self.subject
+    /// What it is about, where it or an error below it says so.
+    pub fn subject(&self) -> Option<&Subject> {
+        causes(self).find_map(|cause| cause.downcast_ref::<Self>()?.subject.as_ref())
     }
 }
 
 impl fmt::Display for TxnLogError {
-    /// The sentence, and below it the causes that say something new: one line in all.
+    /// The sentence, and below it the causes that say something new: one line in all. With `{:#}` the causes keep the
+    /// names of error types that other libraries put before their texts.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        match &self.source {
-            Some(source) => {
-                let cause = source.to_string();
-                if self.message.contains(&cause) {
-                    return Ok(());
-                }
-                write!(f, ": {}", cause.split_whitespace().collect::<Vec<_>>().join(" "))
-            }
-            None => Ok(()),
+        let Some(source) = &self.source else { return Ok(()) };
+        let cause = if f.alternate() { format!("{source:#}") } else { source.to_string() };
+        if self.message.contains(&cause) {
+            return Ok(());
         }
+        write!(f, ": {}", cause.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 }
 
-impl std::error::Error for TxnLogError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl Error for TxnLogError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_deref().map(|s| s as _)
     }
+}
+
+/// An error and what caused it, outermost first.
+pub fn causes<'a>(e: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(e), |e| (*e).source())
 }
 
 impl From<object_store::Error> for TxnLogError {
@@ -133,8 +156,9 @@ impl From<object_store::Error> for TxnLogError {
             E::InvalidPath { .. } | E::NotSupported { .. } | E::UnknownConfigurationKey { .. } => {
                 (ErrorKind::Invalid, "the object store refuses the request".to_string())
             }
-            _ => (ErrorKind::Unavailable, "the object store does not answer as it should".to_string()),
+            _ => (ErrorKind::Unavailable, "the object store did not answer as expected".to_string()),
         };
-        TxnLogError::new(kind, message).with_source(e)
+        let subject = (kind == ErrorKind::NotFound).then_some(Subject::DataFile);
+        Self { kind, subject, message, source: Some(e.into()) }
     }
 }

@@ -1,12 +1,12 @@
-//! Times of versions that are ahead of the catalog's clock.
+//! Versions with times ahead of the catalog's clock.
 
 use crate::action::Version;
 use crate::error::{Result, TxnLogError};
 use crate::ids::TableName;
 use crate::time::format_ms;
 
-/// How far the time of a version may be ahead of the catalog's clock, in milliseconds. Clocks of the machines that share
-/// a catalog may differ by so much.
+/// How far the time of a version may be ahead of the catalog's clock, in milliseconds. The clocks of machines that
+/// share a catalog may differ this much.
 pub const MARGIN_MS: i64 = 5_000;
 
 /// Whether a time is ahead of the catalog's clock by more than [`MARGIN_MS`].
@@ -21,7 +21,7 @@ pub struct TimeLeap {
     pub version: Version,
     /// Its time, in milliseconds since 1970.
     pub timestamp: i64,
-    /// The time of the catalog's clock at that moment, in milliseconds since 1970.
+    /// The time of the catalog's clock when this was detected, in milliseconds since 1970.
     pub now_ms: i64,
 }
 
@@ -38,20 +38,20 @@ impl TimeLeap {
     }
 }
 
-/// What is done with history whose times are [ahead](is_ahead) of the catalog's clock.
+/// How a load treats history whose times are [ahead](is_ahead) of the catalog's clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FutureTimes {
-    /// It is refused: every later version would get a time in the future, too.
+    /// It is rejected: every later version would also get a time in the future.
     #[default]
     Refuse,
-    /// It is taken as it is.
+    /// It is loaded unchanged.
     Accept,
 }
 
 impl FutureTimes {
-    /// Refuses a version whose time leaps ahead of the catalog's clock, unless such times are accepted. One that is a
-    /// millisecond after the version before it does not leap: files of a log that were copied at once have one time, and
-    /// are told apart so.
+    /// Rejects a version whose time is ahead of the catalog's clock, unless such times are accepted. A version 1 ms
+    /// after the previous one is accepted: log files that were copied at the same time have equal modification times,
+    /// which are made distinct by 1 ms steps.
     pub fn check(
         self,
         table: &TableName,

@@ -1,4 +1,4 @@
-//! History as data: the commits of a log, and the state that it begins with where its first commits are gone.
+//! History as data: the commits of a log, and the base state if its first commits no longer exist.
 
 use std::pin::Pin;
 
@@ -9,22 +9,22 @@ use futures::stream::{BoxStream, Peekable};
 use crate::action::{Add, DomainMetadata, Metadata, Protocol, Remove, Txn, Version};
 use crate::error::{Result, TxnLogError};
 
-/// A piece of valid history, in version order. [`HistoryItem::Base`] comes first, with [`HistoryItem::Files`] behind it,
-/// and only where history does not begin at version 0.
+/// A piece of valid history, in version order. [`HistoryItem::Base`] comes first, followed by [`HistoryItem::Files`],
+/// and only if history does not begin at version 0.
 #[derive(Clone, Debug)]
 pub enum HistoryItem {
-    /// The state at the oldest version there is, but for its files. Another one takes its place, and that of its files.
+    /// The state at the oldest version, without its files. A second base replaces the first and its files.
     Base(Box<BaseState>),
     /// Some of the files of the base.
     Files(BaseFiles),
-    /// A commit as it stands in the log.
+    /// A commit as stored in the log.
     Commit(LoggedCommit),
 }
 
 /// The items of a history, one by one.
 pub type HistoryItems<'a> = Peekable<BoxStream<'a, Result<HistoryItem>>>;
 
-/// The next item, unless it is a commit: that one stays.
+/// The next item, unless it is a commit, which stays in the stream.
 pub async fn next_of_base(items: &mut HistoryItems<'_>) -> Result<Option<HistoryItem>> {
     match Pin::new(&mut *items).peek().await {
         Some(Ok(HistoryItem::Commit(_))) | None => Ok(None),
@@ -32,7 +32,7 @@ pub async fn next_of_base(items: &mut HistoryItems<'_>) -> Result<Option<History
     }
 }
 
-/// Refuses what is no commit where only commits may be.
+/// Rejects an item that is not a commit.
 pub fn only_commit(item: HistoryItem) -> Result<LoggedCommit> {
     match item {
         HistoryItem::Commit(commit) => Ok(commit),
@@ -42,12 +42,12 @@ pub fn only_commit(item: HistoryItem) -> Result<LoggedCommit> {
     }
 }
 
-/// The error of files of a base that did not come.
+/// The error when a base has no files.
 pub fn files_without_base() -> TxnLogError {
     TxnLogError::invalid("a history has files that belong to no state: the state comes before them")
 }
 
-/// The state at the version where history begins, but for its files.
+/// The state at the version where history begins, without its files.
 #[derive(Clone, Debug)]
 pub struct BaseState {
     /// The version.
@@ -62,7 +62,7 @@ pub struct BaseState {
     pub txns: Vec<Txn>,
     /// The domains.
     pub domains: Vec<DomainMetadata>,
-    /// The commit's bytes, when the log still holds them.
+    /// The commit's bytes, if the log still has them.
     pub body: Option<Bytes>,
 }
 
@@ -75,7 +75,7 @@ pub struct BaseFiles {
     pub removed: Vec<Remove>,
 }
 
-/// A commit that is history.
+/// A commit of the history.
 #[derive(Clone, Debug)]
 pub struct LoggedCommit {
     /// The version.
@@ -84,20 +84,20 @@ pub struct LoggedCommit {
     pub time: CommitTime,
     /// The exact bytes.
     pub body: Bytes,
-    /// Where they were read, for messages.
+    /// The file they were read from, for messages.
     pub origin: String,
 }
 
-/// The time of a commit, in milliseconds since 1970, and where it is known from.
+/// The time of a commit, in milliseconds since 1970, and its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommitTime {
     /// Milliseconds since 1970.
     pub ms: i64,
-    /// Where it is known from.
+    /// Its source.
     pub source: TimeSource,
 }
 
-/// Where the time of a commit is known from.
+/// The source of a commit's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeSource {
     /// `commitInfo.inCommitTimestamp`.
@@ -106,7 +106,7 @@ pub enum TimeSource {
     CommitInfo,
     /// The modification time of the log file.
     File,
-    /// The clock, when it was committed here.
+    /// The clock, for a commit made here.
     Clock,
 }
 

@@ -1,7 +1,7 @@
-//! Versions that readers hold: as long as one is held, its files stay and it stays in the catalog.
+//! Versions held by readers: while a version is held, it stays in the catalog and its files stay.
 //!
-//! A hold ends by itself, by the catalog's clock: a reader that was killed cannot pin files indefinitely, and a reader
-//! that takes longer renews its hold in time.
+//! A hold has an end on the catalog's clock, so the hold of a reader that was killed expires; a reader that takes
+//! longer renews its hold in time.
 
 use std::fmt;
 
@@ -19,44 +19,44 @@ use crate::time_travel;
 /// Holds of versions.
 ///
 /// # Contract
-/// - *Exclusive*: a hold, and a commit or an expiry of the same table, happen one after the other.
-/// - A version that is held is not expired, and a vacuum that begins after it was held spares its files. A hold does not
-///   bring back what was removed before.
-/// - The catalog's clock decides what has ended.
+/// - *Exclusive*: a hold, and a commit or an expiry of the same table, are serialized.
+/// - A held version does not expire, and a vacuum that starts after it was held spares its files. A hold does not
+///   restore files that were removed before.
+/// - The catalog's clock decides whether a hold has ended.
 #[async_trait]
 pub trait VersionHolds: Send + Sync + fmt::Debug {
     /// Holds a version until a time, in milliseconds since 1970. Some of the table's holds that have ended are removed.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::NotFound`] for a version that the catalog does not retain, [`crate::ErrorKind::Invalid`] for a
-    /// time that is past, and for a holder that is not one line of text.
+    /// [`crate::ErrorKind::NotFound`] for a version that the catalog does not retain, [`crate::ErrorKind::Invalid`] for
+    /// a time in the past, and for a holder that is not one line of text.
     async fn hold(&self, table: TableId, version: Version, until_ms: i64, holder: &str) -> Result<Hold>;
 
-    /// Holds it until another time, and gives the hold as it is then.
+    /// Extends a hold and returns it with its new end.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::NotFound`] when it has ended: files of the version may be gone since.
+    /// [`crate::ErrorKind::NotFound`] when it has ended: files of the version may have been removed since.
     async fn renew_hold(&self, hold: &Hold, until_ms: i64) -> Result<Hold>;
 
-    /// Ends a hold. Of one that has ended it does nothing.
+    /// Ends a hold. Does nothing if it has ended already.
     async fn release_hold(&self, hold: &Hold) -> Result<()>;
 
     /// The holds of a table that have not ended, the oldest version first.
     async fn holds(&self, table: TableId) -> Result<Vec<Hold>>;
 
-    /// Removes holds of a table that have ended, not more than [`MAX_REMOVED`] at once.
+    /// Removes holds of a table that have ended, at most [`MAX_REMOVED`] at once.
     async fn remove_ended_holds(&self, table: TableId) -> Result<()>;
 
-    /// The oldest version of a table that is held.
+    /// The oldest held version of a table.
     async fn oldest_held(&self, table: TableId) -> Result<Option<Version>> {
         Ok(self.holds(table).await?.first().map(|hold| hold.version))
     }
 }
 
-/// How many holds that have ended are removed at once.
+/// How many ended holds are removed at once.
 pub const MAX_REMOVED: usize = 100;
 
-/// A version that a reader holds.
+/// A version held by a reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
     /// Its id.
@@ -65,13 +65,13 @@ pub struct Hold {
     pub table: TableId,
     /// The version.
     pub version: Version,
-    /// When it ends, in milliseconds since 1970.
+    /// When the hold ends, in milliseconds since 1970.
     pub until_ms: i64,
-    /// A name for its holder, such as `nightly report`.
+    /// The holder's name, such as `nightly report`.
     pub holder: String,
 }
 
-/// Refuses to drop a table with its files while readers hold versions.
+/// Rejects dropping a table with its files while readers hold versions.
 pub fn check_not_held(name: &TableName, holds: &[Hold]) -> Result<()> {
     let Some(last) = holds.iter().max_by_key(|hold| hold.until_ms) else { return Ok(()) };
     let others = match holds.len() - 1 {
@@ -87,7 +87,7 @@ pub fn check_not_held(name: &TableName, holds: &[Hold]) -> Result<()> {
 }
 
 impl Hold {
-    /// Refuses a hold that a table as it is at that time does not take.
+    /// Rejects a hold that is not valid for the table at that time.
     pub fn check(&self, table: &TableEntry, now_ms: i64) -> Result<()> {
         if self.holder.trim().is_empty() || self.holder.contains(char::is_control) {
             let message = format!("{:?} does not name a holder: expected a line of text", self.holder);
@@ -99,7 +99,7 @@ impl Hold {
         Ok(())
     }
 
-    /// Refuses one that would have ended at that time.
+    /// Rejects a hold that would have ended at that time.
     pub fn check_until(&self, now_ms: i64) -> Result<()> {
         if self.until_ms > now_ms {
             return Ok(());
@@ -111,7 +111,7 @@ impl Hold {
         )))
     }
 
-    /// The error of one that cannot be renewed.
+    /// The error for a hold that cannot be renewed.
     pub fn has_ended(&self) -> TxnLogError {
         let (holder, version) = (&self.holder, self.version);
         TxnLogError::not_found(format!(

@@ -1,16 +1,16 @@
-//! Ids, time and randomness: all of it comes from one [`Clock`], so a test can run everything from a seed.
+//! Ids, time and randomness: all of them come from one [`Clock`], so a test can be reproduced from a seed.
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::error::TxnLogError;
 
-/// Our own id of a table. The id in a table's metadata is no identity: it is any string, and copies share it.
+/// Our own id of a table. The id in a table's metadata does not identify it: it may be any string, and copies share it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableId(pub Uuid);
 
@@ -35,8 +35,8 @@ impl FromStr for TableId {
     }
 }
 
-/// What makes a commit the same commit when it is sent again: the operation it belongs to, and a digest of its
-/// actions, because some operations commit several times.
+/// Identifies a commit when it is sent again: derived from the operation it belongs to and a digest of its actions,
+/// because some operations commit several times.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CommitId(pub [u8; 32]);
 
@@ -56,7 +56,7 @@ impl CommitId {
         Self(*blake3::hash(name.as_bytes()).as_bytes())
     }
 
-    /// The id for the `txnId` of a commit of any writer; for a commit of a catalog it is the commit's own id.
+    /// The id for the `txnId` of a commit by any writer; for a commit of a catalog it is the commit's own id.
     pub fn of_txn(txn_id: &str) -> Self {
         txn_id.parse().unwrap_or_else(|_| Self::of_name(&format!("txnId {txn_id}")))
     }
@@ -64,7 +64,7 @@ impl CommitId {
 
 impl FromStr for CommitId {
     type Err = TxnLogError;
-    /// From the 64 hexadecimal digits that `commitInfo.txnId` has.
+    /// Parses the 64 hexadecimal digits of `commitInfo.txnId`.
     fn from_str(s: &str) -> Result<Self, TxnLogError> {
         let wrong = || TxnLogError::invalid(format!("{s:?} is not a commit id: expected 64 hexadecimal digits"));
         let (pairs, rest) = s.as_bytes().as_chunks::<2>();
@@ -86,7 +86,7 @@ impl fmt::Debug for CommitId {
     }
 }
 
-/// Names people give to tables: `namespace.name`; a name alone is in `default`.
+/// A table name: `namespace.name`; a name without a namespace is in `default`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableName {
     /// The namespace.
@@ -99,7 +99,7 @@ impl FromStr for TableName {
     type Err = TxnLogError;
     fn from_str(s: &str) -> Result<Self, TxnLogError> {
         let (namespace, name) = s.split_once('.').unwrap_or(("default", s));
-        // Names are printed on terminals, to which control characters are commands.
+        // Names are printed to terminals, which interpret control characters.
         let good = |part: &str| !part.is_empty() && !part.contains(['.', '/']) && !part.contains(char::is_control);
         if good(namespace) && good(name) {
             Ok(Self { namespace: namespace.into(), name: name.into() })
@@ -121,9 +121,9 @@ impl fmt::Display for TableName {
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Milliseconds since 1970.
     fn now_ms(&self) -> i64;
-    /// A fresh id, never given twice.
+    /// A new id, never returned twice.
     fn new_uuid(&self) -> Uuid;
-    /// Waits for that long.
+    /// Waits for this duration.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(duration))
     }
@@ -144,7 +144,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock for tests: time moves one millisecond at every second look, ids come from the seed.
+/// A clock for tests: the time advances by 1 ms at every second call, ids are drawn from the seed.
 #[derive(Debug)]
 pub struct SeededClock(Mutex<(i64, fastrand::Rng)>);
 
@@ -154,13 +154,13 @@ impl SeededClock {
         Self(Mutex::new((start_ms * 2, fastrand::Rng::with_seed(seed))))
     }
 
-    /// Moves the time on.
+    /// Advances the time.
     pub fn advance(&self, ms: i64) {
         self.with(|(twice, _)| *twice += ms * 2);
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut (i64, fastrand::Rng)) -> T) -> T {
-        f(&mut self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        f(&mut self.0.lock())
     }
 }
 
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_has_no_character_that_a_terminal_obeys() {
+    fn control_characters_in_names_are_refused() {
         for good in ["orders", "sales.orders", "über uns.t", "a\u{a0}b"] {
             assert!(good.parse::<TableName>().is_ok(), "{good:?}");
         }

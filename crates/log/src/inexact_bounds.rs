@@ -1,4 +1,4 @@
-//! Bounds in the statistics of a file that need not hold as they are written, made safe or replaced.
+//! Bounds in file statistics that may be wrong as written, and their safe replacements.
 
 use serde_json::value::RawValue;
 
@@ -10,24 +10,24 @@ use crate::schema::PrimitiveType;
 /// How many digits of a decimal survive a double.
 const DIGITS_OF_A_DOUBLE: u8 = 15;
 
-/// The columns of a table whose bounds in statistics need not hold as they are written, within other columns, too: long
-/// decimals, which a writer may have rounded, and columns whose type has changed, of whose old bounds a text may be one
-/// of the new type beside them.
+/// The columns of a table, including nested ones, whose bounds in statistics may be wrong as written: long decimals,
+/// which a writer may have rounded, and columns whose type has changed, because an old bound may be spelled like a
+/// value of the new type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InexactBounds(Vec<InexactBound>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct InexactBound {
-    /// The physical names of the columns it is within, and its own.
+    /// The physical path of the column: the names of its parents, then its own.
     path: Vec<String>,
     /// Precision and scale of a decimal; `None` for a column whose type has changed.
     decimal: Option<(u8, i8)>,
 }
 
 impl InexactBounds {
-    /// Those of a `schemaString`.
+    /// The columns of a `schemaString`.
     pub fn of(schema_string: &str) -> Result<Self> {
-        // Most schemas have none, and are not read for it.
+        // Most schemas have no such column and are not parsed.
         if !schema_string.contains("decimal(") && !schema_string.contains(TYPE_CHANGES) {
             return Ok(Self::default());
         }
@@ -43,7 +43,7 @@ impl InexactBounds {
         self.0.is_empty()
     }
 
-    /// Statistics whose bounds exclude no value of a row; `None` when they are so already.
+    /// Statistics with bounds that exclude no value of a row; `None` when they already are.
     pub fn made_safe(&self, stats: &str) -> Option<String> {
         if self.is_empty() {
             return None;
@@ -61,18 +61,18 @@ impl InexactBounds {
     }
 }
 
-/// Where a column's metadata says that its type has changed (PROTOCOL.md, "Type Widening").
+/// The metadata of a column whose type has changed (PROTOCOL.md, "Type Widening").
 const TYPE_CHANGES: &str = "delta.typeChanges";
 
-/// Puts the least and the greatest value of a column, by its physical path, into statistics that have bounds of it.
-/// Without a value the bound is taken out.
+/// Replaces the minimum and maximum of a column, given by its physical path, in statistics that have bounds of it. A
+/// bound without a value is removed.
 pub fn set_bounds(stats: &mut Object, path: &[String], least: Option<String>, greatest: Option<String>) {
     for (key, value) in [("minValues", least), ("maxValues", greatest)] {
         edit(stats, key, path, &|_| value.clone());
     }
 }
 
-/// Replaces the value at `key` and then along `path`, where there is one; `None` makes it null.
+/// Replaces the value at `key` and then along `path`, if it exists; `None` makes it null.
 fn edit(object: &mut Object, key: &str, path: &[String], new: &dyn Fn(&RawValue) -> Option<String>) {
     let Some(old) = object.raw(key).filter(|raw| raw.get() != "null") else { return };
     match path {
@@ -90,7 +90,7 @@ fn edit(object: &mut Object, key: &str, path: &[String], new: &dyn Fn(&RawValue)
     }
 }
 
-/// The text of a number, which some writers put into quotes.
+/// The text of a number, which some writers quote.
 fn text_of(json: &RawValue) -> String {
     serde_json::from_str::<String>(json.get()).unwrap_or_else(|_| json.get().to_string())
 }
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_are_made_safe_where_the_schema_says_that_they_need_not_be() {
+    fn bounds_of_inexact_columns_are_widened() {
         let schema = r#"{"type":"struct","fields":[
             {"name":"id","type":"long","nullable":true,"metadata":{}},
             {"name":"d","type":"decimal(18,0)","nullable":true,"metadata":{"delta.columnMapping.physicalName":"col-1"}},

@@ -1,17 +1,17 @@
 //! The Delta log as data.
 //!
-//! Actions and commits that lose nothing ([`action`]), what a table is at a version ([`snapshot`]), how a commit is
-//! decided ([`commit`]), and history as data ([`history`]).
+//! Actions and commits that keep unknown fields ([`action`]), the state of a table at a version ([`snapshot`]), the
+//! rules of commits ([`commit`]), and history as data ([`history`]).
 //!
-//! One table's log is read by a [`TxnLogReader`] and written by a [`TxnLogWriter`]. A [`Catalog`] has many tables: it finds
-//! them, reads their heads and commits to them. Everything else that it promises is a trait of its own: which tables and
-//! namespaces there are ([`listing`], [`namespaces`], [`lookup`]), what becomes of tables ([`lifecycle`]) and of their
-//! history ([`retention`]), which versions readers hold ([`holds`]), which tables have files of others ([`references`]),
-//! how far the mirrors are ([`mirror`]), how history is loaded ([`load`]), and what is set for the catalog as a whole
-//! ([`administration`]).
+//! One table's log is read by a [`TxnLogReader`] and written by a [`TxnLogWriter`]. A [`Catalog`] has many tables: it
+//! finds them, reads their heads and commits to them. Each further responsibility is a trait of its own: listing tables
+//! and namespaces ([`listing`], [`namespaces`], [`lookup`]), the lifecycle of tables ([`lifecycle`]), the retention of
+//! their history ([`retention`]), versions held by readers ([`holds`]), tables with files of other tables
+//! ([`references`]), the progress of the mirrors ([`mirror`]), loading of history ([`load`]), and the settings of the
+//! catalog as a whole ([`administration`]).
 //!
-//! Logs here: [`FileTxnLogReader`] and [`FileTxnLogWriter`] for a plain `_delta_log` on any object store, and
-//! [`MemoryCatalog`], the model that other catalogs are proved against by [`conformance`]. No SQL.
+//! Implementations in this crate: [`FileTxnLogReader`] and [`FileTxnLogWriter`] for a plain `_delta_log` on any object
+//! store, and [`MemoryCatalog`], the model against which [`conformance`] tests other catalogs. No SQL.
 
 pub mod action;
 pub mod administration;
@@ -22,10 +22,12 @@ mod commit_info;
 mod conflict;
 pub mod conformance;
 pub mod decimal;
+mod deletion_vector;
 pub mod entry;
 mod error;
 pub mod features;
 mod file;
+mod file_action;
 mod future_times;
 pub mod history;
 pub mod holds;
@@ -37,6 +39,7 @@ mod literal;
 pub mod load;
 mod local;
 mod location;
+mod location_key;
 pub mod lookup;
 mod memory;
 pub mod mirror;
@@ -44,7 +47,6 @@ pub mod namespaces;
 mod object;
 mod owner;
 mod path;
-mod place;
 pub mod predicate;
 pub mod reader;
 mod redact;
@@ -66,8 +68,9 @@ pub use allowed::AllowedPaths;
 pub use catalog::{Catalog, ComparedTables, Point};
 pub use commit::{CommitRequest, Outcome};
 pub use entry::{MirrorState, TableEntry, TableRef};
-pub use error::{ErrorKind, Result, Subject, TxnLogError};
+pub use error::{ErrorKind, Result, Subject, TxnLogError, causes};
 pub use file::{CheckpointState, FileDetails, FileTxnLogReader, FileTxnLogWriter, StoredCheckpoint};
+pub use file_action::FileAction;
 pub use history::{BaseFiles, BaseState, CommitTime, HistoryItem, HistoryItems, LoggedCommit, TimeSource};
 pub use holds::{Hold, VersionHolds};
 pub use ids::{Clock, CommitId, SeededClock, SystemClock, TableId, TableName};
@@ -76,14 +79,14 @@ pub use listing::{TableListing, TablePage};
 pub use load::{FutureTimes, HistoryLoad, HistoryLoading, UnfinishedLoad};
 pub use local::{Durability, LocalFiles, ModifiedAt, NewFile, StagedFiles};
 pub use location::Location;
-pub use lookup::{check_no_overlap, require};
+pub use location_key::LocationKey;
+pub use lookup::{check_no_overlap, near_names, require};
 pub use memory::MemoryCatalog;
 pub use mirror::{Artifact, Lease, MirrorFailure, MirrorProgress};
 pub use namespaces::CatalogNamespaces;
 pub use object::Object;
 pub use owner::{Committer, TableOwner, check_owner};
 pub use path::{FileKey, PathKey, SetHash, absolute_path, canonical_path};
-pub use place::PlaceKey;
 pub use predicate::Predicate;
 pub use reader::{
     Counts, Explanation, HistoryRange, LogSummaries, SizeDelta, TxnLogReader, TxnLogReaderExt, TxnLogWriter,

@@ -1,8 +1,8 @@
-//! The life of a table in a catalog: it is renamed, dropped, undropped, detached.
+//! The lifecycle of a table in a catalog: it is renamed, dropped, undropped, detached.
 //!
-//! Each change is one transaction of the catalog. What happens outside of it comes first where it must be done before
-//! the table is gone (publishing), and last where it cannot be undone (deleting files): a process that ends in between
-//! leaves a table that is live, or one that is dropped and whose files [are still to be deleted](TableState::Deleting).
+//! Each change is one transaction of the catalog. Work outside the catalog is done before it if it requires a live
+//! table (publishing), and after it if it cannot be undone (deleting files): a process that ends in between leaves a
+//! table that is live, or one that is dropped and whose files [are still to be deleted](TableState::Deleting).
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -21,70 +21,71 @@ use crate::reader::TxnLogReader;
 use crate::retention::COMMIT_IDS_MS;
 use crate::time::format_ms;
 
-/// What becomes of a catalog's tables.
+/// Changes to the lifecycle of a catalog's tables.
 ///
 /// # Contract
-/// - *Atomic*: each call is one transaction, with a line in the audit.
-/// - *Exclusive*: a call and a commit to the same table happen one after the other. A commit that comes later than a
-///   drop is [`ErrorKind::NotFound`] and says what became of the table; later than a rename it is made.
-/// - A table keeps its id, its history and the ids of its commits, whatever it is called and also when it is dropped.
-/// - A table with an owner is renamed, dropped and undropped in its name only; otherwise it is [`ErrorKind::Invalid`].
-/// - No call touches a file.
+/// - *Atomic*: each call is one transaction, with an entry in the audit.
+/// - *Exclusive*: a call and a commit to the same table are serialized. A commit after a drop is
+///   [`ErrorKind::NotFound`] and says what happened to the table; a commit after a rename succeeds.
+/// - A table keeps its id, its history and the ids of its commits when it is renamed or dropped.
+/// - A table with an owner is renamed, dropped and undropped only in the owner's name; otherwise the call is
+///   [`ErrorKind::Invalid`].
+/// - No call reads or writes a file.
 #[async_trait]
 pub trait TableLifecycle: Send + Sync + fmt::Debug {
-    /// Gives a table another name, which no table may have.
+    /// Renames a table; no other table may have the new name.
     async fn rename_table(&self, table: TableId, to: &TableName, committer: &Committer) -> Result<TableEntry>;
 
     /// Removes a table from the catalog: its name is free again and nothing is published any more. The caller holds the
-    /// right to publish the table, so no other process publishes at the same time; the right ends with the table.
+    /// lease for publishing the table, so no other process publishes at the same time; the lease ends with the table.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] when the lease is no longer the newest, when the newest version is not
-    /// [`DropTable::at_version`], or when versions are committed that are not published, unless
-    /// [`DropTable::allow_unpublished`] says that they may be; [`ErrorKind::Invalid`] when its files are to be deleted and
-    /// other tables [have](crate::TableReferences) some of them, or a reader [holds](crate::VersionHolds) a version.
+    /// [`DropTable::at_version`], or when committed versions are not published, unless [`DropTable::allow_unpublished`]
+    /// is set; [`ErrorKind::Invalid`] when its files are to be deleted and other tables [use](crate::TableReferences)
+    /// some of them, or a reader [holds](crate::VersionHolds) a version.
     async fn drop_table(&self, lease: &Lease, drop: &DropTable) -> Result<()>;
 
-    /// Brings a dropped table back, under its name or under another one.
+    /// Restores a dropped table, under its name or another one.
     ///
     /// # Errors
-    /// [`ErrorKind::AlreadyExists`] when its name or its place was taken meanwhile, [`ErrorKind::NotFound`] when its
-    /// retention is over, [`ErrorKind::Invalid`] when its files were deleted, it was detached, its place is in that of
-    /// another table or around it by now, or it has an owner that is not the committer's.
+    /// [`ErrorKind::AlreadyExists`] when its name or its place has been taken since, [`ErrorKind::NotFound`] when its
+    /// retention has ended, [`ErrorKind::Invalid`] when its files were deleted, it was detached, its place is now
+    /// inside that of another table or contains one, or it has an owner that is not the committer's.
     async fn undrop_table(&self, table: TableId, name: Option<&TableName>, committer: &Committer)
     -> Result<TableEntry>;
 
-    /// Records that the files of a table that was dropped [with its files](DropMode::DeleteFiles) are gone, so that its
-    /// place is free again. Of one that is recorded already it does nothing.
+    /// Records that the files of a table that was dropped [with its files](DropMode::DeleteFiles) are deleted, so that
+    /// its place is free again. Does nothing if that is recorded already.
     async fn mark_files_deleted(&self, table: TableId) -> Result<()>;
 
-    /// A table that is in the catalog and not live; `None` for any other.
+    /// A table in the catalog that is not live; `None` for any other.
     async fn inactive_table(&self, table: TableId) -> Result<Option<InactiveTable>>;
 
-    /// Some of the tables that are not live, in the order of [`InactiveTable::by_name`]: at most `limit`, and only those
+    /// At most `limit` of the tables that are not live, in the order of [`InactiveTable::by_name`], and only those
     /// after `after`.
     async fn inactive_tables(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>>;
 
-    /// The tables that are not live and had that name: the last one first, and at most [`SAME_NAME`].
+    /// The tables that are not live and had that name: the most recent one first, and at most [`SAME_NAME`].
     async fn inactive_named(&self, name: &TableName) -> Result<Vec<InactiveTable>>;
 
-    /// Some of the tables that are [over](InactiveTable::is_over), in the order of [`InactiveTable::retained_until`] and of
-    /// their ids: at most `limit`, and only those after `after`.
-    async fn tables_over(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>>;
+    /// At most `limit` of the tables that are [removable](InactiveTable::is_removable), in the order of
+    /// [`InactiveTable::retained_until`] and of their ids, and only those after `after`.
+    async fn removable_tables(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>>;
 
-    /// Removes some of what the catalog has of a table that is [over](InactiveTable::is_over), at most [`STEP_ROWS`] rows:
-    /// from the first step on nothing brings the table back, and after the last one, which says so, the catalog does not
-    /// know it any more, nor the ids of its commits.
+    /// Removes at most [`STEP_ROWS`] of the rows that the catalog has of a [removable](InactiveTable::is_removable) table.
+    /// After the first step the table cannot be undropped; after the last one, which reports it, the catalog has
+    /// neither the table nor the ids of its commits.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] for a table that is live or that is not there, [`ErrorKind::Invalid`] when it is not over.
+    /// [`ErrorKind::NotFound`] for a table that is live or missing, [`ErrorKind::Invalid`] when it is not removable.
     async fn remove_table(&self, table: TableId) -> Result<RemovedRows>;
 
-    /// The log of a table that is in this state, for reading.
+    /// The log of a table in this state, for reading.
     fn reader_in(&self, table: TableId, state: TableState) -> Arc<dyn TxnLogReader>;
 }
 
-/// What a step of a removal did.
+/// The result of one step of a removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RemovedRows {
     /// How many rows it removed.
@@ -93,46 +94,46 @@ pub struct RemovedRows {
     pub is_done: bool,
 }
 
-/// How many rows a step of a removal removes at most, but for the few that a table has of each kind.
+/// The maximum number of rows that a step removes, not counting the few single rows of a table.
 pub const STEP_ROWS: u64 = 10_000;
-/// How many tables that are not live and had the same name are found.
+/// The maximum number of inactive tables that are found by one name.
 pub const SAME_NAME: usize = 100;
 
-/// The operation of the last commit that a catalog makes to a table that is detached. A log that ends with it is no
-/// catalog's any more.
+/// The operation of the last commit that a catalog makes to a table that is detached. No catalog manages a log that
+/// ends with it.
 pub const DETACH: &str = "DETACH TABLE";
 
 /// How a table is dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DropTable {
-    /// What becomes of it.
+    /// What happens to the table.
     pub mode: DropMode,
-    /// Whether versions may be committed and not published.
+    /// Whether committed versions may be unpublished.
     pub allow_unpublished: bool,
-    /// The version that must be the newest, where it matters.
+    /// The version that must be the newest; `None` for any.
     pub at_version: Option<Version>,
-    /// The committer that drops it.
+    /// The committer of the drop.
     pub committer: Committer,
 }
 
-/// What becomes of a table that is dropped.
+/// What happens to a table that is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropMode {
-    /// It can be undropped for so many milliseconds.
+    /// It can be undropped for this time.
     Retain {
         /// Milliseconds.
         ms: i64,
     },
-    /// Its files are deleted next: its place is not free until they are.
+    /// Its files are deleted next: its place is free when they are.
     DeleteFiles,
-    /// It stays as a plain Delta table that no catalog manages.
+    /// It remains as a plain Delta table that no catalog manages.
     Detach,
 }
 
 /// The state of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableState {
-    /// Its history is being loaded, or was in part.
+    /// Its history is being loaded, or was loaded in part.
     Loading,
     /// It is visible to every caller.
     Live,
@@ -144,7 +145,7 @@ pub enum TableState {
     Deleted,
     /// It is a plain Delta table.
     Detached,
-    /// It is over, and what the catalog has of it is being removed.
+    /// Its rows in the catalog are being removed.
     Removing,
 }
 
@@ -165,25 +166,25 @@ impl TableState {
         }
     }
 
-    /// Reads the name.
+    /// Parses the name.
     pub fn parse(name: &str) -> Result<Self> {
         let state = Self::ALL.into_iter().find(|state| state.as_str() == name);
         state.ok_or_else(|| TxnLogError::corrupt(format!("a table is in the state {name:?}, which is not known")))
     }
 
-    /// Whether the name of the table is taken.
+    /// Whether the table occupies its name.
     pub fn holds_name(self) -> bool {
         matches!(self, Self::Loading | Self::Live)
     }
 
-    /// Whether the place of the table is taken.
-    pub fn holds_place(self) -> bool {
+    /// Whether the table occupies its place.
+    pub fn holds_location(self) -> bool {
         self.holds_name() || self == Self::Deleting
     }
 }
 
 impl DropMode {
-    /// The state of a table that was dropped so.
+    /// The state after a drop in this mode.
     pub fn state(self) -> TableState {
         match self {
             Self::Retain { .. } => TableState::Dropped,
@@ -192,8 +193,8 @@ impl DropMode {
         }
     }
 
-    /// Until when the table can be undropped, when it is dropped at a time. One that does not come back is kept for the sake
-    /// of its [commit ids](crate::retention::COMMIT_IDS_MS).
+    /// Until when the table can be undropped, or is kept for its [commit ids](crate::retention::COMMIT_IDS_MS) if it
+    /// cannot be undropped.
     pub fn retained_until(self, dropped_at: i64) -> i64 {
         dropped_at.saturating_add(match self {
             Self::Retain { ms } => ms,
@@ -201,7 +202,7 @@ impl DropMode {
         })
     }
 
-    /// What the audit calls it.
+    /// The action in the audit.
     pub fn action(self) -> &'static str {
         match self {
             Self::Retain { .. } => "DROP TABLE",
@@ -218,15 +219,15 @@ pub struct InactiveTable {
     pub id: TableId,
     /// The name it had, or will have.
     pub name: TableName,
-    /// Where it is.
+    /// The table's location.
     pub location: Location,
-    /// The program that alone may change it.
+    /// The only program that may change it.
     pub owner: Option<TableOwner>,
-    /// Where it is in its life.
+    /// Its state.
     pub state: TableState,
     /// When it was dropped, in milliseconds since 1970.
     pub dropped_at: Option<i64>,
-    /// The end of its retention, in milliseconds since 1970: a dropped table can be undropped so long.
+    /// The end of its retention, in milliseconds since 1970: until then a dropped table can be undropped.
     pub retained_until: Option<i64>,
     /// The oldest retained version, once there is one.
     pub base_version: Option<Version>,
@@ -235,14 +236,13 @@ pub struct InactiveTable {
 }
 
 impl InactiveTable {
-    /// The order of a listing: by name, and of one name the one that was dropped first, first. One that is not dropped
-    /// comes last.
+    /// The order of a listing: by name, then by the time of the drop. A table that is not dropped comes last.
     pub fn by_name(a: &Self, b: &Self) -> Ordering {
         let dropped_at = |table: &Self| table.dropped_at.unwrap_or(i64::MAX);
         a.name.cmp(&b.name).then(dropped_at(a).cmp(&dropped_at(b))).then(a.id.cmp(&b.id))
     }
 
-    /// What became of it, as a sentence without its end.
+    /// What happened to it, as a sentence without its end.
     fn fate(&self) -> String {
         let (name, place) = (&self.name, &self.location);
         let at = self.dropped_at.map(|ms| format!(" at {}", format_ms(ms))).unwrap_or_default();
@@ -258,34 +258,34 @@ impl InactiveTable {
         }
     }
 
-    /// What can be done.
+    /// What the caller can do.
     fn advice(&self) -> String {
         let (name, place) = (&self.name, &self.location);
         match self.state {
-            TableState::Loading => format!("`dl import {place}` goes on with it, `dl drop {name}` gives it up"),
+            TableState::Loading => format!("`dl import {place}` continues it, `dl drop {name}` abandons it"),
             TableState::Live => format!("`dl show {name}` shows it"),
             TableState::Dropped => {
                 let until = self.retained_until.map(|ms| format!(" until {}", format_ms(ms))).unwrap_or_default();
-                format!("`dl undrop {name}` brings it back{until}")
+                format!("`dl undrop {name}` restores it{until}")
             }
             TableState::Deleting => format!("`dl drop {name} --delete-files` deletes what is left of them"),
-            TableState::Deleted => "it cannot be brought back".into(),
+            TableState::Deleted => "it cannot be restored".into(),
             TableState::Detached => {
-                format!("it is a plain Delta table at {place}, `dl import {place} --as {name}` brings it in again")
+                format!("it is a plain Delta table at {place}, `dl import {place} --as {name}` imports it again")
             }
-            TableState::Removing => "what the catalog has of it is being removed".into(),
+            TableState::Removing => "its rows in the catalog are being removed".into(),
         }
     }
 
-    /// From when on the catalog need not keep what it has of it: its retention is over, and the ids of its commits were
-    /// kept [as long as they must be](COMMIT_IDS_MS).
+    /// When the catalog may remove its rows: its retention has ended, and the ids of its commits were kept [as long as
+    /// required](COMMIT_IDS_MS).
     fn removable_at(&self) -> Option<i64> {
         Some(self.retained_until?.max(self.dropped_at?.saturating_add(COMMIT_IDS_MS)))
     }
 
-    /// Whether the catalog need not keep what it has of it any more, at that time: it was dropped or detached at least
-    /// [`COMMIT_IDS_MS`] before, its files are deleted if they were to be, and its retention is over.
-    pub fn is_over(&self, now_ms: i64) -> bool {
+    /// Whether the catalog may remove its rows at that time: it was dropped or detached at least [`COMMIT_IDS_MS`]
+    /// before, its files are deleted if they were to be, and its retention has ended.
+    pub fn is_removable(&self, now_ms: i64) -> bool {
         match self.state {
             TableState::Loading | TableState::Live | TableState::Deleting => false,
             TableState::Dropped | TableState::Deleted | TableState::Detached => {
@@ -295,9 +295,9 @@ impl InactiveTable {
         }
     }
 
-    /// An error where it cannot be removed at that time.
+    /// An error if it cannot be removed at that time.
     pub fn check_removal(&self, now_ms: i64) -> Result<()> {
-        if self.is_over(now_ms) {
+        if self.is_removable(now_ms) {
             return Ok(());
         }
         if self.state == TableState::Live {
@@ -314,7 +314,7 @@ impl InactiveTable {
         TxnLogError::not_found(format!("{}: {}", self.fate(), self.advice()))
     }
 
-    /// The error when this table, live or not, has the name or the place of a new table.
+    /// The error when this table, live or not, has the name or the place of a new table; `None` when it has neither.
     pub fn in_the_way_of(&self, new: &NewTable) -> Option<TxnLogError> {
         let taken = |what: String| TxnLogError::new(ErrorKind::AlreadyExists, what);
         let same_place = self.location.key() == new.location.key();
@@ -332,7 +332,7 @@ impl InactiveTable {
         }
     }
 
-    /// An error where it cannot be undropped at that time.
+    /// An error if it cannot be undropped at that time.
     pub fn check_undrop(&self, now_ms: i64) -> Result<()> {
         match self.state {
             TableState::Dropped => match self.retained_until {
@@ -348,7 +348,7 @@ impl InactiveTable {
     }
 }
 
-/// The error for an id that no live table has. `place` is what the catalog is called.
+/// The error for an id without a live table. `place` names the catalog.
 pub fn no_table(id: TableId, place: &str, inactive: Option<&InactiveTable>) -> TxnLogError {
     match inactive.filter(|table| table.state != TableState::Loading) {
         Some(table) => table.is_not_live(),
@@ -364,12 +364,12 @@ pub fn not_deleting(id: TableId, place: &str, inactive: Option<&InactiveTable>) 
     }
 }
 
-/// Refuses to drop the table of another owner, one of which versions are not published, and one whose newest version is
-/// another one than was expected.
+/// Rejects the drop of a table with another owner, of one with unpublished versions, and of one whose newest version is
+/// not the expected one.
 pub fn check_drop(entry: &TableEntry, drop: &DropTable) -> Result<()> {
     drop.committer.check(&entry.name, entry.owner.as_ref())?;
     if drop.at_version.is_some_and(|version| version != entry.current_version) {
-        let message = format!("{} is at version {} meanwhile: try again", entry.name, entry.current_version);
+        let message = format!("{} is now at version {}: try again", entry.name, entry.current_version);
         return Err(TxnLogError::new(ErrorKind::Conflict, message));
     }
     let next: Version = entry.published_version.map_or(entry.base_version, |version| version.saturating_add(1));
@@ -382,8 +382,8 @@ pub fn check_drop(entry: &TableEntry, drop: &DropTable) -> Result<()> {
     Err(TxnLogError::new(
         ErrorKind::Conflict,
         format!(
-            "{behind} {versions} of {name} {are} committed and not published, so who reads {} would not see what was \
-             committed last: run `dl mirror run` first",
+            "{behind} {versions} of {name} {are} committed and not published, so readers of {} would not see the last \
+             commits: run `dl mirror run` first",
             entry.location
         ),
     ))
@@ -394,7 +394,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_state_is_read_as_it_is_written() {
+    fn table_states_round_trip() {
         for state in TableState::ALL {
             assert_eq!(TableState::parse(state.as_str()).unwrap(), state);
         }
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn what_became_of_a_table_is_said_with_what_to_do() {
+    fn errors_about_inactive_tables_name_the_state_and_the_command() {
         let table = |state| InactiveTable {
             id: TableId(uuid::Uuid::nil()),
             name: "sales.orders".parse().unwrap(),
@@ -417,13 +417,13 @@ mod tests {
         for (state, says) in [
             (
                 TableState::Dropped,
-                "was dropped at 2023-11-14T22:13:20.000Z: `dl undrop sales.orders` brings it back until",
+                "was dropped at 2023-11-14T22:13:20.000Z: `dl undrop sales.orders` restores it until",
             ),
             (TableState::Deleting, "`dl drop sales.orders --delete-files` deletes what is left"),
-            (TableState::Deleted, "with its files: it cannot be brought back"),
-            (TableState::Detached, "`dl import /nowhere/orders --as sales.orders` brings it in again"),
-            (TableState::Loading, "`dl drop sales.orders` gives it up"),
-            (TableState::Removing, "its retention is over: what the catalog has of it is being removed"),
+            (TableState::Deleted, "with its files: it cannot be restored"),
+            (TableState::Detached, "`dl import /nowhere/orders --as sales.orders` imports it again"),
+            (TableState::Loading, "`dl drop sales.orders` abandons it"),
+            (TableState::Removing, "its retention is over: its rows in the catalog are being removed"),
         ] {
             let said = table(state).is_not_live().to_string();
             assert!(said.contains(says), "{said}");

@@ -17,13 +17,12 @@ pub use page::{SAME_METADATA, TableListing, TablePage};
 
 use page::PAGE;
 
-/// The tables of a catalog, or of one of its namespaces, in the order of their names; no more than a page of them is in
-/// memory.
+/// The tables of a catalog, or of one of its namespaces, in the order of their names; at most one page is in memory.
 pub fn tables(catalog: Arc<dyn Catalog>, namespace: Option<String>) -> BoxStream<'static, Result<TableEntry>> {
     tables_from(catalog, TablePage { namespace, ..TablePage::default() })
 }
 
-/// The tables of a page and of all that follow it.
+/// The tables of a page and of all following pages.
 pub fn tables_from(catalog: Arc<dyn Catalog>, first: TablePage) -> BoxStream<'static, Result<TableEntry>> {
     let pages = futures::stream::try_unfold(Some(first), move |page| {
         let catalog = catalog.clone();
@@ -37,7 +36,7 @@ pub fn tables_from(catalog: Arc<dyn Catalog>, first: TablePage) -> BoxStream<'st
     pages.try_flatten().boxed()
 }
 
-/// The tables of a catalog that are not live, in the order of their names; no more than a page of them is in memory.
+/// The tables of a catalog that are not live, in the order of their names; at most one page is in memory.
 pub fn inactive_tables(catalog: Arc<dyn Catalog>) -> BoxStream<'static, Result<InactiveTable>> {
     let pages = futures::stream::try_unfold(Some(None::<InactiveTable>), move |after| {
         let catalog = catalog.clone();

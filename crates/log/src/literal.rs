@@ -26,7 +26,7 @@ pub enum Literal {
 }
 
 impl PartialOrd for Literal {
-    /// `None` between different types and where a NaN is involved: nothing can be concluded.
+    /// `None` between different types and when a NaN is involved: the order is unknown.
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         use Literal::*;
         match (self, other) {
@@ -48,7 +48,7 @@ impl PartialOrd for Literal {
 }
 
 impl fmt::Display for Literal {
-    /// As SQL. A time is shown to the millisecond.
+    /// The SQL literal. Times are truncated to milliseconds.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Literal::Boolean(b) => write!(f, "{b}"),
@@ -65,7 +65,7 @@ impl fmt::Display for Literal {
     }
 }
 
-/// A text as SQL quotes it.
+/// A text, quoted for SQL.
 pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }

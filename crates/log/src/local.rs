@@ -1,8 +1,8 @@
-//! Local files whose puts are durable when they return, unless that is not asked for.
+//! Local files. A put is durable when it returns, unless the durability is relaxed.
 //!
-//! A new file is written under a temporary name, synced, and only then linked to its own name, so no reader and no
-//! crash ever sees half of it; then its directory is synced. Everything else is `object_store`'s own file system,
-//! which hides names that end in `#` and digits: those are our temporary files too.
+//! A new file is written under a temporary name, synced, and only then linked to its own name, so that readers and
+//! crashes never leave a partial file visible; then its directory is synced. Everything else is `object_store`'s own
+//! file system, which hides names that end in `#` and digits: those are our temporary files too.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -22,37 +22,38 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
-/// Files of [`LocalFiles::stage`] that are written at a time: the syncs of several cost little more than one.
+/// The maximum number of files that [`LocalFiles::stage`] writes concurrently: several concurrent syncs cost little
+/// more than one.
 const STAGED: usize = 16;
 
-/// What has reached the disk when a write is acknowledged.
+/// What is on disk when a write is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Durability {
     /// Everything: data files, their directories, the catalog.
     #[default]
     Full,
-    /// The catalog. The system writes the files when it likes: what a process leaves behind survives its end, but a
-    /// power cut may take the newest data files of commits that the catalog keeps.
+    /// The catalog. The operating system writes the data files later: they survive the end of the process, but a power
+    /// failure may lose the newest data files of commits that the catalog keeps.
     Catalog,
 }
 
-/// The time a file is to have, said with a put ([`PutOptions::extensions`]). Only [`LocalFiles`] heeds it: it is the time
-/// that readers of a local `_delta_log` take for the commit's, so the file has it as soon as it is seen.
+/// The modification time for a file, passed with a put ([`PutOptions::extensions`]). Only [`LocalFiles`] uses it:
+/// readers of a local `_delta_log` take it for the commit's time, so the file has it from the moment it is visible.
 #[derive(Clone, Copy, Debug)]
 pub struct ModifiedAt(pub SystemTime);
 
-/// A file that is to be put where there is none.
+/// A file to be put if its path is free.
 #[derive(Clone, Debug)]
 pub struct NewFile {
     /// Its path below the root.
     pub path: Path,
-    /// What is in it.
+    /// Its content.
     pub bytes: Bytes,
-    /// The time it is to have.
+    /// Its modification time.
     pub modified: SystemTime,
 }
 
-/// Files that are written and synced, and do not have their names yet. Dropping them removes them.
+/// Files that are written and synced under temporary names. Dropping them removes them.
 #[derive(Debug)]
 pub struct StagedFiles {
     files: Vec<Staged>,
@@ -60,11 +61,11 @@ pub struct StagedFiles {
 }
 
 impl StagedFiles {
-    /// Puts the files, which are seen in the order in which they were staged: how many there are before the first in whose
-    /// place there is a file already. Their folder is synced once for all of them.
+    /// Puts the files in the order in which they were staged, and stops at the first whose path exists already: returns
+    /// how many it put. The directory is synced once for all of them.
     ///
     /// # Errors
-    /// Some of the first may be there then.
+    /// Some of the first files may have been put.
     pub async fn put(self) -> Result<usize> {
         blocking(move || {
             let mut folders = std::collections::BTreeSet::new();
@@ -100,7 +101,7 @@ impl LocalFiles {
         Self { root: Arc::new(root), durability, files: Arc::default() }
     }
 
-    /// Waits until files and the folders they are in are on the disk.
+    /// Syncs files and their directories to disk.
     pub async fn sync(&self, files: Vec<Path>) -> Result<()> {
         let this = self.clone();
         blocking(move || {
@@ -108,18 +109,18 @@ impl LocalFiles {
             for file in &files {
                 let file = this.existing(file)?.path_to_filesystem(file)?;
                 sync(&file).map_err(|e| failed(&file, e))?;
-                // Up to the one that the root is in: these may be new.
+                // Includes the directory that contains the root: root directories may be new.
                 let below = file.ancestors().skip(1).take_while(|dir| dir.starts_with(this.root.as_path()));
                 folders.extend(below.map(FsPath::to_path_buf));
                 folders.extend(this.root.parent().map(FsPath::to_path_buf));
             }
-            // The deepest first.
+            // The deepest directory first.
             folders.iter().rev().try_for_each(|dir| sync(dir).map_err(|e| failed(dir, e)))
         })
         .await
     }
 
-    /// Writes files that are to be put where there are none, so that all that is left is to give them their names.
+    /// Writes files under temporary names; [`StagedFiles::put`] then only links them to their own names.
     pub async fn stage(&self, files: Vec<NewFile>) -> Result<StagedFiles> {
         let stage = |file: NewFile| {
             let this = self.clone();
@@ -155,7 +156,7 @@ impl LocalFiles {
         })
     }
 
-    /// The file system, its root made if need be, and the place of `path` on disk, its directory made.
+    /// The file system, with its root created if necessary, and the path of `path` on disk, with its directory created.
     fn ready(&self, path: &Path) -> Result<(&LocalFileSystem, PathBuf)> {
         make_dir(&self.root, self.durability).map_err(|e| failed(&self.root, e))?;
         let files = self.existing(path)?;
@@ -177,11 +178,11 @@ impl std::fmt::Display for LocalFiles {
 impl ObjectStore for LocalFiles {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         if let PutMode::Update(before) = &options.mode {
-            // Between this look and the rename another writer fits in; nothing in a file system can exclude that.
+            // Another writer can create the file between this check and the rename; a file system cannot exclude that.
             let there = self.existing(path)?.head(path).await?;
             if there.e_tag != before.e_tag {
                 let path = self.root.join(path.as_ref()).display().to_string();
-                return Err(Error::Precondition { path, source: "it has changed meanwhile".into() });
+                return Err(Error::Precondition { path, source: "it was changed concurrently".into() });
             }
         }
         let (this, path) = (self.clone(), path.clone());
@@ -287,7 +288,7 @@ fn write(
     sync_parent(target, durability)
 }
 
-/// A file that is written and does not have its name yet. Dropping it removes the file.
+/// A file that is written under a temporary name. Dropping it removes the file.
 #[derive(Debug)]
 struct Staged {
     target: PathBuf,
@@ -315,12 +316,12 @@ impl Staged {
         Ok(staged)
     }
 
-    /// Gives it its name, unless there is a file of that name.
+    /// Links it to its own name, unless a file of that name exists.
     fn create(&self) -> io::Result<()> {
         fs::hard_link(&self.path, &self.target)
     }
 
-    /// Gives it its name, whatever there is.
+    /// Renames it to its own name and replaces an existing file.
     fn replace(&self) -> io::Result<()> {
         fs::rename(&self.path, &self.target)
     }
@@ -328,12 +329,12 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        // Left behind it would only waste space: readers never see names of this form.
+        // A file that is left only wastes space: readers ignore names of this form.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Makes a directory and its missing parents; each is synced into the one above it.
+/// Creates a directory and its missing parents; each is synced into its parent.
 fn make_dir(dir: &FsPath, durability: Durability) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
@@ -381,7 +382,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn create_never_overwrites_and_leaves_nothing_behind() {
+    async fn create_never_overwrites_and_leaves_no_temporary_file() {
         for durability in [Durability::Full, Durability::Catalog] {
             check(durability).await;
         }

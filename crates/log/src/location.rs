@@ -1,4 +1,4 @@
-//! Where a table is: a URL, spelled one way only.
+//! The location of a table: a normalized URL.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::error::{Result, TxnLogError};
 use crate::ids::TableName;
-use crate::place::{PlaceKey, account_of};
+use crate::location_key::{LocationKey, account_of};
 use crate::redact::redacted;
 
 /// The root of a table: a directory URL that ends in a slash, normalized so that one place has one spelling.
@@ -17,10 +17,11 @@ use crate::redact::redacted;
 pub struct Location(Url);
 
 impl Location {
-    /// Reads a URL (`s3://…`, `file:///…`) or a plain path, absolute or relative to the working directory.
+    /// Parses a URL (`s3://…`, `file:///…`) or a plain path, absolute or relative to the working directory.
     ///
     /// # Errors
-    /// A URL with a user or password in it is refused, and not repeated: a location is stored and shown.
+    /// A URL that contains a user or password is rejected, and the message does not repeat it: locations are stored and
+    /// shown.
     pub fn parse(text: &str) -> Result<Self> {
         let bad = |why: String| {
             TxnLogError::invalid(format!(
@@ -37,18 +38,18 @@ impl Location {
             return Err(bad("it is empty".into()));
         } else {
             let path = std::path::absolute(text).map_err(|e| bad(e.to_string()))?;
-            Url::from_directory_path(normal(&path)).map_err(|()| bad("it is no absolute path".into()))?
+            Url::from_directory_path(normal(&path)).map_err(|()| bad("it is not an absolute path".into()))?
         };
         if url.scheme() == "file" {
             let path = url.to_file_path().map_err(|()| bad("it names another host".into()))?;
-            url = Url::from_directory_path(normal(&path)).map_err(|()| bad("it is no absolute path".into()))?;
+            url = Url::from_directory_path(normal(&path)).map_err(|()| bad("it is not an absolute path".into()))?;
         } else {
             url.set_query(None);
             url.set_fragment(None);
             if has_credentials(&url) {
                 return Err(bad(
-                    "a user or password has no place in it: the object store takes its credentials from the \
-                                environment (AWS_…, AZURE_…, GOOGLE_…) or from storage options"
+                    "a user or password is not allowed in it: the object store takes its credentials from the \
+                     environment (AWS_…, AZURE_…, GOOGLE_…) or from storage options"
                         .into(),
                 ));
             }
@@ -65,9 +66,9 @@ impl Location {
         Ok(Self(url))
     }
 
-    /// The location that a catalog stored, as it is. Links are not followed again: a table stays where it was
-    /// registered, whatever the file system looks like today. A text that is no URL becomes one that no store serves,
-    /// so that one row of a catalog does not hide the other tables.
+    /// The location as stored by a catalog. Links are not followed again: a table stays where it was registered, even
+    /// if links have changed since. A text that is not a URL becomes one that no store serves, so that one bad row of a
+    /// catalog does not make the other tables unreadable.
     pub fn stored(text: &str) -> Result<Self> {
         let url = Url::parse(text).or_else(|_| {
             let encoded = percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC);
@@ -76,12 +77,12 @@ impl Location {
         url.map(Self).map_err(|e| TxnLogError::corrupt("a stored location cannot be read").with_source(e))
     }
 
-    /// The same place with every link in it followed, as the file system is now.
+    /// The same place with all links followed, in the current state of the file system.
     pub fn resolved(&self) -> Self {
         self.local_path().and_then(|path| Self::of_folder(&path)).unwrap_or_else(|| self.clone())
     }
 
-    /// An absolute path on this machine, with every link in it followed; `None` for any other.
+    /// An absolute local path, with all links followed; `None` for any other path.
     pub fn of_folder(path: &std::path::Path) -> Option<Self> {
         Url::from_directory_path(normal(path)).ok().map(Self)
     }
@@ -91,29 +92,29 @@ impl Location {
         &self.0
     }
 
-    /// The directory on this machine, for a `file` URL.
+    /// The local directory, for a `file` URL.
     pub fn local_path(&self) -> Option<std::path::PathBuf> {
         (self.0.scheme() == "file").then(|| self.0.to_file_path().ok()).flatten()
     }
 
-    /// The identity of the place: other spellings of it have the same.
-    pub fn key(&self) -> PlaceKey {
-        PlaceKey::of_url(self.0.as_str()).unwrap_or_else(|| PlaceKey::stored(self.0.to_string()))
+    /// The identity of the place: all spellings of it have the same key.
+    pub fn key(&self) -> LocationKey {
+        LocationKey::of_url(self.0.as_str()).unwrap_or_else(|| LocationKey::stored(self.0.to_string()))
     }
 
-    /// Whether both are one place: they have one key, and do not name two accounts of Azure.
-    pub fn is_place_of(&self, other: &Self) -> bool {
+    /// Whether both are the same place: they have the same key, and do not name two Azure accounts.
+    pub fn is_same_location(&self, other: &Self) -> bool {
         let (key, unlike) = (self.key(), |(a, b): (&str, &str)| a != b);
         let in_azure = key.as_str().starts_with("az://");
         key == other.key() && !(in_azure && account_of(&self.0).zip(account_of(&other.0)).is_some_and(unlike))
     }
 
-    /// The keys of the place as it was registered, and with every link in it followed as the file system is now.
-    pub fn keys(&self) -> BTreeSet<PlaceKey> {
+    /// The keys of the place as registered, and with all links followed in the current state of the file system.
+    pub fn keys(&self) -> BTreeSet<LocationKey> {
         [self.key(), self.resolved().key()].into()
     }
 
-    /// An error where this place of a new table is inside that of another one, or around it.
+    /// An error if this place of a new table is inside that of another one, or contains it.
     pub fn check_no_overlap(&self, name: &TableName, place: &Location) -> Result<()> {
         let why = if self.key().is_within(&place.key()) {
             format!("{self} is inside the table {name}, which is at {place}")
@@ -122,7 +123,7 @@ impl Location {
         } else {
             return Ok(());
         };
-        Err(TxnLogError::invalid(format!("{why}: choose a place where no table is")))
+        Err(TxnLogError::invalid(format!("{why}: choose another location")))
     }
 
     /// The last part of the path: the folder's name.
@@ -132,20 +133,20 @@ impl Location {
     }
 }
 
-impl PlaceKey {
-    /// The same place with every link in it followed, as the file system is now.
+impl LocationKey {
+    /// The same place with all links followed, in the current state of the file system.
     pub fn resolved(&self) -> Self {
         Location::stored(self.as_str()).map_or_else(|_| self.clone(), |place| place.resolved().key())
     }
 }
 
-/// Whether a URL names a user or a password. In Azure's `abfss://container@account` the user is a container.
+/// Whether a URL contains a user or a password. In Azure's `abfss://container@account` the user is a container.
 fn has_credentials(url: &Url) -> bool {
     let azure = matches!(url.scheme(), "az" | "azure" | "adl" | "abfs" | "abfss");
     url.password().is_some() || (!url.username().is_empty() && !azure)
 }
 
-/// Links resolved as far as the path exists, as the system does it; `.` and `..` resolved beyond.
+/// Resolves links as the system does for the part of the path that exists, and `.` and `..` in the rest.
 fn normal(path: &std::path::Path) -> std::path::PathBuf {
     use std::path::{Component, PathBuf};
     let existing = path.ancestors().find_map(|a| a.canonicalize().ok().zip(path.strip_prefix(a).ok()));
@@ -183,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_place_has_one_spelling() {
+    fn spellings_of_one_location_are_equal() {
         let same = |a: &str, b: &str| assert_eq!(Location::parse(a).unwrap(), Location::parse(b).unwrap());
         same("/nowhere/x", "file:///nowhere/x/");
         same("/nowhere/y/../x/./", "/nowhere/x");
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn places_of_tables_are_apart_however_they_are_spelled() {
+    fn overlapping_locations_are_refused_in_every_spelling() {
         let check = |new: &str, registered: &str, says: Option<&str>| {
             let (new, registered) = (Location::parse(new).unwrap(), Location::parse(registered).unwrap());
             let checked = new.check_no_overlap(&"sales.orders".parse().unwrap(), &registered);
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_not_that_of_another_account() {
+    fn containers_of_different_accounts_are_different_locations() {
         let place = |text: &str| Location::parse(text).unwrap();
         let ours = place("abfss://lake@ours.dfs.core.windows.net/t");
         for (other, is_same) in [
@@ -225,8 +226,8 @@ mod tests {
             ("abfss://lake@theirs.dfs.core.windows.net/t", false),
             ("az://lake/t2", false),
         ] {
-            assert_eq!(ours.is_place_of(&place(other)), is_same, "{other}");
-            assert_eq!(place(other).is_place_of(&ours), is_same, "{other}");
+            assert_eq!(ours.is_same_location(&place(other)), is_same, "{other}");
+            assert_eq!(place(other).is_same_location(&ours), is_same, "{other}");
         }
     }
 
@@ -246,7 +247,7 @@ mod tests {
         }
         let container = Location::parse("abfss://container@account.dfs.core.windows.net/t").unwrap();
         assert_eq!(container.to_string(), "abfss://container@account.dfs.core.windows.net/t");
-        // What an earlier version stored is still found by its key, and shown without the password.
+        // A location that an earlier version stored is still found by its key, and shown without the password.
         let stored = Location::stored("s3://AKIA:SECRET@bucket/t/").unwrap();
         assert_eq!(stored.url().as_str(), "s3://AKIA:SECRET@bucket/t/");
         assert_eq!(
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_location_is_taken_as_it_is() {
+    fn a_stored_location_is_not_normalized() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("old")).unwrap();
         let registered = Location::parse(dir.path().join("old").to_str().unwrap()).unwrap();
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_location_is_refused_in_words() {
+    fn an_invalid_location_is_refused_with_the_reason() {
         for text in ["", "nosuch://x/y", "file://host/x"] {
             let message = Location::parse(text).unwrap_err().to_string();
             assert!(message.contains("is not a location") && message.contains("s3://bucket/table"), "{message}");

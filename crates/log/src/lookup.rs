@@ -1,4 +1,4 @@
-//! Looking for a table: one that is asked for, with what may be meant where there is none, and whether a place is free.
+//! Lookup of a table, with suggestions when it does not exist, and the check whether a place is free.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +12,10 @@ use crate::location::Location;
 use crate::reader::TxnLogReader;
 use crate::stores::Stores;
 
-/// How many names before and behind one that is not there are looked at for what may be meant.
+/// How many names before and after a missing one are considered as suggestions.
 const BESIDE: usize = 50;
 
-/// The table asked for, or the error that says what became of it, or which names are near.
+/// The requested table, or an error that says what happened to it, or which names are similar.
 pub async fn require(catalog: &dyn Catalog, table: &TableRef) -> Result<TableEntry> {
     if let Some(entry) = catalog.find(table).await? {
         return Ok(entry);
@@ -24,7 +24,7 @@ pub async fn require(catalog: &dyn Catalog, table: &TableRef) -> Result<TableEnt
     match table {
         TableRef::Id(id) => Err(no_table(*id, &place, catalog.inactive_table(*id).await?.as_ref())),
         TableRef::Location(l) => Err(TxnLogError::not_found(format!(
-            "no table of {place} is at {l}: bring it in with `dl import {l} --as NAME`"
+            "{place} has no table at {l}: import it with `dl import {l} --as NAME`"
         ))),
         TableRef::Name(name) => {
             let inactive = catalog.inactive_named(name).await?;
@@ -35,8 +35,8 @@ pub async fn require(catalog: &dyn Catalog, table: &TableRef) -> Result<TableEnt
             let names: Vec<_> = names.iter().map(TableName::to_string).collect();
             let near = near_names(&name.to_string(), &names);
             let hint = match (near.as_slice(), names.is_empty()) {
-                ([], true) => "it has no tables yet, `dl import` brings one in".to_string(),
-                ([], false) => "`dl tables` lists those there are".to_string(),
+                ([], true) => "it has no tables yet, `dl import` imports one".to_string(),
+                ([], false) => "`dl tables` lists the tables".to_string(),
                 (near, _) => format!("did you mean {}?", near.join(" or ")),
             };
             Err(TxnLogError::not_found(format!("there is no table {name} in {place}: {hint}")))
@@ -44,8 +44,8 @@ pub async fn require(catalog: &dyn Catalog, table: &TableRef) -> Result<TableEnt
     }
 }
 
-/// The table of that name that was dropped last and can be undropped; or else one of that name that cannot be, which
-/// [`TableLifecycle::undrop_table`](crate::TableLifecycle::undrop_table) refuses with what became of it.
+/// The table of that name that was dropped last and can be undropped; if there is none, one that cannot be, so that
+/// [`TableLifecycle::undrop_table`](crate::TableLifecycle::undrop_table) rejects it with the reason.
 pub async fn find_dropped(catalog: &dyn Catalog, name: &TableName) -> Result<InactiveTable> {
     let mut tables = catalog.inactive_named(name).await?;
     let found = tables.iter().position(|table| table.state == TableState::Dropped).unwrap_or(0);
@@ -54,13 +54,13 @@ pub async fn find_dropped(catalog: &dyn Catalog, name: &TableName) -> Result<Ina
     }
     Err(TxnLogError::not_found(match catalog.find(&TableRef::Name(name.clone())).await? {
         Some(_) => format!("the table {name} is not dropped"),
-        None => format!("no table {name} was dropped: `dl tables --dropped` lists those that were"),
+        None => format!("no table {name} was dropped: `dl tables --dropped` lists the dropped tables"),
     }))
 }
 
-/// An error where a new table at `location` would be inside a table of the catalog, or around one: vacuum of the outer
-/// one would remove the files of the inner one. Links are followed in `location` and not in the places of the other
-/// tables, which are what they were when those were made.
+/// An error if a new table at `location` would be inside a table of the catalog, or contain one: vacuum of the outer
+/// table would remove the files of the inner one. Links are followed in `location`, not in the places of the other
+/// tables, which were resolved when those were registered.
 pub async fn check_no_overlap(catalog: &dyn Catalog, location: &Location) -> Result<()> {
     match catalog.table_around(location).await? {
         Some(table) => location.check_no_overlap(&table.name, &table.location),
@@ -68,14 +68,14 @@ pub async fn check_no_overlap(catalog: &dyn Catalog, location: &Location) -> Res
     }
 }
 
-/// An error where `location` is at, or inside of, the folder of a table of the catalog that was moved, with a link where it
-/// was registered.
+/// An error if `location` is, or is inside, the folder of a table of the catalog that was moved and left a link at its
+/// registered place.
 pub async fn check_not_linked(catalog: &dyn Catalog, location: &Location, stores: &dyn Stores) -> Result<()> {
-    for place in places_of_logs(location) {
+    for place in log_locations(location) {
         if let Some(TableEntry { name, location: registered, .. }) = moved_to(catalog, &place, stores).await? {
-            let is = if place == *location { "is the place of" } else { "is inside" };
+            let is = if place == *location { "is the location of" } else { "is inside" };
             return Err(TxnLogError::invalid(format!(
-                "{location} {is} the table {name}, which is registered at {registered}: choose a place where no table is"
+                "{location} {is} the table {name}, which is registered at {registered}: choose another location"
             )));
         }
     }
@@ -83,8 +83,8 @@ pub async fn check_not_linked(catalog: &dyn Catalog, location: &Location, stores
 }
 
 /// The live tables in whose folders a table has files: those that the [catalog](crate::TableReferences::source_tables)
-/// knows by their places, and those that were moved, with a link where they were registered, and are named by where they
-/// are now.
+/// finds by their places, and those that were moved, left a link at their registered place, and are named by their
+/// current place.
 pub async fn source_tables(
     catalog: &dyn Catalog,
     table: TableId,
@@ -93,7 +93,7 @@ pub async fn source_tables(
     let known = catalog.source_tables(table).await?;
     let mut places = BTreeSet::new();
     for folder in catalog.named_folders(table).await?.iter().filter(|folder| folder.is_local()) {
-        places.extend(places_of_logs(&Location::stored(folder.as_str())?));
+        places.extend(log_locations(&Location::stored(folder.as_str())?));
     }
     for source in &known {
         places.remove(&source.location);
@@ -105,15 +105,15 @@ pub async fn source_tables(
     Ok(sources)
 }
 
-/// The local folder, and those that it is in, that have a `_delta_log`.
-fn places_of_logs(location: &Location) -> Vec<Location> {
+/// The local folder and those of its parents that have a `_delta_log`.
+fn log_locations(location: &Location) -> Vec<Location> {
     let Some(path) = location.local_path() else { return Vec::new() };
     let with_log = path.ancestors().filter(|folder| folder.join("_delta_log").is_dir());
     with_log.filter_map(Location::of_folder).collect()
 }
 
-/// The table that was moved to a place at which a `_delta_log` is. Copies of a table share the id in its metadata, so the
-/// log leads to the tables that it may be of, and the links of these are followed.
+/// The table that was moved to a place with a `_delta_log`. Copies of a table share the id in its metadata, so the
+/// candidates are found by that id, and their links are followed.
 async fn moved_to(catalog: &dyn Catalog, place: &Location, stores: &dyn Stores) -> Result<Option<TableEntry>> {
     let id = match FileTxnLogReader::open_in(place, stores).await {
         Ok(log) => log.head().await?.metadata.id,
@@ -124,8 +124,9 @@ async fn moved_to(catalog: &dyn Catalog, place: &Location, stores: &dyn Stores) 
     Ok(copies.into_iter().find(|table| table.location != *place && table.location.resolved() == *place))
 }
 
-/// Names within a few letters of `wanted`, nearest first. A shared namespace does not count as similarity.
-fn near_names(wanted: &str, names: &[String]) -> Vec<String> {
+/// The names within a few letters of `wanted`, at most three, the nearest first. What both have before their first dot
+/// does not count as similarity.
+pub fn near_names(wanted: &str, names: &[String]) -> Vec<String> {
     let wanted = wanted.to_lowercase();
     let distance = |name: &String| {
         let other = name.to_lowercase();
@@ -133,27 +134,12 @@ fn near_names(wanted: &str, names: &[String]) -> Vec<String> {
             (Some((x, a)), Some((y, b))) if x == y => (a, b),
             _ => (wanted.as_str(), other.as_str()),
         };
-        let distance = edit_distance(a, b);
+        let distance = strsim::levenshtein(a, b);
         (distance < b.len() && distance <= 1 + b.len() / 4).then(|| (distance, name.clone()))
     };
     let mut near: Vec<_> = names.iter().filter_map(distance).collect();
     near.sort();
     near.into_iter().take(3).map(|(_, n)| n).collect()
-}
-
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

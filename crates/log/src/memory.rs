@@ -1,11 +1,12 @@
-//! A catalog in memory: the model every other catalog is proved against, and a fast stand-in for tests.
+//! An in-memory catalog: the model that the other catalogs are tested against, and a fast substitute in tests.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::action::{Action, Add, Commit, DomainMetadata, Metadata, Protocol, Remove, Txn, Version};
@@ -19,10 +20,10 @@ use crate::holds::Hold;
 use crate::ids::{Clock, CommitId, TableId, TableName};
 use crate::lifecycle::{InactiveTable, TableState, no_table};
 use crate::location::Location;
+use crate::location_key::LocationKey;
 use crate::mirror::{Artifact, Lease, MirrorFailure};
 use crate::owner::{TableOwner, check_owner};
 use crate::path::{FileKey, PathKey, SetHash};
-use crate::place::PlaceKey;
 use crate::reader::TxnLogReader;
 use crate::retention::Retention;
 use crate::snapshot::{At, CommitActions, Head};
@@ -40,27 +41,28 @@ mod namespaces;
 mod reader;
 mod references;
 
-/// What the catalog is called in messages.
+/// How messages name the catalog.
 const DESCRIPTION: &str = "the catalog in memory";
 
-/// A catalog in memory. Clones share their tables.
+/// An in-memory catalog. Clones share their tables.
 #[derive(Clone, Debug)]
 pub struct MemoryCatalog {
     id: Uuid,
     epoch: Arc<Mutex<Uuid>>,
     clock: Arc<dyn Clock>,
     compared: Arc<ComparedTables>,
-    tables: Arc<Mutex<BTreeMap<TableId, Table>>>,
-    /// Changed with `tables` locked.
+    /// Every change is complete before the next fallible step, so a panic leaves a sound state.
+    tables: Arc<Mutex<BTreeMap<TableId, MemoryTable>>>,
+    /// Changed only while `tables` is locked.
     namespaces: Arc<Mutex<BTreeSet<String>>>,
-    /// How many versions were ever stored.
+    /// The number of versions ever stored.
     stored: Arc<AtomicU64>,
-    /// What is kept of tables that do not say it themselves.
+    /// The retention of tables that have none of their own.
     retention: Arc<Mutex<Retention>>,
 }
 
 #[derive(Clone, Debug)]
-struct Table {
+struct MemoryTable {
     name: TableName,
     location: Location,
     owner: Option<TableOwner>,
@@ -72,29 +74,29 @@ struct Table {
     failures: BTreeMap<(Version, Artifact), MirrorFailure>,
     lease: Option<(Lease, i64)>,
     holds: Vec<Hold>,
-    /// Folders of others in which it has files.
-    folders: BTreeSet<PlaceKey>,
-    versions: BTreeMap<Version, Stored>,
+    /// Folders of other tables in which it has files.
+    folders: BTreeSet<LocationKey>,
+    versions: BTreeMap<Version, StoredVersion>,
     protocols: BTreeMap<Version, Protocol>,
     metadata: BTreeMap<Version, Metadata>,
     txns: Vec<(Version, Txn)>,
     domains: Vec<(Version, DomainMetadata)>,
     files: BTreeMap<(FileKey, Version), (Add, Option<Version>)>,
     removes: BTreeMap<(FileKey, Version), Remove>,
-    /// The version that each commit became, and its time.
+    /// The version of each commit, and its time.
     commit_ids: HashMap<CommitId, (Version, i64)>,
-    /// The transactions over several tables that it had a part in.
+    /// The transactions over several tables that it was part of.
     groups: HashSet<String>,
-    /// The catalog's.
+    /// Shared with the catalog.
     stored: Arc<AtomicU64>,
 }
 
 #[derive(Clone, Debug)]
-struct Stored {
+struct StoredVersion {
     time: CommitTime,
     body: Option<Bytes>,
     set_hash: SetHash,
-    /// Its number in the order of all versions of the catalog.
+    /// Its position in the order of all versions of the catalog.
     number: u64,
 }
 
@@ -114,37 +116,28 @@ impl MemoryCatalog {
         }
     }
 
-    fn epoch(&self) -> MutexGuard<'_, Uuid> {
-        self.epoch.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<TableId, Table>> {
-        // Every change below is complete before the next fallible step, so a poisoned lock guards a sound state.
-        self.tables.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// The tables that are there for everyone, in the order of their names.
+    /// The live tables, in the order of their names.
     fn entries(&self) -> Vec<TableEntry> {
-        let tables = self.lock();
+        let tables = self.tables.lock();
         let live = tables.iter().filter(|(_, t)| t.is_live());
         let mut entries: Vec<_> = live.filter_map(|(id, t)| t.entry(*id)).collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         entries
     }
 
-    fn with<T>(&self, id: TableId, f: impl FnOnce(&mut Table) -> Result<T>) -> Result<T> {
-        f(live(&mut self.lock(), id)?)
+    fn with<T>(&self, id: TableId, f: impl FnOnce(&mut MemoryTable) -> Result<T>) -> Result<T> {
+        f(live(&mut self.tables.lock(), id)?)
     }
 }
 
-fn taken(what: String) -> Result<()> {
+fn already_exists(what: String) -> Result<()> {
     Err(TxnLogError::new(ErrorKind::AlreadyExists, what))
 }
 
-/// Refuses a name or a place that is taken, by another table than `own`.
-fn check_free(tables: &BTreeMap<TableId, Table>, new: &NewTable, own: Option<TableId>) -> Result<()> {
+/// Rejects a name or a place that a table other than `own` occupies.
+fn check_free(tables: &BTreeMap<TableId, MemoryTable>, new: &NewTable, own: Option<TableId>) -> Result<()> {
     let mut others = tables.iter().filter(|(id, _)| Some(**id) != own);
-    let taken = |(id, t): (&TableId, &Table)| t.described(*id).in_the_way_of(new);
+    let taken = |(id, t): (&TableId, &MemoryTable)| t.described(*id).in_the_way_of(new);
     others.find_map(taken).map_or(Ok(()), Err)?;
     match table_around(tables, &new.location) {
         Some(table) => new.location.check_no_overlap(&table.name, &table.location),
@@ -152,26 +145,26 @@ fn check_free(tables: &BTreeMap<TableId, Table>, new: &NewTable, own: Option<Tab
     }
 }
 
-/// A table inside of a place, or around it.
-fn table_around(tables: &BTreeMap<TableId, Table>, location: &Location) -> Option<InactiveTable> {
+/// A table inside a place, or whose place contains it.
+fn table_around(tables: &BTreeMap<TableId, MemoryTable>, location: &Location) -> Option<InactiveTable> {
     let place = location.key();
-    let is_around = |t: &Table| {
+    let is_around = |t: &MemoryTable| {
         let other = t.location.key();
         other != place && (other.is_within(&place) || place.is_within(&other))
     };
-    let mut others = tables.iter().filter(|(_, t)| t.state.holds_place());
+    let mut others = tables.iter().filter(|(_, t)| t.state.holds_location());
     others.find(|(_, t)| is_around(t)).map(|(id, t)| t.described(*id))
 }
 
-/// A table that is there for everyone.
-fn live(tables: &mut BTreeMap<TableId, Table>, id: TableId) -> Result<&mut Table> {
+/// A live table.
+fn live(tables: &mut BTreeMap<TableId, MemoryTable>, id: TableId) -> Result<&mut MemoryTable> {
     match tables.get_mut(&id) {
         Some(table) if table.is_live() => Ok(table),
         other => Err(no_table(id, DESCRIPTION, other.map(|table| table.described(id)).as_ref())),
     }
 }
 
-impl Table {
+impl MemoryTable {
     fn new(new: &NewTable, stored: &Arc<AtomicU64>) -> Self {
         Self {
             name: new.name.clone(),
@@ -289,12 +282,12 @@ impl Table {
         self.txns.extend(changes.txns.into_iter().map(|t| (version, t)));
         self.domains.extend(changes.domains.into_iter().map(|d| (version, d)));
         let number = self.stored.fetch_add(1, Ordering::Relaxed);
-        self.versions.insert(version, Stored { time, body, set_hash, number });
+        self.versions.insert(version, StoredVersion { time, body, set_hash, number });
     }
 
-    /// The first version whose time is ahead of the clock, where the newest is.
+    /// The first version ahead of the clock, if the newest version is ahead.
     fn leap(&self, now_ms: i64) -> Option<TimeLeap> {
-        let ahead = |stored: &Stored| is_ahead(stored.time.ms, now_ms);
+        let ahead = |stored: &StoredVersion| is_ahead(stored.time.ms, now_ms);
         let (version, stored) = self.versions.iter().find(|(_, stored)| ahead(stored))?;
         Some(TimeLeap { version: *version, timestamp: stored.time.ms, now_ms })
     }
@@ -303,7 +296,7 @@ impl Table {
         let version = self.head_version();
         let head = version.and_then(|v| self.versions.get(&v));
         let state = self.protocols.values().next_back().zip(self.metadata.values().next_back());
-        let live = self.live_at(&request.touched());
+        let live = self.live_at(&request.changed_paths());
         Ok(Current {
             name: self.name.clone(),
             owner: self.owner.clone(),
@@ -317,8 +310,8 @@ impl Table {
         })
     }
 
-    /// The commit that the request is already.
-    fn known(&self, request: &CommitRequest) -> Result<Option<Committed>> {
+    /// The existing commit that is identical to the request.
+    fn known_commit(&self, request: &CommitRequest) -> Result<Option<Committed>> {
         let by_id = self.commit_ids.get(&request.commit_id).copied();
         let found = match &request.content {
             Content::Actions(_) => by_id,
@@ -329,7 +322,7 @@ impl Table {
                     by_txn: verbatim.txn_id().and_then(|id| Some(self.commit_ids.get(&CommitId::of_txn(&id))?.0)),
                     body: self.versions.get(&version).and_then(|stored| stored.body.clone()),
                 };
-                // Its version may have ended, and then the id alone knows its time.
+                // If its version has expired, only the entry of the id has its time.
                 let of_version = || self.versions.get(&version).map(|stored| stored.time.ms);
                 let ms = || of_version().or(by_id.map(|(_, ms)| ms)).unwrap_or(0);
                 is_stored(request, &self.name, &stored)?.then(|| (version, ms()))
@@ -338,14 +331,14 @@ impl Table {
         Ok(found.map(|(version, timestamp)| Committed { table: request.table, version, timestamp, leap: None }))
     }
 
-    /// The first commit after the request's base that it conflicts with.
+    /// The first commit after the request's base that conflicts with it.
     fn conflict(&self, request: &CommitRequest, live: &HashMap<FileKey, Add>) -> Result<Option<WinningCommit>> {
         let (Base::RebaseFrom(base) | Base::ReadAt(base)) = request.base else { return Ok(None) };
         let mut checker = ConflictChecker::new(request, self.metadata.values().next_back(), live);
         let (mut found, mut next) = (None, base.saturating_add(1));
         for (version, stored) in self.versions.range(next..) {
             let Some(body) = stored.body.clone().filter(|_| *version == next) else {
-                return Err(commit::base_not_held(&self.name, base));
+                return Err(commit::base_not_retained(&self.name, base));
             };
             next = version.saturating_add(1);
             if found.is_none() {
@@ -382,7 +375,7 @@ mod tests {
     use crate::listing::TableListing;
 
     #[tokio::test]
-    async fn keeps_every_promise_of_a_catalog() {
+    async fn a_memory_catalog_passes_the_conformance_suite() {
         conformance::run(|seed| async move {
             let clock = Arc::new(SeededClock::new(1_700_000_000_000, seed));
             Ok(Arc::new(MemoryCatalog::new(clock)) as Arc<dyn Catalog>)
@@ -395,7 +388,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_table_is_written_as_any_log_is() {
+    async fn a_memory_log_passes_the_writer_suite() {
         let catalog = MemoryCatalog::new(Arc::new(SeededClock::new(1_700_000_000_000, 1)));
         let new = NewTable::new("t".parse().unwrap(), Location::parse("/nowhere/t").unwrap());
         conformance::run_writer(&catalog, new, async || Ok(catalog.reader(catalog.tables().await?[0].id))).await;

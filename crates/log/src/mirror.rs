@@ -1,4 +1,4 @@
-//! What a catalog knows of the mirrors of its tables: how far each `_delta_log` is, who publishes to it, and what failed.
+//! The state of the mirrors in a catalog: the progress of each `_delta_log`, its publisher, and failures.
 
 use std::fmt;
 
@@ -14,33 +14,33 @@ use crate::ids::TableId;
 ///
 /// # Contract
 /// - *Atomic*: each call is one transaction.
-/// - *Fenced*: of one table one lease is the newest, and its token is greater than that of every lease before it. What is
-///   recorded under an older one is refused with [`crate::ErrorKind::Conflict`].
-/// - *Monotonic*: the newest published version of a table never falls.
-/// - *Apart from commits*: only [`MirrorProgress::set_mirror`] waits for a commit to the table, and commits for it, since
-///   commits depend on the state. Everything else may be lost with the power, and then be done again: the bytes that are
-///   published for a version are always the same, and a lease ends by itself.
-/// - A table that is not live is [`crate::ErrorKind::NotFound`] where a lease is taken or the state is set, and says what
-///   became of it.
+/// - *Fenced*: each table has one newest lease, and its token is greater than that of every lease before it. A record
+///   under an older lease is rejected with [`crate::ErrorKind::Conflict`].
+/// - *Monotonic*: the newest published version of a table never decreases.
+/// - *Independent of commits*: only [`MirrorProgress::set_mirror`] and commits to the table wait for each other,
+///   because commits depend on the state. Everything else may be lost in a power failure and is then repeated: the
+///   bytes published for a version are always the same, and a lease expires by itself.
+/// - For a table that is not live, taking a lease and setting the state is [`crate::ErrorKind::NotFound`], and the
+///   error says what happened to the table.
 #[async_trait]
 pub trait MirrorProgress: Send + Sync + fmt::Debug {
-    /// Takes the right to publish a table until `until_ms`; `None` while someone else has it.
+    /// Takes the lease for publishing a table until `until_ms`; `None` while another holder has it.
     async fn acquire_lease(&self, table: TableId, holder: Uuid, now_ms: i64, until_ms: i64) -> Result<Option<Lease>>;
 
-    /// Gives it back.
+    /// Releases the lease.
     async fn release_lease(&self, lease: &Lease) -> Result<()>;
 
-    /// Records that `_delta_log` holds everything up to `version`, if the lease is still the newest.
+    /// Records that `_delta_log` has everything up to `version`, if the lease is still the newest.
     async fn mark_published(&self, lease: &Lease, version: Version) -> Result<()>;
 
-    /// The same without a lease, for the versions `from` to `to`: whether `from` was the one after those that were
-    /// published. What keeps two who do it from harm is that both put the same bytes.
+    /// Records it without a lease, for the versions `from` to `to`; returns whether `from` was the next version to
+    /// publish. Two processes that do this at the same time are safe, because both put the same bytes.
     async fn mark_next_published(&self, table: TableId, from: Version, to: Version) -> Result<bool>;
 
-    /// Records that there is a good checkpoint of `version`: failures of it and of earlier ones are resolved.
+    /// Records that a valid checkpoint of `version` exists: failures of it and of earlier ones are resolved.
     async fn mark_checkpointed(&self, table: TableId, version: Version) -> Result<()>;
 
-    /// Records a failed attempt. For a checkpoint it stands until [`Self::mark_checkpointed`], for a commit until
+    /// Records a failed attempt. For a checkpoint it is kept until [`Self::mark_checkpointed`], for a commit until
     /// [`Self::mark_published`]; a failure for a commit that another process has published in the meantime is not
     /// recorded.
     async fn mark_failed(
@@ -52,32 +52,32 @@ pub trait MirrorProgress: Send + Sync + fmt::Debug {
         at_ms: i64,
     ) -> Result<()>;
 
-    /// Stops a table, because what stands in its `_delta_log` is not ours, or lets it go on: as long as that is still
-    /// so. `false`, and nothing changes, when the table's state is no longer the one that was `seen`, or when the version
-    /// that is not ours was beyond the table's newest and has been committed since: then it may well be ours.
+    /// Stops a table because a file in its `_delta_log` is not ours, or resumes it. Returns `false` and changes nothing
+    /// when the table's state is no longer the one that was `seen`, or when the version of that file was beyond the
+    /// table's newest version and has been committed since: then the file may be ours.
     async fn set_mirror(&self, seen: &TableEntry, state: &MirrorState) -> Result<bool>;
 
-    /// What failed and is not there yet, by version.
+    /// The failures that are not resolved, by version.
     async fn mirror_failures(&self, table: TableId) -> Result<Vec<MirrorFailure>>;
 }
 
-/// A holder of the right to publish a table, proved by a token that only grows.
+/// The holder of the lease for publishing a table, with a fencing token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// The table.
     pub table: TableId,
     /// Who holds it.
     pub holder: Uuid,
-    /// Grows with every holder; an older token is refused.
+    /// Greater than the tokens of all earlier holders; an older token is rejected.
     pub token: i64,
 }
 
-/// What is put into `_delta_log` for a version.
+/// What is published to `_delta_log` for a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Artifact {
-    /// `N.json`, which is the version.
+    /// `N.json`, the commit.
     Commit,
-    /// `N.checkpoint.parquet`, a shorter way to it.
+    /// `N.checkpoint.parquet`, the state at the version.
     Checkpoint,
 }
 
@@ -91,17 +91,17 @@ impl Artifact {
     }
 }
 
-/// A publishing attempt that failed.
+/// A failed publishing attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MirrorFailure {
     /// The version that could not be published.
     pub version: Version,
-    /// What of it.
+    /// Which file of the version.
     pub artifact: Artifact,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: u32,
-    /// What the last try said.
+    /// The error of the last attempt.
     pub error: String,
-    /// When it was last tried, in milliseconds since 1970.
+    /// The time of the last attempt, in milliseconds since 1970.
     pub failed_at: i64,
 }

@@ -1,4 +1,4 @@
-//! Namespaces: what comes before the dot in the names of tables.
+//! Namespaces: the part before the dot in table names.
 
 use std::fmt;
 
@@ -10,28 +10,29 @@ use crate::ids::TableName;
 /// The namespaces of a catalog.
 ///
 /// # Contract
-/// - A namespace is there from the first table in it on, or from when it was created, until it is dropped: it may be empty.
-/// - *Exclusive*: a drop of a namespace and a new table in it happen one after the other. Where the table comes later, so
-///   does its namespace again; where the drop comes later, it is refused.
+/// - A namespace exists from its first table on, or from its creation, until it is dropped: it may be empty.
+/// - *Exclusive*: a drop of a namespace and a new table in it are serialized. If the table comes second, the namespace
+///   is created again; if the drop comes second, it is rejected.
 #[async_trait]
 pub trait CatalogNamespaces: Send + Sync + fmt::Debug {
     /// Creates a namespace without tables.
     ///
     /// # Errors
-    /// [`ErrorKind::AlreadyExists`] when it is there, [`ErrorKind::Invalid`] for what cannot be a part of a table's name.
+    /// [`ErrorKind::AlreadyExists`] when it exists, [`ErrorKind::Invalid`] for a text that cannot be part of a table
+    /// name.
     async fn create_namespace(&self, name: &str, committer: Option<&str>) -> Result<()>;
 
-    /// Drops a namespace in which no table is. Tables that were in it and are dropped can be undropped nevertheless.
+    /// Drops a namespace without tables. Dropped tables that were in it can still be undropped.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when there is none of that name, [`ErrorKind::Invalid`] when tables are in it.
+    /// [`ErrorKind::NotFound`] when it does not exist, [`ErrorKind::Invalid`] when it has tables.
     async fn drop_namespace(&self, name: &str, committer: Option<&str>) -> Result<()>;
 
-    /// Some of the namespaces in the order of their names: not more than `limit`, and only those after `after`.
+    /// At most `limit` of the namespaces in the order of their names, and only those after `after`.
     async fn namespaces_after(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>>;
 }
 
-/// How many names a page has.
+/// The number of names in a page.
 const PAGE: usize = 1_000;
 
 /// All namespaces, in the order of their names.
@@ -47,26 +48,27 @@ pub async fn all_namespaces(catalog: &(impl CatalogNamespaces + ?Sized)) -> Resu
     }
 }
 
-/// Refuses a name that no table could have before the dot.
+/// Rejects a text that cannot be the namespace of a table name.
 pub fn check_namespace(name: &str) -> Result<()> {
     let is_one = format!("{name}.t").parse::<TableName>().is_ok_and(|table| table.namespace == name);
-    match is_one {
-        true => Ok(()),
-        false => Err(TxnLogError::invalid(format!("{name:?} is not a namespace: expected a name such as `sales`"))),
+    if is_one {
+        Ok(())
+    } else {
+        Err(TxnLogError::invalid(format!("{name:?} is not a namespace: expected a name such as `sales`")))
     }
 }
 
-/// The error when a namespace is created that exists.
+/// The error when a namespace exists already.
 pub fn namespace_taken(name: &str) -> TxnLogError {
     TxnLogError::new(ErrorKind::AlreadyExists, format!("there is a namespace {name} already"))
 }
 
-/// The error when a namespace is dropped that does not exist.
+/// The error when a namespace does not exist.
 pub fn no_namespace(name: &str, place: &str) -> TxnLogError {
     TxnLogError::not_found(format!("there is no namespace {name} in {place}"))
 }
 
-/// The error when a namespace is dropped that has tables.
+/// The error when a namespace to be dropped has tables.
 pub fn namespace_not_empty(name: &str, table: &TableName) -> TxnLogError {
     TxnLogError::invalid(format!("the namespace {name} has tables, such as {table}: drop them, or rename them, before"))
 }

@@ -1,4 +1,4 @@
-//! JSON objects that lose nothing: members keep their order and the exact text of their values.
+//! Lossless JSON objects: members keep their order and the exact text of their values.
 
 use std::fmt;
 
@@ -7,8 +7,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// An ordered JSON object of raw values. Numbers are never read as floats, so integers beyond 2^53 and decimals
-/// come out as they went in.
+/// An ordered JSON object of raw values. Numbers are never parsed as floats, so large integers and decimals stay exact.
 #[derive(Clone, Debug, Default)]
 pub struct Object(Vec<(String, Box<RawValue>)>);
 
@@ -23,7 +22,7 @@ impl Object {
         self.0.iter().map(|(k, v)| (k.as_str(), v.as_ref()))
     }
 
-    /// The raw value of `key`; a repeated key counts by its last value, as in every common parser.
+    /// The raw value of `key`; of duplicate keys the last one counts, as in every common parser.
     pub fn raw(&self, key: &str) -> Option<&RawValue> {
         self.0.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.as_ref())
     }
@@ -33,9 +32,9 @@ impl Object {
         self.raw(key).and_then(|v| serde_json::from_str::<Option<T>>(v.get()).ok().flatten())
     }
 
-    /// Sets `key`, in place where it stands or else at the end.
+    /// Sets `key`, in its position if it exists, else at the end.
     pub fn set(&mut self, key: &str, value: impl Serialize) {
-        // A serializer over plain data cannot fail; were it to, the member is left out rather than half-written.
+        // Serializing plain data cannot fail; if it did, the member would be left out, not written in part.
         if let Ok(raw) = serde_json::value::to_raw_value(&value) {
             match self.0.iter_mut().find(|(k, _)| k == key) {
                 Some((_, v)) => *v = raw,
@@ -86,7 +85,7 @@ impl<'de> Deserialize<'de> for Object {
     }
 }
 
-/// The members of one borrowed object, taken one by one; what no one takes is the rest.
+/// The members of a borrowed object, taken one by one; the members that are not taken are the rest.
 pub(crate) struct Fields<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'a> Fields<'a> {
@@ -110,7 +109,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Takes `key`, which must be there and not null.
+    /// Takes `key`, which must exist and not be null.
     pub(crate) fn need<T: Deserialize<'a>>(&mut self, key: &str) -> Result<T, String> {
         self.take(key)?.ok_or_else(|| format!("field {key:?} is missing"))
     }

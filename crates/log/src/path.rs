@@ -1,4 +1,4 @@
-//! The identity of files: writers spell one path in several ways, the log means one file.
+//! The identity of files: writers spell a path in several ways, all of which mean one file.
 
 use std::fmt;
 
@@ -63,27 +63,32 @@ impl fmt::Debug for FileKey {
 }
 
 /// The URL of an absolute path of a log, which has a scheme or begins at the root of a file system; `None` for a path
-/// below the table.
+/// below the table. A path has neither a query nor a fragment, and writers do not encode all that is in a name: `?` and
+/// `#` are encoded in the URL.
 pub fn absolute_path(raw: &str) -> Option<String> {
-    if raw.starts_with('/') {
-        return Some(format!("file://{raw}"));
-    }
-    let (scheme, rest) = raw.split_once(':')?;
-    let is_scheme = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-    is_scheme.then(|| match rest.strip_prefix("//") {
-        Some(_) => raw.to_string(),
-        None => format!("{scheme}://{rest}"),
-    })
+    let url = if raw.starts_with('/') {
+        format!("file://{raw}")
+    } else {
+        let (scheme, rest) = raw.split_once(':')?;
+        let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+        match rest.strip_prefix("//") {
+            _ if !is_scheme => return None,
+            Some(_) => raw.to_string(),
+            None => format!("{scheme}://{rest}"),
+        }
+    };
+    Some(url.replace('#', "%23").replace('?', "%3F"))
 }
 
-/// Whether a path has a part that leads to the folder above, however it is encoded.
+/// Whether a path has a `..` part, in any encoding.
 pub(crate) fn leaves_its_table(raw: &str) -> bool {
     canonical_path(raw).split(|b| *b == b'/').any(|part| part == b"..")
 }
 
-/// The decoded form of a path that is the same however a writer encodes it: percent-decoded, and a local file the
-/// same with and without its scheme (`/x`, `file:/x`, `file:///x`). A relative path stays relative: as in Spark, it
-/// is another file than an absolute one, wherever the table lies.
+/// The canonical form of a path, independent of its encoding: percent-decoded, and a local file the same with and
+/// without its scheme (`/x`, `file:/x`, `file:///x`). A relative path stays relative: as in Spark, it is not the same
+/// file as an absolute one, wherever the table is.
 pub fn canonical_path(raw: &str) -> Vec<u8> {
     let path = match raw.strip_prefix("file:") {
         Some(rest) => format!("/{}", rest.trim_start_matches('/')),
@@ -92,8 +97,8 @@ pub fn canonical_path(raw: &str) -> Vec<u8> {
     percent_decode_str(&path).collect()
 }
 
-/// A digest of a *set* of files that can be kept up to date file by file: the sum of two 128-bit halves of every
-/// key's hash. Equal sets have equal hashes in whatever order they came about.
+/// A digest of a *set* of files that can be updated file by file: the sum of two 128-bit halves of every key's hash.
+/// Equal sets have equal hashes, independent of the order of updates.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct SetHash([u128; 2]);
 
@@ -108,13 +113,13 @@ impl SetHash {
         [half(0), half(16)]
     }
 
-    /// Puts a file in.
+    /// Adds a file.
     pub fn insert(&mut self, key: &FileKey) {
         let [a, b] = Self::halves(key);
         self.0 = [self.0[0].wrapping_add(a), self.0[1].wrapping_add(b)];
     }
 
-    /// Takes a file out.
+    /// Removes a file.
     pub fn remove(&mut self, key: &FileKey) {
         let [a, b] = Self::halves(key);
         self.0 = [self.0[0].wrapping_sub(a), self.0[1].wrapping_sub(b)];
@@ -146,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spellings_of_one_path_are_one_file() {
+    fn a_file_key_is_made_of_the_canonical_path() {
         let same = |a: &str, b: &str| assert_eq!(FileKey::new(a, None), FileKey::new(b, None), "{a} {b}");
         let differ = |a: &str, b: &str| assert_ne!(FileKey::new(a, None), FileKey::new(b, None), "{a} {b}");
         same("/x/y", "file:///x/y");
@@ -159,7 +164,21 @@ mod tests {
     }
 
     #[test]
-    fn set_hash_forgets_order_and_remembers_content() {
+    fn a_path_is_absolute_with_a_scheme_or_from_the_root() {
+        for (raw, url) in [
+            ("/x/a%20b", Some("file:///x/a%20b")),
+            ("file:/x/y", Some("file:///x/y")),
+            ("s3a://lake/x#1?", Some("s3a://lake/x%231%3F")),
+            ("x/y", None),
+            ("12:00/x", None),
+            ("at=12:00/x", None),
+        ] {
+            assert_eq!(absolute_path(raw).as_deref(), url, "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_set_hash_depends_on_content_and_not_on_order() {
         let keys: Vec<_> = ["a", "b", "c"].iter().map(|p| FileKey::new(p, None)).collect();
         let mut forward = SetHash::default();
         keys.iter().for_each(|k| forward.insert(k));

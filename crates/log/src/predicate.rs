@@ -1,4 +1,4 @@
-//! Predicates over rows, and what they say about whole files.
+//! Predicates over rows, and whether a file may contain a matching row.
 //!
 //! A predicate prunes: [`Predicate::may_match`] is false only when no row of the file can satisfy it. Where statistics
 //! are missing, truncated or of another type than expected, the answer is true.
@@ -35,9 +35,9 @@ pub enum Comparison {
 /// with null is unknown, and only true rows match.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Predicate {
-    /// Nothing is known of it: may match anything. What cannot be translated becomes this.
+    /// Unknown: may match any row. An expression that cannot be translated becomes this.
     Unknown,
-    /// Always that.
+    /// The same for every row.
     Constant(bool),
     /// A comparison of a column with a literal.
     Compare(String, Comparison, Literal),
@@ -53,12 +53,12 @@ pub enum Predicate {
     And(Vec<Predicate>),
     /// One is true.
     Or(Vec<Predicate>),
-    /// It is false.
+    /// The predicate is false.
     Not(Box<Predicate>),
 }
 
 impl Predicate {
-    /// The names of the columns it looks at.
+    /// The names of its columns.
     pub fn columns(&self) -> BTreeSet<&str> {
         let mut names = BTreeSet::new();
         self.visit(&mut |name| {
@@ -84,7 +84,7 @@ impl Predicate {
 }
 
 impl fmt::Display for Predicate {
-    /// As SQL; `?` for what is unknown.
+    /// The predicate as SQL, with `?` for unknown parts.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Predicate::Unknown => f.write_str("?"),
@@ -165,16 +165,16 @@ impl FileStats<'_> {
 }
 
 impl ColumnRange {
-    /// Whether some value between the bounds can stand in relation `op` to the literal.
+    /// Whether some value between the bounds can satisfy `op` with the literal.
     fn may_compare(&self, op: Comparison, literal: &Literal) -> bool {
         let cmp = |bound: &Option<Literal>| bound.as_ref().and_then(|b| b.partial_cmp(literal));
         let (min, max) = (cmp(&self.min), cmp(&self.max));
         let below = |o: Option<Ordering>| o == Some(Ordering::Less);
         let above = |o: Option<Ordering>| o == Some(Ordering::Greater);
-        // Some engines order -0.0 before 0.0: a bound that equals a zero says nothing of which zero it is.
+        // Some engines order -0.0 before 0.0: a bound that equals zero does not say which zero it is.
         let zero = matches!(literal, Literal::Double(x) if *x == 0.0);
         let equal = |o: Option<Ordering>| o == Some(Ordering::Equal) && !zero;
-        // NaN is above every number and is not in the bounds: only an upper bound on floats is unsafe.
+        // NaN is greater than every number and not included in the bounds: only an upper bound on floats is unsafe.
         let float = matches!(literal, Literal::Double(_));
         match op {
             Comparison::Eq => !(above(min) || (below(max) && !float)),
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_prune_only_what_cannot_match() {
+    fn bounds_skip_only_files_that_cannot_match() {
         use Comparison::*;
         use Literal::*;
         check(cmp("id", Eq, Long(7)), true);
@@ -257,7 +257,7 @@ mod tests {
         check(cmp("id", Lt, Long(5)), false);
         check(cmp("id", LtEq, Long(5)), true);
         check(cmp("id", Gt, Long(9)), false);
-        check(cmp("x", Gt, Double(100.0)), true); // a NaN may hide above the maximum
+        check(cmp("x", Gt, Double(100.0)), true); // there may be a NaN
         check(cmp("x", Lt, Double(1.0)), false);
         check(cmp("t", Eq, Timestamp(1_704_067_201_000_999)), true); // truncated to ms
         check(cmp("t", Eq, Timestamp(1_704_067_201_001_000)), false);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_predicate_reads_as_sql() {
+    fn a_predicate_is_displayed_as_sql() {
         use Comparison::*;
         let check = |p: Predicate, want: &str| assert_eq!(p.to_string(), want);
         let low = cmp("id", Lt, Literal::Long(2));
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn logic_is_three_valued() {
+    fn predicates_use_three_valued_logic() {
         use Comparison::*;
         let low = cmp("id", Lt, Literal::Long(5));
         check(Predicate::Not(Box::new(low.clone())), true);
@@ -305,7 +305,7 @@ mod tests {
         let f = file("{}", r#""""#);
         assert!(Predicate::IsNull("p".into()).may_match(&schema(), &f));
         assert!(!cmp("p", Comparison::Eq, Literal::Date(0)).may_match(&schema(), &f));
-        // Of a text some readers say so, and some that it is empty.
+        // Some readers take such a text for null, others for an empty text.
         let text = Schema::parse(
             r#"{"type":"struct","fields":[{"name":"p","type":"string","nullable":true,"metadata":{}}]}"#,
             &["p".into()],

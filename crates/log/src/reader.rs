@@ -1,6 +1,6 @@
-//! One table's log, wherever it is kept: for reading, and for writing.
+//! Reading and writing of one table's log, independent of where it is stored.
 //!
-//! [`TxnLogReader`] is what a log must give. [`TxnLogReaderExt`] is what follows from it, for every log.
+//! [`TxnLogReader`] is what a log must implement. [`TxnLogReaderExt`] is derived from it, for every log.
 
 use std::fmt;
 
@@ -21,36 +21,37 @@ use crate::stats::FileStats;
 /// Reads one table's log.
 ///
 /// # Contract
-/// - Every call answers from one committed state; two calls may see two. Pass the version of a [`Snapshot`] on to see
-///   the same state again: what a version says never changes.
+/// - Every call answers from one committed state; two calls may see different states. Pass the version of a
+///   [`Snapshot`] to the next call to see the same state again: the content of a version never changes.
 /// - A version below the oldest one retained, or above the newest, is [`crate::ErrorKind::NotFound`] and names the limit.
 /// - A read changes nothing and may be repeated.
 #[async_trait]
 pub trait TxnLogReader: Send + Sync + fmt::Debug {
-    /// The newest version with protocol and metadata. A catalog answers with one statement, whatever the history.
+    /// The newest version with protocol and metadata. A catalog answers with one statement, independent of the length
+    /// of the history.
     async fn head(&self) -> Result<Head>;
 
     /// The table at a version or a time.
     async fn snapshot(&self, at: At) -> Result<Snapshot>;
 
-    /// The live files of `version`, at least those in which a row may match `predicate`; no order is promised.
+    /// The live files of `version`, at least those in which a row may match `predicate`, in no particular order.
     async fn files(&self, version: Version, predicate: Option<&Predicate>) -> Result<BoxStream<'static, Result<Add>>>;
 
-    /// The same files in the order in which Delta's readers replay a log: newest first, by the version that made them
-    /// live, and those of one version in the order in which they were written.
+    /// The same files in the order in which Delta's readers replay a log: by the version that made them live, newest
+    /// first, and those of one version in the order in which they were written.
     async fn files_in_replay_order(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>>;
 
-    /// The live files of `version`, each once, in an order that is the same every time. However slowly they are taken,
-    /// no transaction of a database stays open meanwhile.
+    /// The live files of `version`, each once, in an order that is the same every time. No database transaction stays
+    /// open while the consumer takes them.
     async fn files_by_key(&self, version: Version) -> Result<BoxStream<'static, Result<Add>>> {
         let mut files: Vec<Add> = self.files(version, None).await?.try_collect().await?;
         files.sort_by_cached_key(Add::key);
         Ok(futures::stream::iter(files.into_iter().map(Ok)).boxed())
     }
 
-    /// The tombstones of `version`: files that were removed up to it, are not live in it, and whose
-    /// `deletionTimestamp` is later than `deleted_after`, in milliseconds since 1970. Each once, by its newest remove;
-    /// with order and transactions it is as with [`Self::files_by_key`]. What keeps no removes gives none.
+    /// The tombstones of `version`: files that were removed up to it, are not live in it, and whose `deletionTimestamp`
+    /// is later than `deleted_after`, in milliseconds since 1970. Each file has only its newest remove; order and
+    /// transactions are those of [`Self::files_by_key`]. A log that keeps no removes returns none.
     async fn tombstones(&self, version: Version, deleted_after: i64) -> Result<BoxStream<'static, Result<Remove>>> {
         let _ = (version, deleted_after);
         Ok(futures::stream::empty().boxed())
@@ -59,14 +60,15 @@ pub trait TxnLogReader: Send + Sync + fmt::Debug {
     /// The history, newest first.
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>>;
 
-    /// The exact bytes of a commit; `None` for a version that is retained without them (history began at a checkpoint).
+    /// The exact bytes of a commit; `None` for a base version that is only a checkpoint.
     async fn commit_bytes(&self, version: Version) -> Result<Option<Bytes>>;
 
-    /// The exact bytes of the commits `from..=to`, in order, and none left out: where one is retained without its bytes, the
-    /// call or the stream ends with [`crate::ErrorKind::NotFound`] and says where to begin. See [`first_commit`].
+    /// The exact bytes of the commits `from..=to`, in order and without a gap: if one is retained without its bytes,
+    /// the call or the stream fails with [`crate::ErrorKind::NotFound`] and names the first version that can be read.
+    /// See [`first_commit`].
     async fn changes(&self, from: Version, to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>>;
 
-    /// What the log knows of its versions without going through their files; `None` where it must go through them. Ask
+    /// What the log knows about its versions without reading their files; `None` if it must read them. Callers use
     /// [`TxnLogReaderExt`], which does either.
     fn summaries(&self) -> Option<&dyn LogSummaries> {
         None
@@ -76,15 +78,15 @@ pub trait TxnLogReader: Send + Sync + fmt::Debug {
 /// Writes one table's log.
 #[async_trait]
 pub trait TxnLogWriter: Send + Sync + fmt::Debug {
-    /// Commits, all or nothing. The same [`CommitId`](crate::CommitId) again returns the version it got the first time.
+    /// Commits, all or nothing. A repeated [`CommitId`](crate::CommitId) returns the version of its first commit.
     async fn commit(&self, request: CommitRequest) -> Result<Outcome>;
 }
 
-/// What a log knows of its versions without going through their files, as a database does that has them in columns.
+/// What a log knows about its versions without reading their files, such as a database with columns for it.
 ///
 /// # Contract
-/// - Every answer is the one that [`TxnLogReaderExt`] would compute from the files of the version, and every error is of
-///   the same kind; only [`Explanation`] says how this log finds them.
+/// - Every answer equals the one that [`TxnLogReaderExt`] would compute from the files of the version, and every error
+///   has the same kind; only [`Explanation`] depends on how this log finds files.
 #[async_trait]
 pub trait LogSummaries: Send + Sync {
     /// See [`TxnLogReaderExt::explain`].
@@ -96,17 +98,17 @@ pub trait LogSummaries: Send + Sync {
     /// See [`TxnLogReaderExt::min_max`].
     async fn min_max(&self, version: Version, column: &str) -> Result<Option<(Literal, Literal)>>;
 
-    /// See [`TxnLogReaderExt::size_delta`]. The cost is that of the files that differ.
+    /// See [`TxnLogReaderExt::size_delta`]. The cost depends on the number of files that differ.
     async fn size_delta(&self, from: Version, to: Version) -> Result<SizeDelta>;
 
     /// See [`TxnLogReaderExt::set_hash`].
     async fn set_hash(&self, version: Version) -> Result<SetHash>;
 }
 
-/// What can be told of every log, from its files where it [does not know](TxnLogReader::summaries) better.
+/// What can be computed for every log, from its files if it has no [summaries](TxnLogReader::summaries).
 #[async_trait]
 pub trait TxnLogReaderExt: TxnLogReader {
-    /// How [`TxnLogReader::files`] finds them: what is asked of the database, and how many files each step leaves.
+    /// How [`TxnLogReader::files`] finds the files: the query to the database, and how many files each step keeps.
     async fn explain(&self, version: Version, predicate: &Predicate) -> Result<Explanation> {
         if let Some(summaries) = self.summaries() {
             return summaries.explain(version, predicate).await;
@@ -116,7 +118,7 @@ pub trait TxnLogReaderExt: TxnLogReader {
         Ok(Explanation { statement: None, looked_at: live, found: live, kept })
     }
 
-    /// How many files, bytes and rows a version has, without reading a data file.
+    /// The number of files, bytes and rows of a version, without reading a data file.
     async fn counts(&self, version: Version) -> Result<Counts> {
         if let Some(summaries) = self.summaries() {
             return summaries.counts(version).await;
@@ -133,8 +135,8 @@ pub trait TxnLogReaderExt: TxnLogReader {
         Ok(counts)
     }
 
-    /// The least and the greatest value of a column, without reading a data file; `None` where the log does not hold
-    /// them exactly (text and times may be truncated, NaN is in no bound, deletion vectors hide rows) or there are none.
+    /// The minimum and maximum of a column, without reading a data file; `None` if the log does not have them exactly
+    /// (text and times may be truncated, NaN is not in the bounds, deletion vectors hide rows) or there are no values.
     async fn min_max(&self, version: Version, column: &str) -> Result<Option<(Literal, Literal)>> {
         if let Some(summaries) = self.summaries() {
             return summaries.min_max(version, column).await;
@@ -153,7 +155,7 @@ pub trait TxnLogReaderExt: TxnLogReader {
         Ok(all)
     }
 
-    /// How much more `to` holds than `from`, which is not later.
+    /// The size of `to` minus the size of `from`, which is not later.
     async fn size_delta(&self, from: Version, to: Version) -> Result<SizeDelta> {
         if let Some(summaries) = self.summaries() {
             return summaries.size_delta(from, to).await;
@@ -182,8 +184,8 @@ pub trait TxnLogReaderExt: TxnLogReader {
 
 impl<R: TxnLogReader + ?Sized> TxnLogReaderExt for R {}
 
-/// The oldest version whose commit is retained, of a log whose oldest version is `base`: where history began at a checkpoint,
-/// that one is only a state.
+/// The oldest version whose commit is retained, for a log whose oldest version is `base`: if history began at a
+/// checkpoint, the base is only a state.
 pub async fn first_commit(reader: &dyn TxnLogReader, base: Version) -> Result<Version> {
     Ok(match reader.commit_bytes(base).await? {
         Some(_) => base,
@@ -191,27 +193,27 @@ pub async fn first_commit(reader: &dyn TxnLogReader, base: Version) -> Result<Ve
     })
 }
 
-/// Which part of a history.
+/// A range of the history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HistoryRange {
-    /// At most so many commits, the newest.
+    /// The maximum number of commits; the newest are returned.
     pub limit: Option<u64>,
-    /// Not committed before that time, in milliseconds since 1970.
+    /// Only commits at or after that time, in milliseconds since 1970.
     pub since: Option<i64>,
-    /// Not committed after that time, in milliseconds since 1970.
+    /// Only commits at or before that time, in milliseconds since 1970.
     pub until: Option<i64>,
 }
 
-/// How files are found.
+/// How the files are found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// The SQL that is run, with its parameters in place; `None` where there is no database.
+    /// The SQL that is run, with its parameters inlined; `None` when there is no database.
     pub statement: Option<String>,
-    /// Files the search went through.
+    /// Files that the search examined.
     pub looked_at: u64,
-    /// Files the database gave.
+    /// Files that the database returned.
     pub found: u64,
-    /// Files that are left once their statistics are judged: what [`TxnLogReader::files`] gives.
+    /// Files left after data skipping by their statistics: the result of [`TxnLogReader::files`].
     pub kept: u64,
 }
 
@@ -222,15 +224,15 @@ pub struct Counts {
     pub files: u64,
     /// Their bytes.
     pub bytes: i64,
-    /// Their rows, deleted ones left out; `None` when a file does not say.
+    /// Their rows without deleted ones; `None` when a file does not record the number.
     pub rows: Option<i64>,
 }
 
-/// How much more a version holds than an earlier one.
+/// The difference in size between a version and an earlier one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SizeDelta {
-    /// Live files more, or fewer.
+    /// The difference in live files.
     pub files: i64,
-    /// Bytes in them more, or fewer.
+    /// The difference in bytes.
     pub bytes: i64,
 }

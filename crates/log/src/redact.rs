@@ -1,12 +1,12 @@
-//! Hides the credentials in a URI before an error, a listing or a log shows it.
+//! Redaction of credentials in a URI before an error, a listing or a log shows it.
 
 const HIDDEN: &str = "***";
 
-/// `uri` without what may be a credential: the user and password before an `@`, the values of its query except those
-/// of the `shown` keys, and its fragment.
+/// `uri` without possible credentials: the user and password before an `@`, the values of its query except those of the
+/// `shown` keys, and its fragment.
 pub fn redacted(uri: &str, shown: &[&str]) -> String {
     let authority = uri.find("://").map_or(0, |at| at + 3);
-    // The last `@`, wherever it is: a password may hold any character, one that begins a query too.
+    // The last `@` in the text: a password may contain any character, including `?` and `#`.
     let (before, rest) = match uri.rfind('@') {
         Some(at) if at >= authority && is_credential(uri, authority, at) => {
             (format!("{}{HIDDEN}", &uri[..authority]), &uri[at..])
@@ -30,8 +30,8 @@ pub fn redacted(uri: &str, shown: &[&str]) -> String {
     format!("{before}{path}{query}")
 }
 
-/// Whether what is before the `@` can be a credential: in a path it is part of a name, and Azure's
-/// `abfss://container@account` names a container.
+/// Whether the text before the `@` can be a credential: in a path it is part of a name, and in Azure's
+/// `abfss://container@account` it is a container.
 fn is_credential(uri: &str, authority: usize, at: usize) -> bool {
     let part = &uri[authority..at];
     let azure = uri.starts_with("abfs") || uri.starts_with("az");
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_are_hidden_and_the_rest_is_not() {
+    fn only_credentials_are_redacted() {
         let check = |uri: &str, expected: &str| assert_eq!(redacted(uri, &["table"]), expected);
         check("postgres://etl:secret@db/lake", "postgres://***@db/lake");
         check("postgres://etl:se/cr?e#t@db/lake", "postgres://***@db/lake");

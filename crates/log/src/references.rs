@@ -1,7 +1,7 @@
-//! Tables that have files in the folders of others, as shallow clones do.
+//! Tables that have files in the folders of other tables, as shallow clones do.
 //!
-//! A table names such a file by an absolute path. A catalog remembers the folders, not the tables that are there: a
-//! table may come to a place after files in it were named, and go and come again.
+//! A table names such a file by an absolute path. A catalog stores the folders, not the tables in them: a table may be
+//! created at a place after files in it were named, and be dropped and created again.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
@@ -13,35 +13,35 @@ use crate::error::{Result, TxnLogError};
 use crate::ids::{TableId, TableName};
 use crate::lifecycle::{InactiveTable, TableState};
 use crate::location::Location;
+use crate::location_key::LocationKey;
 use crate::path::absolute_path;
-use crate::place::PlaceKey;
 
-/// What a catalog knows of references between tables.
+/// The references between tables that a catalog stores.
 ///
 /// # Contract
-/// - A folder is known from the commit or the load on that brings the first file in it, and in the same transaction.
+/// - A folder is stored in the same transaction as the commit or the load that adds the first file in it.
 /// - *Exclusive*: a commit that names a file in a table's folder for the first time, and a drop of that table with its
-///   files, happen one after the other, and the later one is refused.
+///   files, are serialized, and the later one is rejected.
 #[async_trait]
 pub trait TableReferences: Send + Sync + fmt::Debug {
-    /// The tables, whatever their state, that may need files of another table below a place: live ones, those that
-    /// are being loaded, and those that can be undropped. By name.
+    /// The tables, in any state, that may need files of another table below a place: live ones, those that are being
+    /// loaded, and those that can be undropped. Ordered by name.
     async fn referring_tables(&self, place: &Location) -> Result<Vec<InactiveTable>>;
 
-    /// The live tables at whose places, or inside of them, a table may have files: the sources of a shallow clone. By name.
+    /// The live tables at whose places, or inside them, a table may have files: sources of a shallow clone. By name.
     async fn source_tables(&self, table: TableId) -> Result<Vec<InactiveTable>>;
 
-    /// The folders elsewhere in which a table has files, in order.
-    async fn named_folders(&self, table: TableId) -> Result<Vec<PlaceKey>>;
+    /// The folders outside its own in which a table has files, in order.
+    async fn named_folders(&self, table: TableId) -> Result<Vec<LocationKey>>;
 
-    /// Forgets some of them, in which no version has files that are still needed: as long as the table is at this
-    /// version, and otherwise not.
-    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[PlaceKey]) -> Result<()>;
+    /// Removes some of the folders, in which no retained version has files, if the table is still at this version;
+    /// otherwise removes nothing.
+    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[LocationKey]) -> Result<()>;
 }
 
-/// The folders of the files that are named by absolute paths, local ones as they are spelled and with links followed. A
-/// path that is in no store is in none.
-pub fn folders<'a>(adds: impl IntoIterator<Item = &'a Add>) -> BTreeSet<PlaceKey> {
+/// The folders of the files with absolute paths; local folders as spelled and with links followed. A path that no store
+/// serves has none.
+pub fn folders<'a>(adds: impl IntoIterator<Item = &'a Add>) -> BTreeSet<LocationKey> {
     let mut urls = HashSet::new();
     for add in adds {
         let vector = add.deletion_vector.as_ref().filter(|vector| vector.storage_type == "p");
@@ -52,11 +52,11 @@ pub fn folders<'a>(adds: impl IntoIterator<Item = &'a Add>) -> BTreeSet<PlaceKey
             }
         }
     }
-    // What ends with a slash is no file, but the spelling of a place says so.
-    urls.iter().flat_map(|folder| PlaceKey::all_of_url(&format!("{folder}/"))).collect()
+    // A text with a slash at the end names a folder.
+    urls.iter().flat_map(|folder| LocationKey::all_of_url(&format!("{folder}/"))).collect()
 }
 
-/// Refuses to drop a table with its files while other tables need some of them.
+/// Rejects dropping a table with its files while other tables need some of them.
 pub fn check_not_referred_to(name: &TableName, by: &[InactiveTable]) -> Result<()> {
     const NAMED: usize = 5;
     if by.is_empty() {
@@ -69,11 +69,11 @@ pub fn check_not_referred_to(name: &TableName, by: &[InactiveTable]) -> Result<(
     let last = names.pop().unwrap_or_default();
     let names = if names.is_empty() { last } else { format!("{} and {last}", names.join(", ")) };
     Err(TxnLogError::invalid(format!(
-        "files of {name} belong to {names}, too: drop them before, or drop {name} without its files"
+        "files of {name} belong to {names}, too: drop these first, or drop {name} without its files"
     )))
 }
 
-/// Refuses files of a table whose files are being deleted.
+/// Rejects files of a table whose files are being deleted.
 pub fn check_source(name: &TableName, source: &InactiveTable) -> Result<()> {
     let (place, was) = (&source.location, &source.name);
     match source.state {
@@ -90,7 +90,7 @@ mod tests {
     use crate::conformance::actions::{file, with_dv};
 
     #[test]
-    fn folders_are_those_of_absolute_paths() {
+    fn referenced_folders_are_those_of_absolute_paths() {
         let mut far = with_dv(file("part-1.parquet", 0, 9), "s3://lake/vectors/x.bin");
         if let Some(vector) = &mut far.deletion_vector {
             vector.storage_type = "p".into();
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_need_files_are_named() {
+    fn tables_that_need_the_files_are_named() {
         let name: TableName = "sales.orders".parse().unwrap();
         let said = |n: usize| {
             let table = |n: usize| InactiveTable {

@@ -1,8 +1,8 @@
-//! How long history is kept, and where it may end.
+//! How long history is retained, and where it may end.
 //!
-//! A table keeps the versions of a time and a number of the newest ones: a version ends when both allow it. What is kept
-//! is set for a table by its properties, and for all others in the catalog. Ending history is a catalog's
-//! [`HistoryExpiry`]; where it may end is decided by [`HistoryLimits`], for every catalog the same.
+//! A table retains the versions of a period and a number of the newest ones: a version expires when both allow it. The
+//! retention of a table is set by its properties, and by the catalog for tables without them. Expiry is a catalog's
+//! [`HistoryExpiry`]; [`HistoryLimits`] decides where history may end, for every catalog.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,39 +16,39 @@ use crate::owner::Committer;
 use crate::time::parse_interval;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long history is kept where nothing says otherwise, as in Delta.
+/// The default retention of history, as in Delta.
 pub const DEFAULT_TIME: Duration = DAY.saturating_mul(30);
-/// How long tombstones are kept where a table does not say otherwise, as in Delta.
+/// The default retention of tombstones, as in Delta.
 const DEFAULT_TOMBSTONES: Duration = DAY.saturating_mul(7);
-/// A commit is found by its id for at least so many milliseconds, also when its version has ended: a client that lost an
-/// answer, and was away for some days, still learns what became of its commit.
+/// A commit can be looked up by its id for at least this time in milliseconds, also when its version has expired, so
+/// that a client that lost an answer can find the result of its commit some days later.
 pub const COMMIT_IDS_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
 
-/// The property of a table with the time that its history is kept.
+/// The table property for the time that history is retained.
 pub const TIME_PROPERTY: &str = "delta.logRetentionDuration";
-/// The property of a table with the number of newest versions that are kept, however old they are.
+/// The table property for the number of newest versions that are retained, however old they are.
 pub const VERSIONS_PROPERTY: &str = "deltalakedb.retention.versions";
 const TOMBSTONES_PROPERTY: &str = "delta.deletedFileRetentionDuration";
 
-/// A step ends at most so many versions.
+/// The maximum number of versions that a step expires.
 pub const STEP_VERSIONS: u64 = 500;
-/// A step ends no further version once those it ends have so many file actions.
+/// A step expires no further version when those it has expired have this many file actions.
 pub const STEP_FILES: u64 = 10_000;
 
-/// How much history is to be kept, as far as it is said.
+/// How much history is retained; `None` where it is not set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// Versions that were the newest within this time stay.
+    /// Versions that were the newest within this time are retained.
     pub time: Option<Duration>,
-    /// So many of the newest versions stay, however old they are.
+    /// This many of the newest versions are retained, however old they are.
     pub versions: Option<u64>,
 }
 
 impl Retention {
-    /// What a table says of itself.
+    /// The retention in a table's properties.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Invalid`] when a property cannot be read: nothing ends by a setting that is not understood.
+    /// [`crate::ErrorKind::Invalid`] when a property cannot be parsed: nothing expires by an invalid setting.
     pub fn of_table(metadata: &Metadata) -> Result<Self> {
         let versions = metadata.property(VERSIONS_PROPERTY).map(|text| {
             let number = text.trim().parse::<u64>().ok().filter(|n| *n > 0);
@@ -57,16 +57,15 @@ impl Retention {
         Ok(Self { time: interval(metadata, TIME_PROPERTY)?, versions: versions.transpose()? })
     }
 
-    /// The same, with what it does not say from another.
+    /// This retention, with fields that are not set taken from `other`.
     pub fn or(self, other: Self) -> Self {
         Self { time: self.time.or(other.time), versions: self.versions.or(other.versions) }
     }
 
-    /// What stays of a table's history at that time. It is never shorter than the table's tombstones are kept: readers of
-    /// `_delta_log` expect those, and the files that they name.
+    /// What a table retains at that time. History is never shorter than the retention of the table's tombstones,
+    /// because readers of `_delta_log` need those and the files that they name.
     pub fn keep(self, metadata: &Metadata, now_ms: i64) -> Result<Keep> {
-        let tombstones = interval(metadata, TOMBSTONES_PROPERTY)?.unwrap_or(DEFAULT_TOMBSTONES);
-        let time = self.time().max(tombstones);
+        let time = self.time().max(tombstone_retention(metadata)?);
         Ok(Keep {
             since_ms: before(now_ms, time),
             versions: self.versions.unwrap_or(1).max(1),
@@ -74,13 +73,22 @@ impl Retention {
         })
     }
 
-    /// The time that history is kept.
+    /// How long history is retained.
     pub fn time(self) -> Duration {
         self.time.unwrap_or(DEFAULT_TIME)
     }
 }
 
-/// So long before a time, in milliseconds since 1970.
+/// How long a table keeps its tombstones, and the files that were removed.
+///
+/// # Errors
+/// [`crate::ErrorKind::Invalid`] when the property cannot be read: the default may be shorter than what was meant, and
+/// files would be deleted that readers still need.
+pub fn tombstone_retention(metadata: &Metadata) -> Result<Duration> {
+    Ok(interval(metadata, TOMBSTONES_PROPERTY)?.unwrap_or(DEFAULT_TOMBSTONES))
+}
+
+/// The time that is `time` before `now_ms`, in milliseconds since 1970.
 pub fn before(now_ms: i64, time: Duration) -> i64 {
     now_ms.saturating_sub(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
 }
@@ -94,22 +102,22 @@ fn interval(metadata: &Metadata, property: &str) -> Result<Option<Duration>> {
 
 fn wrong(property: &str, value: &str, expected: &str) -> TxnLogError {
     TxnLogError::invalid(format!(
-        "no history ends while the table property {property} is {value:?}: set it to {expected}"
+        "the table property {property} is {value:?}, which cannot be read: set it to {expected}"
     ))
 }
 
-/// What stays of a table's history.
+/// What a table retains of its history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keep {
     /// Versions that were the newest at that time or later, in milliseconds since 1970.
     pub since_ms: i64,
-    /// So many of the newest versions.
+    /// The number of newest versions that are retained.
     pub versions: u64,
-    /// The ids of commits made at that time or later, and those of all versions that stay.
+    /// The ids of commits made at that time or later are retained, and those of all retained versions.
     pub ids_since_ms: i64,
 }
 
-/// What decides where the history of a table may end.
+/// The limits of where the history of a table may end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryLimits {
     /// The oldest retained version.
@@ -125,9 +133,9 @@ pub struct HistoryLimits {
 }
 
 impl HistoryLimits {
-    /// The oldest version that must stay: the one that was the newest when the time to keep began, or an older one that
-    /// is among the newest, is not published or has none published behind it, or is held. History never comes back, so
-    /// it is never older than the oldest retained version.
+    /// The oldest version that must be retained: the one that was the newest at the start of the retention period, or
+    /// an older one if it is one of the newest `versions`, is not published, has no published version after it, or is
+    /// held. Expired history is never restored, so the result is not older than the oldest retained version.
     pub fn end(&self, versions: u64) -> Version {
         let by_count = self.current.saturating_add(1).saturating_sub(versions.max(1));
         let by_time = self.newest_then.unwrap_or(self.base);
@@ -136,29 +144,29 @@ impl HistoryLimits {
     }
 }
 
-/// One step of ending a table's history.
+/// One step of the expiry of a table's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
     /// The table.
     pub table: TableId,
-    /// What stays.
+    /// What is retained.
     pub keep: Keep,
-    /// The oldest retained version becomes this one at most: readers of `_delta_log` can begin there.
+    /// The maximum of the new oldest retained version: readers of `_delta_log` can start there.
     pub up_to: Version,
-    /// The committer; for a table that has an owner, in the name of the owner.
+    /// The committer; for a table with an owner, in the owner's name.
     pub committer: Committer,
 }
 
-/// What a step ended.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Expired {
     /// The oldest retained version.
     pub base_version: Version,
     /// How many versions ended.
     pub versions: u64,
-    /// How many files no version has any more.
+    /// The number of files that are in no version any more.
     pub files: u64,
-    /// Whether nothing is left to end.
+    /// Whether nothing is left to expire.
     pub is_done: bool,
 }
 
@@ -172,24 +180,25 @@ impl fmt::Display for Keep {
     }
 }
 
-/// Ends the history of tables.
+/// Expires the history of tables.
 ///
 /// # Contract
-/// - *Atomic*: each call is one transaction. The oldest retained version moves on, and what no version from it on needs is
-///   gone in the same transaction: commits and their bytes, files that ended, tombstones, superseded txns, domains,
-///   metadata and protocols. Every version that stays says what it said before.
-/// - *Bounded*: a step ends at most [`STEP_VERSIONS`] versions, fewer where they have many files, and at least one. What
-///   it costs follows what it ends, not what is there.
-/// - *Repeatable*: where nothing is left to end, a step does nothing. A process may stop between any two steps.
+/// - *Atomic*: each call is one transaction. It increases the oldest retained version and removes what no version from
+///   it on needs: commits and their bytes, removed files, tombstones, superseded txns, domains, metadata and protocols.
+///   The content of every retained version stays the same.
+/// - *Bounded*: a step expires at most [`STEP_VERSIONS`] versions, fewer if they have many files, and at least one. Its
+///   cost depends on what it removes, not on the size of the table.
+/// - *Repeatable*: a step does nothing when nothing is left to expire. A process may stop between any two steps.
 /// - Commit ids are kept after their version has expired, until [`Keep::ids_since_ms`].
-/// - A version that has ended is [`crate::ErrorKind::NotFound`] and names the oldest retained one. A read that was under way is
-///   an error then, too, and not half an answer, unless it is of the version that was the newest when it began.
+/// - Reading an expired version is [`crate::ErrorKind::NotFound`] and names the oldest retained one. A read in progress
+///   of a version that expires fails instead of returning a partial answer, unless the version was the newest when the
+///   read began.
 #[async_trait]
 pub trait HistoryExpiry: Send + Sync + fmt::Debug {
-    /// The oldest version of a table that must stay, as [`HistoryLimits`] decides.
+    /// The oldest version of a table that must be retained, as [`HistoryLimits`] decides.
     async fn end_of_history(&self, table: TableId, keep: &Keep) -> Result<Version>;
 
-    /// Ends some of a table's history, as far as it may end: see [`Expired::is_done`].
+    /// Expires some of a table's history, within its limits: see [`Expired::is_done`].
     async fn expire(&self, expiry: &Expiry) -> Result<Expired>;
 }
 
@@ -199,7 +208,7 @@ mod tests {
     use crate::conformance::actions::metadata;
 
     #[test]
-    fn a_version_ends_when_all_limits_allow_it() {
+    fn a_version_expires_when_all_limits_allow_it() {
         let all = HistoryLimits { base: 2, current: 20, published: Some(18), newest_then: Some(10), held: None };
         let end = |limits: HistoryLimits, versions| limits.end(versions);
         assert_eq!(end(all, 1), 10, "by time");
@@ -214,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_says_what_it_keeps_and_the_catalog_the_rest() {
+    fn table_properties_override_the_retention_of_the_catalog() {
         const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
         let keep = |properties: &str, catalog: Retention| {
             let metadata = metadata(properties);
@@ -230,6 +239,13 @@ mod tests {
         assert_eq!(keep("{}", short), (7, 1, 7), "as long as tombstones");
         let tombstones = r#"{"delta.deletedFileRetentionDuration":"interval 2 days"}"#;
         assert_eq!(keep(tombstones, short), (2, 1, 7));
+        for text in ["a week", "-1 days"] {
+            let metadata = metadata(&format!(r#"{{"{TOMBSTONES_PROPERTY}":"{text}"}}"#));
+            for error in [tombstone_retention(&metadata).unwrap_err(), short.keep(&metadata, 0).unwrap_err()] {
+                let error = error.to_string();
+                assert!(error.contains(TOMBSTONES_PROPERTY) && error.contains(text), "{error}");
+            }
+        }
         for (key, value) in [(TIME_PROPERTY, "soon"), (VERSIONS_PROPERTY, "0"), (VERSIONS_PROPERTY, "all")] {
             let error = Retention::of_table(&metadata(&format!(r#"{{"{key}":"{value}"}}"#))).unwrap_err().to_string();
             assert!(error.contains(key) && error.contains(value), "{error}");

@@ -1,4 +1,4 @@
-//! The little of a schema that planning and checks need: top-level columns, their types and physical names.
+//! The part of a schema that planning and checks need: top-level columns, their types and physical names.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::literal::Literal;
 pub enum PrimitiveType {
     /// byte, short, integer, long.
     Long,
-    /// float: its values and bounds are spelled as such, and mean the double they widen to.
+    /// float: its values and bounds are spelled as floats, and mean the double they widen to.
     Float,
     /// double.
     Double,
@@ -30,17 +30,17 @@ pub enum PrimitiveType {
 /// A top-level column.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Column {
-    /// The name people use.
+    /// The logical name.
     pub name: String,
     /// The name in files, statistics and partition values (column mapping).
     pub physical_name: String,
-    /// Its type, when it has an order we know.
+    /// Its type, if its values have a known order.
     pub data_type: Option<PrimitiveType>,
     /// The type as JSON text, as in the schema.
     pub type_json: String,
     /// Whether values may be null.
     pub nullable: bool,
-    /// Whether it partitions the table.
+    /// Whether it is a partition column.
     pub is_partition: bool,
 }
 
@@ -51,7 +51,7 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// Reads a `schemaString` and the logical names of the partition columns.
+    /// Parses a `schemaString`, given the logical names of the partition columns.
     pub fn parse(schema_string: &str, partition_columns: &[String]) -> Result<Self> {
         let bad = |what: &str| TxnLogError::corrupt(format!("the table's schema cannot be read: {what}"));
         let json: Value = serde_json::from_str(schema_string).map_err(|e| bad(&e.to_string()))?;
@@ -84,7 +84,7 @@ impl Schema {
         &self.columns
     }
 
-    /// The column of that name; names differ by more than case.
+    /// The column of that name, compared without case.
     pub fn column(&self, name: &str) -> Option<&Column> {
         let exact = self.columns.iter().find(|c| c.name == name);
         exact.or_else(|| self.columns.iter().find(|c| c.name.eq_ignore_ascii_case(name)))
@@ -92,7 +92,7 @@ impl Schema {
 }
 
 impl PrimitiveType {
-    /// The type of that name in a schema; `None` where values have no order we use.
+    /// The type of that name in a schema; `None` if its values have no known order.
     pub fn parse(name: &str) -> Option<Self> {
         Some(match name {
             "byte" | "short" | "integer" | "long" => Self::Long,
@@ -109,11 +109,11 @@ impl PrimitiveType {
         })
     }
 
-    /// Whether statistics of the type are values of rows: texts and times may be truncated, and NaN is in no bound.
+    /// Whether statistics of the type are values of rows: texts and times may be truncated, NaN is not included.
     pub fn has_exact_statistics(self) -> bool {
         match self {
             Self::Long | Self::Boolean | Self::Date => true,
-            // Longer ones may have been rounded.
+            // Longer decimals may have been rounded.
             Self::Decimal(precision, _) => precision <= 15,
             Self::Float | Self::Double | Self::String | Self::Timestamp => false,
         }
@@ -129,14 +129,14 @@ impl PrimitiveType {
             Self::Boolean => text.parse().ok().map(Literal::Boolean),
             Self::Decimal(_, scale) => decimal::parse(text, scale).map(|units| Literal::Decimal(units, scale)),
             Self::Date => parse_date(text),
-            // With a zone or without: the text of a time without one is the time itself, or, in a column of times with
-            // zones, meant in UTC, as every reader of files takes it.
+            // With or without a zone: in a column without zones the text is the local time itself; in a column with
+            // zones a text without a zone is UTC, as in all readers of files.
             Self::Timestamp => parse_timestamp(text),
         }
     }
 
-    /// The value of a min or max statistic, from its JSON text: a parser of JSON may round what the text says. A decimal
-    /// that its writer may have rounded is moved outwards.
+    /// The value of a min or max statistic, from its JSON text, because a JSON parser may round numbers. A decimal that
+    /// its writer may have rounded is widened.
     pub fn parse_statistic(self, json: &str, bound: Bound) -> Option<Literal> {
         let text = || serde_json::from_str::<String>(json).ok();
         match self {
@@ -161,8 +161,8 @@ fn parse_date(text: &str) -> Option<Literal> {
     i32::try_from(days).ok().map(Literal::Date)
 }
 
-/// With a zone or without; without, the text is taken as it stands. A date alone is its midnight: the column was one of
-/// dates once.
+/// With or without a zone; without a zone the text is taken unchanged. A date alone is its midnight: the column was a
+/// date column before its type changed.
 fn parse_timestamp(text: &str) -> Option<Literal> {
     if let Ok(t) = chrono::DateTime::parse_from_rfc3339(text) {
         return Some(Literal::Timestamp(t.timestamp_micros()));
@@ -181,12 +181,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statistics_are_what_their_text_says() {
+    fn statistics_are_parsed_by_type() {
         let check =
             |t: PrimitiveType, json: &str, want| assert_eq!(t.parse_statistic(json, Bound::Lower), want, "{json}");
         check(PrimitiveType::Double, "31.245270191439438", Some(Literal::Double(31.245270191439438)));
         check(PrimitiveType::Double, "\"NaN\"", None);
-        // The shortest text that names a float names another double.
+        // The shortest text of a float, parsed as a double, is a different double.
         for text in ["3.493e2", "349.3", "349.29998779296875"] {
             check(PrimitiveType::Float, text, Some(Literal::Double(349.29998779296875)));
         }
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn partition_values_are_what_their_text_says() {
+    fn partition_values_are_parsed_by_type() {
         let check = |t: PrimitiveType, text: &str, want| assert_eq!(t.parse_partition_value(text), want, "{text}");
         let time = |micros| Some(Literal::Timestamp(micros));
         // PROTOCOL.md, "Partition Value Serialization": both spellings.

@@ -1,4 +1,4 @@
-//! What a table is at one version, and how a sequence of commits makes it so.
+//! The state of a table at one version, and how a sequence of commits produces it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use crate::action::{Action, Add, Commit, CommitInfo, DomainMetadata, Metadata, P
 use crate::error::{Result, TxnLogError};
 use crate::path::{FileKey, SetHash};
 
-/// Which state of a table is meant.
+/// Which state of a table is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
     /// The newest version.
@@ -18,7 +18,7 @@ pub enum At {
     Timestamp(i64),
 }
 
-/// What opening a table gives: everything but the files. Its cost does not know how long the history is.
+/// The result of opening a table: everything but the files. Its cost does not depend on the length of the history.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Head {
     /// The version.
@@ -31,7 +31,7 @@ pub struct Head {
     pub metadata: Metadata,
 }
 
-/// A table at one version. Its live files come on demand, from the reader that gave it.
+/// A table at one version. Its live files are read on demand from the reader that returned it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
     /// Version, time, protocol and metadata.
@@ -49,7 +49,7 @@ impl Snapshot {
     }
 }
 
-/// The state of a table as replaying its log builds it (PROTOCOL.md, "Action Reconciliation").
+/// The state of a table, built by replaying its log (PROTOCOL.md, "Action Reconciliation").
 #[derive(Clone, Debug, Default)]
 pub struct Replay {
     /// The newest protocol.
@@ -62,21 +62,21 @@ pub struct Replay {
     pub domains: BTreeMap<String, DomainMetadata>,
     /// The live files.
     pub files: HashMap<FileKey, Add>,
-    /// The tombstones: files that were live and are no longer.
+    /// The tombstones: files that were live and have been removed.
     pub removes: HashMap<FileKey, Remove>,
-    /// How many commits were applied when each file became live.
+    /// The number of commits that were applied when each file became live.
     since: HashMap<FileKey, usize>,
     applied: usize,
 }
 
 impl Replay {
-    /// Applies the actions of the next commit, or of a checkpoint. Their order within does not matter.
+    /// Applies the actions of the next commit, or of a checkpoint, in any order.
     pub fn apply(&mut self, actions: Vec<Action>) {
         self.applied += 1;
         self.apply_more(actions);
     }
 
-    /// Applies further actions of the same commit or checkpoint, whose actions come some at a time.
+    /// Applies further actions of the same commit or checkpoint, whose actions arrive in batches.
     pub fn apply_more(&mut self, actions: Vec<Action>) {
         let mut adds = Vec::new();
         for action in actions {
@@ -111,14 +111,14 @@ impl Replay {
         }
     }
 
-    /// The live files, newest first: by the commit that made them live, and those of one as they were written.
+    /// The live files, newest first by the commit that made them live, and those of one commit as they were written.
     pub fn into_files_in_replay_order(self) -> Vec<Add> {
         let Self { files, since, .. } = self;
         let files = files.into_iter().map(|(key, add)| (since.get(&key).copied().unwrap_or_default(), add));
         newest_first(files.collect())
     }
 
-    /// The snapshot of this state; an error where a log may not lack what it lacks. `origin` names the log.
+    /// The snapshot of this state; an error if protocol or metadata is missing. `origin` names the log.
     pub fn snapshot(&self, version: Version, timestamp: i64, origin: &str) -> Result<Snapshot> {
         let missing = |what: &str| {
             TxnLogError::corrupt(format!(
@@ -138,8 +138,7 @@ impl Replay {
     }
 }
 
-/// Files without what made them live, newest first; those of one version in the order in which they were written, and
-/// by path.
+/// The files without their keys, newest first; those of one version as they were written, and by path.
 pub fn newest_first<V: Ord>(mut files: Vec<(V, Add)>) -> Vec<Add> {
     files.sort_by(|(a, x), (b, y)| {
         b.cmp(a).then(x.modification_time.cmp(&y.modification_time)).then_with(|| x.path.cmp(&y.path))
@@ -147,18 +146,18 @@ pub fn newest_first<V: Ord>(mut files: Vec<(V, Add)>) -> Vec<Add> {
     files.into_iter().map(|(_, add)| add).collect()
 }
 
-/// What one commit changes, sorted by kind: the rows a catalog keeps of it.
+/// The changes of one commit, sorted by kind: the rows that a catalog stores.
 #[derive(Clone, Debug, Default)]
 pub struct CommitActions {
     /// The new protocol.
     pub protocol: Option<Protocol>,
     /// The new metadata.
     pub metadata: Option<Metadata>,
-    /// Files that become live.
+    /// Files that are added.
     pub adds: Vec<(FileKey, Arc<Add>)>,
-    /// Files that are removed, live before or not.
+    /// Files that are removed, whether they were live or not.
     pub removes: Vec<(FileKey, Remove)>,
-    /// Progress markers.
+    /// Progress of applications.
     pub txns: Vec<Txn>,
     /// Domains set or removed.
     pub domains: Vec<DomainMetadata>,
@@ -167,7 +166,7 @@ pub struct CommitActions {
 }
 
 impl CommitActions {
-    /// Sorts the actions of a commit. Within a commit the last of several for one thing counts.
+    /// Sorts the actions of a commit. Of several actions for one thing the last one counts.
     pub fn of(actions: &[Action]) -> Self {
         Self::from_actions(actions.to_vec())
     }
@@ -199,7 +198,7 @@ impl CommitActions {
         c
     }
 
-    /// Brings a set hash from before the commit to after it. `was_live` tells which files were live before.
+    /// Updates a set hash to the state after the commit. `was_live` tells which files were live before.
     pub fn advance(&self, hash: &mut SetHash, was_live: impl Fn(&FileKey) -> bool) {
         for (key, _) in &self.removes {
             let added_again = self.adds.binary_search_by(|(k, _)| k.cmp(key)).is_ok();
@@ -214,32 +213,32 @@ impl CommitActions {
         }
     }
 
-    /// Bytes of the added files, as far as an `i64` can tell: a log may claim any size.
+    /// The bytes of the added files, saturating: a log may state any size.
     pub fn bytes_added(&self) -> i64 {
         self.adds.iter().fold(0, |sum: i64, (_, a)| sum.saturating_add(a.size))
     }
 
-    /// Bytes of the removed files, as far as their removes say.
+    /// The bytes of the removed files, as stated in their removes.
     pub fn bytes_removed(&self) -> i64 {
         self.removes.iter().filter_map(|(_, r)| r.size).fold(0, i64::saturating_add)
     }
 }
 
-/// Sorted by key, of each key the last.
+/// Sorts by key and keeps the last of each key.
 fn last_of_each<T>(files: &mut Vec<(FileKey, T)>) {
     files.reverse();
     files.sort_by_key(|(key, _)| *key);
     files.dedup_by_key(|(key, _)| *key);
 }
 
-/// One line of a table's history.
+/// An entry of a table's history.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CommitSummary {
     /// The version.
     pub version: Version,
     /// When it was committed, in milliseconds since 1970.
     pub timestamp: i64,
-    /// Who committed it, where known.
+    /// The committer, if known.
     pub committer: Option<String>,
     /// The operation, such as `WRITE`.
     pub operation: Option<String>,
@@ -249,7 +248,7 @@ pub struct CommitSummary {
     pub operation_metrics: Option<String>,
     /// The engine that wrote it.
     pub engine_info: Option<String>,
-    /// The version it read.
+    /// The version it was based on.
     pub read_version: Option<i64>,
     /// The isolation it was committed under.
     pub isolation: Option<String>,

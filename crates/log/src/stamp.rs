@@ -1,8 +1,8 @@
-//! What marks a commit: its time, its catalog, and the transaction it belongs to.
+//! The stamp of a commit: its time, its catalog, and the transaction it belongs to.
 //!
-//! A catalog has one clock, and its commits get their times from it. A table's newest time may be ahead of that clock
-//! all the same: it was imported, or the clock was wrong once. Each new commit of such a table is one millisecond later
-//! than the one before; the other tables of a transaction get the time of the clock.
+//! A catalog has one clock, and its commits get their times from it. A table's newest time may still be ahead of that
+//! clock: it was imported, or the clock was wrong before. Each new commit of such a table is one millisecond later than
+//! the previous one; the other tables of a transaction get the time of the clock.
 
 use uuid::Uuid;
 
@@ -12,25 +12,25 @@ use crate::ids::{Clock, TableName};
 
 pub use crate::future_times::{MARGIN_MS, TimeLeap, is_ahead};
 
-/// What marks a commit, the same for all members of a transaction.
+/// The stamp of a commit, the same for all members of a transaction.
 #[derive(Clone, Debug)]
 pub struct CommitStamp {
-    /// The time of the commit, in milliseconds since 1970, for all tables but those with a [`TimeLeap`]: not before the
-    /// clock's, and later than the newest version of each table that is written or read.
+    /// The time of the commit, in milliseconds since 1970, for all tables except those with a [`TimeLeap`]: not before
+    /// the clock's, and later than the newest version of each table that is written or read.
     pub committed_at: i64,
     /// The time of the catalog's clock, in milliseconds since 1970.
     pub now_ms: i64,
-    /// The catalog; nil where there is none.
+    /// The catalog; the nil id without a catalog.
     pub catalog_id: Uuid,
-    /// Its epoch: new after every rebuild or restore.
+    /// Its epoch, which changes with every rebuild or restore.
     pub epoch: Uuid,
     /// The transaction over several tables, and the names of those tables in order.
     pub group: Option<(Uuid, Vec<TableName>)>,
 }
 
 impl CommitStamp {
-    /// The stamp of one transaction over the tables as they are now, in the order of its requests. `now_ms` is the time
-    /// of the catalog's clock; `ids` gives the id of the group.
+    /// The stamp of one transaction over the tables in their current state, in the order of its requests. `now_ms` is
+    /// the time of the catalog's clock; `ids` creates the id of the group.
     pub fn new(
         (catalog_id, epoch): (Uuid, Uuid),
         now_ms: i64,
@@ -51,8 +51,8 @@ impl CommitStamp {
         let Some(leap) = &table.leap else { return Ok(self.committed_at) };
         table.timestamp.checked_add(1).ok_or_else(|| {
             TxnLogError::invalid(format!(
-                "{} takes no commits: version {} has the last time there is, and every version is later than the one \
-                 before it",
+                "{} accepts no commits: version {} has the last possible time, and every version must be later than \
+                 the one before it",
                 table.name, leap.version
             ))
         })

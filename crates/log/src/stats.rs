@@ -1,4 +1,4 @@
-//! What the log says of the values in a file: its partition values and its statistics.
+//! What the log records about the values in a file: its partition values and its statistics.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use crate::decimal::Bound;
 use crate::literal::Literal;
 use crate::schema::{Column, PrimitiveType, Schema};
 
-/// What is known of the values of one column in one file. No row contradicts it.
+/// What is known about the values of one column in one file. It holds for every row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ColumnRange {
-    /// No value is below.
+    /// No value is less.
     pub min: Option<Literal>,
-    /// No value is above; but NaN, which is above every number, may be there all the same.
+    /// No value is greater, except NaN, which is greater than every number.
     pub max: Option<Literal>,
     /// Every value is null.
     pub all_null: bool,
@@ -23,7 +23,7 @@ pub struct ColumnRange {
     pub no_null: bool,
 }
 
-/// What the log says of one file.
+/// What the log records about one file.
 #[derive(Debug)]
 pub struct FileStats<'a> {
     schema: &'a Schema,
@@ -46,7 +46,7 @@ struct Stats<'a> {
 }
 
 impl<'a> FileStats<'a> {
-    /// Reads the statistics of a file; those that cannot be read say nothing.
+    /// Parses the statistics of a file; statistics that cannot be parsed are ignored.
     pub fn new(schema: &'a Schema, file: &'a Add) -> Self {
         let stats = file.stats.as_deref().and_then(|s| serde_json::from_str(s).ok());
         Self { schema, file, stats }
@@ -57,20 +57,19 @@ impl<'a> FileStats<'a> {
         self.stats.as_ref()?.num_records
     }
 
-    /// The number of rows in the file that its deletion vector does not hide.
+    /// The number of rows in the file that its deletion vector does not delete.
     pub fn live_records(&self) -> Option<i64> {
         let deleted = self.file.deletion_vector.as_ref().map_or(0, |dv| dv.cardinality);
         self.num_records()?.checked_sub(deleted)
     }
 
-    /// Whether the bounds are values that rows have, where they are exact at all: a deletion vector may hide those rows.
+    /// Whether the bounds are values of rows, if they are exact at all: a deletion vector may delete those rows.
     pub fn is_tight(&self) -> bool {
         let claims = self.stats.as_ref().is_some_and(|s| s.tight_bounds != Some(false));
         claims && self.file.deletion_vector.is_none()
     }
 
-    /// The least and the greatest value of a column, where some row has them and they are no approximations;
-    /// `Some(None)` when every value is null.
+    /// The minimum and maximum of a column, if they are exact values of rows; `Some(None)` when every value is null.
     pub fn exact(&self, column: &Column) -> Option<Option<(Literal, Literal)>> {
         let range = self.range(column)?;
         match self.live_records() {
@@ -84,12 +83,12 @@ impl<'a> FileStats<'a> {
         range.min.zip(range.max).filter(|(min, max)| exact && min <= max).map(Some)
     }
 
-    /// What is known of the column of that logical name.
+    /// What is known about the column of that logical name.
     pub fn column(&self, name: &str) -> Option<ColumnRange> {
         self.range(self.schema.column(name)?)
     }
 
-    /// What is known of a column of the schema.
+    /// What is known about a column of the schema.
     pub fn range(&self, column: &Column) -> Option<ColumnRange> {
         if column.is_partition {
             return Some(self.partition_value(column));
@@ -101,7 +100,7 @@ impl<'a> FileStats<'a> {
         let bound =
             |values, which| column.data_type.zip(of(values)).and_then(|(t, json)| t.parse_statistic(json, which));
         let nulls: Option<i64> = of(&stats.null_count).and_then(|json| json.parse().ok());
-        // With wide bounds (deletion vectors) a null count says something only at its ends.
+        // With wide bounds (deletion vectors) a null count is exact only if it is 0 or the number of rows.
         let all_null = matches!((stats.num_records, nulls), (Some(r), Some(n)) if n == r);
         let no_null = nulls == Some(0);
         // Text may be truncated: a prefix is still a lower bound.
@@ -113,11 +112,11 @@ impl<'a> FileStats<'a> {
     fn partition_value(&self, column: &Column) -> ColumnRange {
         let text = self.file.partition_values.get(&column.physical_name);
         match text.and_then(|v| v.as_deref()) {
-            // The protocol says null for every type, and delta-rs reads a text as it is.
+            // The protocol defines it as null for every type, but delta-rs reads it as an empty text.
             Some("") if column.data_type.is_none_or(|t| t == PrimitiveType::String) => {
                 ColumnRange { min: None, max: None, all_null: false, no_null: false }
             }
-            // Missing, null and the empty string are null.
+            // A missing value, null and the empty string are null.
             None | Some("") => ColumnRange { min: None, max: None, all_null: true, no_null: false },
             Some(text) => {
                 let value = column.data_type.and_then(|t| t.parse_partition_value(text));
@@ -127,25 +126,25 @@ impl<'a> FileStats<'a> {
     }
 }
 
-/// The lower bound a statistic gives.
+/// The lower bound of a statistic.
 fn lower(bound: Literal) -> Literal {
     match bound {
-        Literal::Double(x) => Literal::Double(x - blur(x)),
+        Literal::Double(x) => Literal::Double(x - rounding_error(x)),
         other => other,
     }
 }
 
-/// The upper bound a statistic gives. Timestamps are truncated to milliseconds, so up to 999 µs may be missing.
+/// The upper bound of a statistic. Timestamps are truncated to milliseconds, so up to 999 µs are added.
 fn upper(bound: Literal) -> Literal {
     match bound {
         Literal::Timestamp(micros) => Literal::Timestamp(micros.saturating_add(999)),
-        Literal::Double(x) => Literal::Double(x + blur(x)),
+        Literal::Double(x) => Literal::Double(x + rounding_error(x)),
         other => other,
     }
 }
 
-/// How far a double may be from what its text says: the column may have been a float when it was written (type
-/// widening), and the shortest text of a float names a double beside it.
-fn blur(x: f64) -> f64 {
+/// The maximum difference between a double and its text: the column may have been a float when it was written (type
+/// widening), and the shortest text of a float parses to a different double.
+fn rounding_error(x: f64) -> f64 {
     if x == 0.0 { 0.0 } else { x.abs() * f64::from(f32::EPSILON) + f64::from(f32::from_bits(1)) }
 }

@@ -1,4 +1,4 @@
-//! The object stores behind places: which store a table is in, and with which credentials.
+//! The object stores of locations, and their credentials.
 //!
 //! [`Stores`] is an argument, as [`crate::Clock`] is. Credentials are passed when a table is opened and are never kept
 //! in process-wide state; tests pass stores that fail.
@@ -7,32 +7,58 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::sync::{Arc, LazyLock};
 
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreScheme};
+use parking_lot::Mutex;
 use url::Url;
 
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::local::{Durability, LocalFiles};
 use crate::location::Location;
+use crate::path::absolute_path;
 
-/// Gives the object store of a place.
+/// Opens the object store of a location.
 ///
 /// # Contract
-/// - A call connects to nothing and costs little. Connections of places in one bucket are shared.
-/// - Two calls for one place give the same files.
+/// - A call makes no connection and is cheap. Locations in one bucket share connections.
+/// - Two calls for one location give access to the same files.
 pub trait Stores: Send + Sync + fmt::Debug {
-    /// The object store that has `location` as its root. On a local disk a put is synced as `durability` says; elsewhere
-    /// a put that returned is durable anyway.
+    /// The object store with `location` as its root. On a local disk a put is synced according to `durability`;
+    /// elsewhere a put is always durable when it returns.
     fn open(&self, location: &Location, durability: Durability) -> Result<Arc<dyn ObjectStore>>;
 
-    /// The directory on this machine that [`Self::open`] shows, where files may as well be read from it and new ones put
-    /// into it: `None` where all that is written has to go through [`Self::open`].
+    /// The local directory behind [`Self::open`], in which files may also be read and created directly; `None` if all
+    /// writes must use [`Self::open`].
     fn directory(&self, location: &Location) -> Option<PathBuf> {
         let _ = location;
         None
+    }
+}
+
+/// A file that the log names, as an object.
+#[derive(Clone, Debug)]
+pub struct FileObject {
+    /// The store that has it.
+    pub store: Arc<dyn ObjectStore>,
+    /// Its path in that store.
+    pub path: Path,
+}
+
+impl FileObject {
+    /// The object of the file at the raw `path` of an action: in the store of its table, or where an absolute path says.
+    ///
+    /// # Errors
+    /// When the path leads to no store, or no object can have it.
+    pub fn of(raw: &str, table: &Arc<dyn ObjectStore>, stores: &dyn Stores) -> Result<Self> {
+        let url = absolute_path(raw);
+        let (store, path) = match url.as_deref().and_then(|url| url.rsplit_once('/')) {
+            None => (table.clone(), raw),
+            Some((folder, name)) => (stores.open(&Location::parse(&format!("{folder}/"))?, Durability::Full)?, name),
+        };
+        Ok(Self { store, path: Path::from_url_path(path).map_err(object_store::Error::from)? })
     }
 }
 
@@ -42,7 +68,7 @@ pub fn environment() -> Arc<dyn Stores> {
     ENVIRONMENT.clone()
 }
 
-/// The stores that the environment configures, and options of one's own, which go before it.
+/// The stores that the environment configures, with options of the caller that take precedence.
 #[derive(Default)]
 pub struct ConfiguredStores {
     options: Mutex<BTreeMap<Location, Options>>,
@@ -52,24 +78,24 @@ pub struct ConfiguredStores {
 /// Options of an object store by name, such as `aws_access_key_id`.
 type Options = BTreeMap<String, String>;
 
-/// A connection to all that is in one bucket.
+/// A connection to one bucket.
 struct Client {
-    /// The environment that it was made in.
+    /// The environment for which it was created.
     environment: Options,
     store: Arc<dyn ObjectStore>,
 }
 
 impl ConfiguredStores {
-    /// Options (`aws_access_key_id`, …) for what is at `location` and below it. They replace those that were given for
-    /// that very place before.
+    /// Sets options (`aws_access_key_id`, …) for `location` and everything below it. They replace earlier options of
+    /// exactly this location.
     pub fn configure(&self, location: &Location, options: impl IntoIterator<Item = (String, String)>) {
-        lock(&self.options).insert(location.clone(), options.into_iter().collect());
+        self.options.lock().insert(location.clone(), options.into_iter().collect());
     }
 
-    /// The options of the nearest place at or above this one; or else of the one place in its bucket that has some, since
-    /// a table may name files beside it.
+    /// The options of the nearest location at or above this one; otherwise those of the only location in its bucket
+    /// that has some, because a table may name files outside its folder.
     fn options(&self, location: &Location) -> Options {
-        let options = lock(&self.options);
+        let options = self.options.lock();
         let above = options.iter().filter(|(place, _)| location.url().as_str().starts_with(place.url().as_str()));
         let nearest = above.max_by_key(|(place, _)| place.url().as_str().len()).or_else(|| {
             let bucket = |place: &Location| place.url()[..url::Position::BeforePath].to_string();
@@ -79,11 +105,11 @@ impl ConfiguredStores {
         nearest.map(|(_, own)| own.clone()).unwrap_or_default()
     }
 
-    /// The store of the bucket that a place is in.
+    /// The store of the bucket that contains a location.
     fn client(&self, location: &Location, root: Url) -> Result<Arc<dyn ObjectStore>> {
         let environment = options_of(std::env::vars_os());
         let own = self.options(location);
-        let mut clients = lock(&self.clients);
+        let mut clients = self.clients.lock();
         let key = (root, own);
         if let Some(client) = clients.get(&key).filter(|client| client.environment == environment) {
             return Ok(client.store.clone());
@@ -113,9 +139,9 @@ impl Stores for ConfiguredStores {
 }
 
 impl fmt::Debug for ConfiguredStores {
-    /// Places and no options: those are secret.
+    /// Locations without options, which are secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let places: Vec<_> = lock(&self.options).keys().cloned().collect();
+        let places: Vec<_> = self.options.lock().keys().cloned().collect();
         f.debug_struct("ConfiguredStores").field("configured", &places).finish_non_exhaustive()
     }
 }
@@ -131,7 +157,7 @@ fn root_of(url: &Url, path: &Path) -> Url {
     root
 }
 
-/// Variables whose name or value is no text belong to someone else.
+/// Variables whose name or value is not UTF-8 are ignored.
 fn options_of(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Options {
     let text = |(name, value): (OsString, OsString)| name.into_string().ok().zip(value.into_string().ok());
     variables.into_iter().filter_map(text).collect()
@@ -139,10 +165,6 @@ fn options_of(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Opti
 
 fn unusable(location: &Location, e: object_store::Error) -> TxnLogError {
     TxnLogError::new(ErrorKind::Unavailable, format!("the object store of {location} cannot be used")).with_source(e)
-}
-
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 #[cfg(test)]
@@ -161,11 +183,11 @@ mod tests {
     }
 
     fn buckets(stores: &ConfiguredStores) -> usize {
-        lock(&stores.clients).len()
+        stores.clients.lock().len()
     }
 
     #[test]
-    fn variables_that_are_no_text_are_passed_over() {
+    fn environment_variables_that_are_not_utf_8_are_ignored() {
         use std::os::unix::ffi::OsStringExt;
         let latin = || OsString::from_vec(b"caf\xe9".to_vec());
         let variables =
@@ -188,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_those_of_the_nearest_place_and_of_this_handle() {
+    fn options_of_the_nearest_location_apply_within_one_handle() {
         let stores = ConfiguredStores::default();
         stores.configure(&at("s3://bucket"), options("all"));
         stores.configure(&at("s3://bucket/a"), options("some"));
@@ -203,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_root_of_a_place_is_its_bucket() {
+    fn the_root_of_a_location_is_its_bucket() {
         let root = |place: &str| {
             let place = at(place);
             let (_, path) = ObjectStoreScheme::parse(place.url()).unwrap();
@@ -218,7 +240,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_in_memory_is_one_place_for_a_handle() {
+    async fn a_file_is_in_the_store_of_its_table_or_where_its_path_says() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("is it? #1")).unwrap();
+        std::fs::write(dir.path().join("is it? #1/a b"), "x").unwrap();
+        let (stores, root) = (ConfiguredStores::default(), dir.path().to_str().unwrap());
+        let table = stores.open(&at(root), Durability::Full).unwrap();
+        for raw in ["is%20it? #1/a%20b", &format!("{root}/is it? #1/a%20b"), &format!("file:{root}/is%20it%3F #1/a b")]
+        {
+            let FileObject { store, path } = FileObject::of(raw, &table, &stores).unwrap();
+            assert_eq!(store.head(&path).await.unwrap().size, 1, "{raw}");
+        }
+        assert!(FileObject::of("hdfs://namenode/x", &table, &stores).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_handle_has_one_in_memory_store() {
         let stores = ConfiguredStores::default();
         let open = |place| stores.open(&at(place), Durability::Full).unwrap();
         open("memory:///t").put(&Path::from("a/b"), PutPayload::from_static(b"x")).await.unwrap();

@@ -1,4 +1,4 @@
-//! Times as text: RFC 3339 in UTC, as people type and read them.
+//! Times as text: RFC 3339 in UTC.
 
 use std::time::Duration;
 
@@ -29,7 +29,15 @@ pub fn parse_ms(text: &str) -> Result<i64> {
     })
 }
 
-/// A duration as table properties have it, such as `interval 1 week 2 days`; `None` where it is no such thing.
+/// A length of time as people type it: `500ms`, `60s`, `5m`, `1h`, `7d`, `1h 30m`; seconds without a unit. `None` where it
+/// is no such thing, or has more milliseconds than an `i64`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let seconds = text.parse().map(Duration::from_secs);
+    let duration = seconds.or_else(|_| humantime::parse_duration(text)).ok()?;
+    i64::try_from(duration.as_millis()).is_ok().then_some(duration)
+}
+
+/// A duration as in table properties, such as `interval 1 week 2 days`; `None` for any other text.
 pub fn parse_interval(text: &str) -> Option<Duration> {
     let text = text.trim().to_ascii_lowercase();
     let mut words = text.strip_prefix("interval ").unwrap_or(&text).split_whitespace();
@@ -58,7 +66,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn intervals_are_what_they_say() {
+    fn durations_are_what_they_say() {
+        for (text, ms) in
+            [("500ms", 500), ("60s", 60_000), ("60", 60_000), ("5m", 300_000), ("1h 30m", 5_400_000), ("0s", 0)]
+        {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
+        }
+        assert_eq!(parse_duration("7d"), Some(Duration::from_secs(604_800)));
+        for wrong in ["", "s", "-1s", "soon", "7 dogs", "9223372036854775808ms", "300000000000d"] {
+            assert_eq!(parse_duration(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn intervals_are_parsed() {
         let check = |text: &str, want: Option<f64>| {
             assert_eq!(parse_interval(text), want.map(Duration::from_secs_f64), "{text}");
         };

@@ -1,4 +1,4 @@
-//! Which version of a table is meant, and the errors where it is not retained.
+//! Resolves a version for time travel, with errors for versions that are not retained.
 
 use crate::action::Version;
 use crate::error::{Result, Subject, TxnLogError};
@@ -6,8 +6,8 @@ use crate::ids::TableName;
 use crate::snapshot::At;
 use crate::time::format_ms;
 
-/// The version meant by `at`, given the oldest and newest retained version (with their times) and a way to find the newest
-/// version at or before a time.
+/// The version that `at` selects, given the oldest and newest retained version (with their times) and a lookup of the
+/// newest version at or before a time.
 pub fn resolve(
     name: &str,
     at: At,
@@ -32,7 +32,7 @@ pub fn resolve(
 }
 
 /// The error when the commit of a version is requested that is retained without its bytes.
-pub fn only_its_result(table: &str, version: Version) -> TxnLogError {
+pub fn bytes_not_retained(table: &str, version: Version) -> TxnLogError {
     let message = format!(
         "the changes of version {version} of {table} are not retained, only their result: begin at {}",
         version.saturating_add(1)
@@ -45,8 +45,8 @@ fn below_base(name: &str, what: &str, base: Version) -> TxnLogError {
     TxnLogError::not_found(message).about(Subject::Version)
 }
 
-/// The error of a request whose base is so old that the commits after it are not all held.
-pub fn base_not_held(table: &TableName, base: Version) -> TxnLogError {
+/// The error of a request with a base so old that not all commits after it are retained.
+pub fn base_not_retained(table: &TableName, base: Version) -> TxnLogError {
     TxnLogError::invalid(format!(
         "the commit builds on version {base} of {table}, and not all commits since are retained: read the table again"
     ))

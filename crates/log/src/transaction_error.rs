@@ -1,4 +1,4 @@
-//! Why a transaction over several tables ends without a commit.
+//! Why a transaction over several tables was not committed.
 
 use std::fmt;
 
@@ -10,27 +10,27 @@ use crate::ids::TableName;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TxnLogTransactionError {
-    /// A concurrent commit won: the table, the version that won and its operation are named. Nothing is committed.
+    /// A concurrent commit conflicts; the error names the table, its version and operation. Nothing is committed.
     Conflict(Box<Conflict>),
     /// The transaction would touch more tables than it may (`max_tables`).
     TooManyTables {
-        /// How many it may.
+        /// The maximum.
         max: usize,
-        /// The one too many.
+        /// The first table beyond it.
         table: TableName,
     },
-    /// The transaction is older than it may become (`timeout`). Nothing is committed.
+    /// The transaction is older than its `timeout`. Nothing is committed.
     TimedOut {
         /// Its age, in milliseconds.
         age_ms: i64,
-        /// How old it may become, in milliseconds.
+        /// The maximum age, in milliseconds.
         timeout_ms: i64,
     },
     /// It is committed or rolled back already.
     Closed,
-    /// The database did not answer: it may be committed or not. The text is what failed.
+    /// The database did not answer: the transaction may or may not be committed. The text is the error.
     Unknown(String),
-    /// An operation, or the log, failed.
+    /// An operation or the log failed.
     Log(TxnLogError),
 }
 
@@ -43,7 +43,8 @@ impl fmt::Display for TxnLogTransactionError {
             }
             Self::TimedOut { age_ms, timeout_ms } => write!(
                 f,
-                "the transaction is {} s old and may become {} s: nothing was committed, begin again or raise timeout",
+                "the transaction is {} s old, and its timeout is {} s: nothing was committed, begin again or raise \
+                 timeout",
                 age_ms / 1_000,
                 timeout_ms / 1_000
             ),
@@ -93,7 +94,7 @@ mod tests {
 
     const PAGE: &str = include_str!("../../../docs/errors.md");
 
-    /// The variants of an enum, as they are written in the text of its file.
+    /// The variants of an enum, parsed from its source file.
     fn variants(source: &str, name: &str) -> Vec<String> {
         let (_, body) = source.split_once(&format!("pub enum {name} {{\n")).unwrap();
         let lines = body.lines().take_while(|line| *line != "}");
@@ -101,7 +102,7 @@ mod tests {
         named.filter(|word| word.starts_with(char::is_uppercase)).map(String::from).collect()
     }
 
-    /// The headings of the page below the one of an enum.
+    /// The headings of the page below the heading of an enum.
     fn headings(name: &str) -> Vec<String> {
         let (_, part) = PAGE.split_once(&format!("\n## `{name}`")).unwrap_or_else(|| panic!("{name} has no part"));
         let lines = part.lines().skip(1).take_while(|line| !line.starts_with("## "));
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_of_errors_has_every_kind_and_no_other() {
+    fn the_error_guide_has_every_kind_and_no_other() {
         for (source, name) in
             [(include_str!("error.rs"), "ErrorKind"), (include_str!("transaction_error.rs"), "TxnLogTransactionError")]
         {
@@ -128,13 +129,15 @@ mod tests {
             E::TooManyTables { .. } => E::TimedOut { age_ms: 3_700_000, timeout_ms: 3_600_000 },
             E::TimedOut { .. } => E::Closed,
             E::Closed => E::Unknown("connection reset by peer".into()),
-            E::Unknown(_) => E::Log(TxnLogError::invalid("an optimize is no part of a transaction: run it on its own")),
+            E::Unknown(_) => {
+                E::Log(TxnLogError::invalid("an optimize cannot be part of a transaction: run it on its own"))
+            }
             E::Log(_) => return None,
         })
     }
 
     #[test]
-    fn the_examples_of_transactions_are_what_they_say() {
+    fn the_error_guide_has_the_message_of_every_transaction_error() {
         let conflict = Conflict {
             table: TableId(uuid::Uuid::nil()),
             table_name: TableName { namespace: "sales".into(), name: "orders".into() },

@@ -1,8 +1,8 @@
-//! Commits that another engine wrote and that become versions as they are, byte for byte.
+//! Commits that another engine wrote and that become versions byte for byte.
 //!
-//! Such a commit was made for one version and says so in its bytes, so it becomes that version or none. Nothing is filled
-//! in: what our own commits get under the lock (time, `txnId`, the facts of removed files) must be there already, and is
-//! checked.
+//! Such a commit was made for one version and records it in its bytes, so it becomes that version or none. Nothing is
+//! filled in: the facts that our own commits get under the lock (time, `txnId`, the facts of removed files) must be in
+//! it already, and are checked.
 
 use bytes::Bytes;
 
@@ -23,8 +23,8 @@ mod commit;
 pub use commit::VerbatimCommit;
 
 impl VerbatimCommit {
-    /// What is asked of a commit that is taken as it is, beyond what is asked of every commit. `after` is protocol and
-    /// metadata of the version that it becomes. Gives the time of that version.
+    /// Checks the additional requirements of a verbatim commit. `after` is protocol and metadata of the version that it
+    /// becomes. Returns the time of that version.
     pub(crate) fn check(
         &self,
         version: Version,
@@ -34,7 +34,7 @@ impl VerbatimCommit {
     ) -> Result<CommitTime> {
         let name = &current.name;
         if self.commit.info().and_then(catalog_of).is_some_and(|by| by == stamp.catalog_id.to_string()) {
-            return Err(bad(name, "says that this catalog made it: such commits come back with `dl import`"));
+            return Err(bad(name, "says that this catalog made it: import such commits with `dl import`"));
         }
         let is_on = metadata.is_on(ICT);
         if features::has_writer_feature(protocol, features::CATALOG_MANAGED) {
@@ -49,15 +49,15 @@ impl VerbatimCommit {
         if is_on && !was_on && version > 0 {
             check_enablement(name, version, self.time_ms, metadata)?;
         }
-        self.commit.actions().iter().try_for_each(|action| check_place(name, action))?;
+        self.commit.actions().iter().try_for_each(|action| check_location(name, action))?;
         self.time(version, current, is_on, stamp.now_ms)
     }
 
     /// The time of the version.
     ///
-    /// With in-commit timestamps it is the commit's own, which must be the one that was claimed, and later than that of
-    /// the version before. Without, it is the claimed one, and is made later than that of the version before, as the
-    /// time of an imported file is. None may leap ahead of the catalog's clock.
+    /// With in-commit timestamps it is the commit's own, which must equal the claimed one and be later than that of the
+    /// previous version. Otherwise it is the claimed time, increased if necessary to be later than that of the previous
+    /// version, like the time of an imported file. It may not be ahead of the catalog's clock.
     fn time(&self, version: Version, current: &Current, in_commit: bool, now_ms: i64) -> Result<CommitTime> {
         let name = &current.name;
         let before = current.version.map(|_| current.timestamp);
@@ -79,7 +79,7 @@ impl VerbatimCommit {
     }
 
     fn in_commit_timestamp(&self, name: &TableName, before: Option<i64>) -> Result<i64> {
-        // Readers look for it in the first action and nowhere else.
+        // Readers read it from the first action only.
         let own = match self.commit.actions().first() {
             Some(Action::CommitInfo(info)) => info.in_commit_timestamp(),
             _ => None,
@@ -104,7 +104,7 @@ impl VerbatimCommit {
     }
 }
 
-/// Where a table gets in-commit timestamps, its properties say since when: readers believe them.
+/// A table that enables in-commit timestamps records the version and time in its properties, which readers trust.
 fn check_enablement(name: &TableName, version: Version, time_ms: i64, metadata: &Metadata) -> Result<()> {
     for (what, want) in [("Version", version.to_string()), ("Timestamp", time_ms.to_string())] {
         let property = format!("delta.inCommitTimestampEnablement{what}");
@@ -115,8 +115,8 @@ fn check_enablement(name: &TableName, version: Version, time_ms: i64, metadata: 
     Ok(())
 }
 
-/// Files are below the table, or where an absolute path says; never in its log.
-fn check_place(name: &TableName, action: &Action) -> Result<()> {
+/// Files are below the table or have an absolute path; they are never in its log.
+fn check_location(name: &TableName, action: &Action) -> Result<()> {
     let (path, vector) = match action {
         Action::Add(add) => (&add.path, add.deletion_vector.as_ref()),
         Action::Remove(remove) => (&remove.path, remove.deletion_vector.as_ref()),
@@ -139,29 +139,28 @@ fn bad(name: &TableName, what: &str) -> TxnLogError {
     TxnLogError::invalid(format!("the commit to {name} {what}")).about(Subject::Commit)
 }
 
-/// What a catalog has stored already that tells whether a verbatim commit is committed.
+/// Stored facts that tell whether a verbatim commit is committed already.
 #[derive(Clone, Debug, Default)]
 pub struct StoredAlready {
-    /// The version that the commit's id got.
+    /// The version of the commit with this id.
     pub by_id: Option<Version>,
-    /// The version that its `txnId` got.
+    /// The version of the commit with this `txnId`.
     pub by_txn: Option<Version>,
-    /// The commit at the version that it is to become.
+    /// The bytes of the commit at the requested version.
     pub body: Option<Bytes>,
 }
 
-/// Whether the commit is the version already that it is to become: by its id, or because the same bytes are there. A
-/// client that did not get the answer sends them again, perhaps under another id.
+/// Whether the commit is stored already as the requested version: its id is known, or the same bytes are stored. A
+/// client that lost the answer sends it again, possibly under another id.
 ///
 /// # Errors
-/// `Invalid` when the id, or the `txnId` in the commit, is that of another commit: were it taken, rows would be in the
-/// table twice.
+/// `Invalid` when the id, or the `txnId` in the commit, is that of another commit: committing it would duplicate rows.
 pub fn is_stored(request: &CommitRequest, name: &TableName, stored: &StoredAlready) -> Result<bool> {
     let Content::Verbatim(verbatim) = &request.content else { return Ok(stored.by_id.is_some()) };
     let version = request.base.next()?;
     let same_bytes = stored.body.as_ref().map(|body| body == verbatim.commit.bytes());
     let taken = |what: String, at: Version| {
-        bad(name, &format!("has {what}, which is that of version {at}, another commit: it was not made again"))
+        bad(name, &format!("has {what}, which is that of version {at}, another commit: it was not committed again"))
     };
     match stored.by_id {
         Some(at) if at == version && same_bytes != Some(false) => return Ok(true),

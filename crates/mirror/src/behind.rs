@@ -1,11 +1,11 @@
-//! Whether a catalog is behind the `_delta_log` of a table, and whether that is still there.
+//! Checks whether a catalog is behind the `_delta_log` of a table, and whether that log still exists.
 //!
 //! A catalog that was restored from a backup, or whose server was replaced by one that lacks the last commits, cannot
 //! detect that by itself. `_delta_log` shows it: it has versions after the catalog's newest. A commit would then start
 //! a second history, and a vacuum would remove files of the first.
 //!
-//! Where versions were published and nothing of them is left, another folder is in the table's place: that of a disk that
-//! is not mounted, for example. Data files written there are lost to all who read the right one.
+//! If versions were published and none of them exists, another folder is in the table's place: that of a disk that is
+//! not mounted, for example. Data files written there would be invisible to readers of the right folder.
 
 use deltalakedb_log::stores::Stores;
 use deltalakedb_log::{
@@ -17,32 +17,32 @@ use crate::checkpoint::{hint, hinted};
 use crate::put::{commit_path, describe, read};
 use crate::repair::{Listed, nothing_left};
 
-/// Refuses a table of which `_delta_log` has versions that the catalog lacks, or others than the catalog's, or nothing of
-/// what was published: the error says which, and what to do.
+/// Rejects a table whose `_delta_log` has versions that the catalog lacks, or other commits than the catalog's, or none
+/// of the published versions: the error says which, and what to do.
 pub async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table: TableId) -> Result<()> {
     loop {
         let entry = require(catalog, &TableRef::Id(table)).await?;
         let store = stores.open(&entry.location, Durability::Full)?;
         let store = store.as_ref();
         let hint = async { Ok(hint(store).await?.and_then(|hint| hinted(&hint))) };
-        let (next, led_to, known) =
-            futures::try_join!(next(catalog, &entry, store), hint, known(catalog, &entry, store))?;
-        if let (None, None, PublishedState::Gone(last)) = (&next, led_to, &known)
+        let (next, led_to, state) =
+            futures::try_join!(next(catalog, &entry, store), hint, published_state(catalog, &entry, store))?;
+        if let (None, None, PublishedState::Gone(last)) = (&next, led_to, &state)
             && Listed::read(store).await?.is_empty()
         {
             return Err(nothing_left(&entry, *last, ErrorKind::Invalid));
         }
-        // The commits in between may have been removed, as those are that are older than a checkpoint.
+        // The commits in between may have been removed, because they are older than a checkpoint.
         let checkpoint = led_to.filter(|version| *version > entry.current_version);
         let beyond = next.or_else(|| Some((checkpoint?, "a checkpoint".into())));
-        let other = match known {
+        let other = match state {
             PublishedState::Other(version, what) => Some((version, what)),
             PublishedState::Gone(_) | PublishedState::Same => None,
         };
         if beyond.is_none() && other.is_none() {
             return Ok(());
         }
-        // What another process committed and published meanwhile is no other history.
+        // A version that another process committed and published in the meantime is not another history.
         let now = require(catalog, &TableRef::Id(table)).await?;
         if (now.current_version, now.published_version) != (entry.current_version, entry.published_version) {
             continue;
@@ -50,12 +50,12 @@ pub async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table:
         let (name, place) = (&entry.name, &entry.location);
         return Err(TxnLogError::invalid(match (beyond, other) {
             (_, Some((version, what))) => format!(
-                "version {version} in {place}/_delta_log is not that of {name} in the catalog ({what}): \
+                "version {version} in {place}/_delta_log differs from that of {name} in the catalog ({what}): \
                  `dl verify {name}` shows the difference"
             ),
             (Some((version, what)), None) => format!(
                 "the catalog is at version {} of {name} and {place}/_delta_log has version {version} ({what}): run \
-                 `dl import {name}`, which takes it in",
+                 `dl import {name}` to import it",
                 entry.current_version
             ),
             (None, None) => return Ok(()),
@@ -72,38 +72,39 @@ async fn next(catalog: &dyn Catalog, entry: &TableEntry, store: &dyn ObjectStore
     let own = Commit::parse(there, "a commit in _delta_log")
         .ok()
         .and_then(|commit| deltalakedb_log::commit::catalog_of(commit.info()?));
-    Ok(Some(match own == Some(catalog.identity().await?.0.to_string()) {
-        true => (next, format!("{what}, committed in this catalog before it was restored")),
-        false => (next, what),
+    Ok(Some(if own == Some(catalog.identity().await?.0.to_string()) {
+        (next, format!("{what}, committed in this catalog before it was restored"))
+    } else {
+        (next, what)
     }))
 }
 
-/// What stands in `_delta_log` where the catalog's newest published version and the next should be.
+/// The content of `_delta_log` at the catalog's newest published version and the next.
 enum PublishedState {
-    /// Nothing else: theirs, or of the next nothing yet.
+    /// The published version is the catalog's, and the next does not exist.
     Same,
-    /// Something else: the version, and what it is.
+    /// Another commit: its version, and a description.
     Other(Version, String),
-    /// Not the published version, which is this.
+    /// The published version, given here, is missing.
     Gone(Version),
 }
 
-/// Looks for the versions that the catalog has. The beginning of what it has is what a try that was cut short left.
-async fn known(catalog: &dyn Catalog, entry: &TableEntry, store: &dyn ObjectStore) -> Result<PublishedState> {
+/// Compares the versions with the catalog's. A file with only its first bytes is left from an interrupted attempt.
+async fn published_state(catalog: &dyn Catalog, entry: &TableEntry, store: &dyn ObjectStore) -> Result<PublishedState> {
     let next = entry.published_version.map_or(entry.base_version, |version| version + 1);
     let next = Some(next).filter(|version| *version <= entry.current_version);
-    let mut known = PublishedState::Same;
+    let mut state = PublishedState::Same;
     for version in entry.published_version.into_iter().chain(next) {
         let path = commit_path(version);
         let reader = catalog.reader(entry.id);
-        let (there, ours) = futures::try_join!(read(store, &path), reader.commit_bytes(version))?;
-        match (there, ours) {
-            (Some(there), Some(ours)) if !ours.starts_with(&there) => {
+        let (there, expected) = futures::try_join!(read(store, &path), reader.commit_bytes(version))?;
+        match (there, expected) {
+            (Some(there), Some(expected)) if !expected.starts_with(&there) => {
                 return Ok(PublishedState::Other(version, describe(&path, &there)));
             }
-            (None, _) if entry.published_version == Some(version) => known = PublishedState::Gone(version),
+            (None, _) if entry.published_version == Some(version) => state = PublishedState::Gone(version),
             _ => {}
         }
     }
-    Ok(known)
+    Ok(state)
 }

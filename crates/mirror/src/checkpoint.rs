@@ -1,11 +1,11 @@
-//! Checkpoints: a version in one Parquet file, so that a reader of `_delta_log` need not replay what came before it.
+//! Checkpoints: a version in one Parquet file, so that a reader of `_delta_log` need not replay earlier commits.
 //!
 //! The rows come from the catalog in pages and go to the store in parts, so memory does not grow with the table. The
 //! file is then read back and compared with the version in the catalog; `_last_checkpoint` is set to it only if they
 //! are equal (PROTOCOL.md, "Checkpoints").
 //!
-//! A checkpoint is put over one of the same name. Both have the same content, except for tombstones that have expired
-//! in between, so it does not matter which of the two a reader sees; and writing it again repairs a torn one. For the
+//! A checkpoint replaces one of the same name. Both have the same content, except for tombstones that have expired in
+//! between, so it does not matter which of the two a reader sees; and writing it again repairs a truncated one. For the
 //! same reason a V2 checkpoint has the name of a V1 checkpoint, which the protocol allows, and not a name with a UUID.
 
 mod parsed;
@@ -18,10 +18,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use deltalakedb_log::action::{Action, Txn};
+use deltalakedb_log::retention::{before, tombstone_retention};
 use deltalakedb_log::time::parse_interval;
 use deltalakedb_log::{
     Artifact, At, CheckpointState, ErrorKind, FileDetails, Object, Result, Snapshot, StoredCheckpoint, TableEntry,
-    TableId, TableName, TxnLogError, TxnLogReader, TxnLogReaderExt, Version,
+    TableId, TableName, TxnLogError, TxnLogReader, TxnLogReaderExt, Version, features,
 };
 use futures::{StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;
@@ -34,42 +35,41 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
 use self::rows::Rows;
-use crate::checksum::{expires, features};
+use crate::checksum::{configurations, expires, txn_versions};
 use crate::mirror::Mirror;
 use crate::put::{read, read_with_version};
 
-/// Files encoded at a time.
+/// The number of files encoded at a time.
 const BATCH: usize = 8_192;
-/// Rows of a row group, and its bytes: what is held before it is written.
+/// The maximum number of rows of a row group, and of its bytes: it is buffered before it is written.
 const GROUP_ROWS: usize = 65_536;
 const GROUP_BYTES: usize = 16 << 20;
-/// Bytes of a part of an upload, and how many parts are under way.
+/// The size of a part of an upload in bytes, and the number of concurrent parts.
 const PART: usize = 8 << 20;
 const PARTS: usize = 2;
-/// How long a tombstone is kept unless the table says otherwise.
-const WEEK_MS: i64 = 7 * 24 * 3_600_000;
-/// The hint where readers begin.
+/// The hint from which readers start.
 const HINT: &str = "_delta_log/_last_checkpoint";
-/// How often the right to write the hint is asked for, and how long between two tries.
+/// How often the lease for writing the hint is requested, and the pause between two attempts.
 const TRIES: u32 = 300;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A checkpoint that was written and read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Checkpointed {
     /// The table.
     pub table: TableName,
-    /// The version it is of.
+    /// Its version.
     pub version: Version,
     /// The name of its file in `_delta_log`.
     pub file: String,
-    /// The bytes of the file.
+    /// The size of the file in bytes.
     pub size: u64,
-    /// The live files in it.
+    /// The number of its live files.
     pub files: u64,
-    /// The tombstones in it.
+    /// The number of its tombstones.
     pub tombstones: u64,
-    /// Whether `_last_checkpoint` leads to it; it does not where it leads to a newer one.
+    /// Whether `_last_checkpoint` names it; false if that names a newer one.
     pub is_last: bool,
 }
 
@@ -87,32 +87,33 @@ impl fmt::Display for Checkpointed {
 }
 
 impl Mirror {
-    /// Writes a checkpoint of the newest published version, over one that is there, and its checksum.
+    /// Writes a checkpoint of the newest published version, replacing an existing one, and its checksum.
     pub async fn checkpoint(&self, table: TableId) -> Result<Checkpointed> {
         let entry = self.entry(table).await?;
         let Some(version) = entry.published_version else {
             return Err(TxnLogError::invalid(format!(
-                "nothing of {} is in its _delta_log yet, so there is nothing to write a checkpoint of: `dl mirror run` \
-                 publishes it",
+                "no version of {} is published, so there is nothing to write a checkpoint of: run `dl mirror run` \
+                 first",
                 entry.name
             )));
         };
         self.checkpoint_at(&entry, version).await
     }
 
-    /// The same of any published version.
+    /// Writes a checkpoint of any published version.
     pub async fn checkpoint_at(&self, entry: &TableEntry, version: Version) -> Result<Checkpointed> {
         if version < entry.base_version || entry.published_version.is_none_or(|published| version > published) {
             return Err(TxnLogError::invalid(format!(
-                "there can be no checkpoint of version {version} of {}: give one that is published, from {} to {}",
+                "version {version} of {} is not published and cannot have a checkpoint: choose a published version, \
+                 from {} to {}",
                 entry.name,
                 entry.base_version,
                 entry.published_version.unwrap_or_default()
             )));
         }
         let table = entry.id;
-        let done = match self.checkpoint_of(entry, version).await {
-            Ok(done) => done,
+        let outcome = match self.checkpoint_of(entry, version).await {
+            Ok(outcome) => outcome,
             Err(e) => {
                 let now = self.clock.now_ms();
                 self.catalog.mark_failed(table, version, Artifact::Checkpoint, &e.to_string(), now).await?;
@@ -120,13 +121,13 @@ impl Mirror {
             }
         };
         self.mend_checksum(entry, version).await?;
-        Ok(done)
+        Ok(outcome)
     }
 
     /// Writes a checkpoint of a published version.
     pub(crate) async fn checkpoint_of(&self, entry: &TableEntry, version: Version) -> Result<Checkpointed> {
         let (name, place) = (&entry.name, &entry.location);
-        let done = self.write_and_check(entry, version).await.map_err(|e| {
+        let outcome = self.write_and_check(entry, version).await.map_err(|e| {
             let message = format!(
                 "version {version} of {name} is published, but no checkpoint of it could be written to \
                  {place}/_delta_log; `dl mirror checkpoint {name}` tries again"
@@ -137,33 +138,34 @@ impl Mirror {
         if failures.iter().any(|failure| failure.artifact == Artifact::Checkpoint && failure.version <= version) {
             self.catalog.mark_checkpointed(entry.id, version).await?;
         }
-        tracing::debug!(table = %name, version, files = done.files, bytes = done.size, "checkpoint written");
-        Ok(done)
+        tracing::debug!(table = %name, version, files = outcome.files, bytes = outcome.size, "checkpoint written");
+        Ok(outcome)
     }
 
     async fn write_and_check(&self, entry: &TableEntry, version: Version) -> Result<Checkpointed> {
         let (reader, store) = (self.catalog.reader(entry.id), self.store(entry)?);
         let mut snapshot = reader.snapshot(At::Version(version)).await?;
         let now = self.clock.now_ms();
-        retain(&mut snapshot.txns, &snapshot.head.metadata, now);
+        drop_expired_txns(&mut snapshot.txns, &snapshot.head.metadata, now);
         let path = path(version);
         let rows = Rows::new(&snapshot.head)?;
-        let details = write(reader.as_ref(), &snapshot, &rows, store.clone(), &path, now).await?;
+        let tombstones_since_ms = before(now, tombstone_retention(&snapshot.head.metadata)?);
+        let details = write(reader.as_ref(), &snapshot, &rows, store.clone(), &path, tombstones_since_ms).await?;
 
         let stored = StoredCheckpoint::at(entry.location.clone(), store.clone(), version, &path).await?;
         let state = stored.read().await?;
         let may_lack: &[_] = if rows.has_stats() { &[] } else { &[FileDetails::STATISTICS] };
-        let difference = match other_files(reader.as_ref(), &snapshot, &state).await? {
-            None => other_details(&details, &state, may_lack),
+        let difference = match files_difference(reader.as_ref(), &snapshot, &state).await? {
+            None => details_difference(&details, &state, may_lack),
             found => found,
         };
         if let Some(what) = difference {
             return Err(TxnLogError::new(
                 ErrorKind::Internal,
-                format!("the checkpoint that was just written {what}: no reader is led to it"),
+                format!("the checkpoint that was just written {what}: _last_checkpoint does not point to it"),
             ));
         }
-        let is_last = self.lead_to(entry, store.as_ref(), &stored, &state).await?;
+        let is_last = self.update_last_checkpoint(entry, store.as_ref(), &stored, &state).await?;
         Ok(Checkpointed {
             table: entry.name.clone(),
             version,
@@ -175,9 +177,9 @@ impl Mirror {
         })
     }
 
-    /// Leads readers to a checkpoint, unless they are led to a newer one. One publisher at a time, and only over the hint
-    /// that was looked at: so the hint never goes back.
-    pub(crate) async fn lead_to(
+    /// Sets `_last_checkpoint` to a checkpoint, unless it names a newer one. There is one publisher at a time, and only
+    /// the hint that was read is replaced, so the hint never goes back.
+    pub(crate) async fn update_last_checkpoint(
         &self,
         entry: &TableEntry,
         store: &dyn ObjectStore,
@@ -188,12 +190,12 @@ impl Mirror {
         for _ in 0..TRIES {
             let turn = turns.lease.lock().await;
             let Some(lease) = self.lease(entry.id).await? else {
-                // Another process has it: the tasks of this one need not wait for that.
+                // Another process has the lease: tasks of this process need not wait for it.
                 drop(turn);
                 self.clock.sleep(PAUSE).await;
                 continue;
             };
-            let led = self.put_hint(entry, store, checkpoint, state).await;
+            let led = self.put_last_checkpoint(entry, store, checkpoint, state).await;
             self.catalog.release_lease(&lease).await?;
             if let Some(led) = led? {
                 return Ok(led);
@@ -201,12 +203,12 @@ impl Mirror {
         }
         Err(TxnLogError::new(
             ErrorKind::Unavailable,
-            format!("another process holds the right to publish {}: _last_checkpoint was not written", entry.name),
+            format!("another process holds the lease to publish {}: _last_checkpoint was not written", entry.name),
         ))
     }
 
     /// Whether `_last_checkpoint` names the checkpoint now; `None` when another hint was written in between.
-    async fn put_hint(
+    async fn put_last_checkpoint(
         &self,
         entry: &TableEntry,
         store: &dyn ObjectStore,
@@ -215,7 +217,7 @@ impl Mirror {
     ) -> Result<Option<bool>> {
         let path = Path::from(HINT);
         let there = read_with_version(store, &path).await?;
-        // Asked after the hint was read: what it leads to had been published before. One beyond that leads nowhere.
+        // Read after the hint: the checkpoint that it names was published before. A later version is invalid.
         let published = self.entry(entry.id).await?.published_version.unwrap_or_default();
         let leads_on = |version: Version| version > checkpoint.version() && version <= published;
         if there.as_ref().and_then(|(there, _)| hinted(there)).is_some_and(leads_on) {
@@ -236,7 +238,7 @@ impl Mirror {
         match store.put_opts(&path, hint.clone().into(), mode.into()).await {
             Ok(_) => Ok(Some(true)),
             Err(AlreadyExists { .. } | Precondition { .. }) => Ok(None),
-            // Then it is only the lease that keeps others away.
+            // Then only the lease excludes other writers.
             Err(NotImplemented { .. } | NotSupported { .. }) => {
                 store.put(&path, hint.into()).await?;
                 Ok(Some(true))
@@ -246,7 +248,7 @@ impl Mirror {
     }
 }
 
-/// The version that a hint names; `None` when the hint is torn.
+/// The version in a hint; `None` when the hint is truncated.
 pub(crate) fn hinted(hint: &[u8]) -> Option<Version> {
     serde_json::from_slice::<Object>(hint).ok()?.get("version")
 }
@@ -261,106 +263,99 @@ pub(crate) fn path(version: Version) -> Path {
     Path::from(format!("_delta_log/{version:020}.checkpoint.parquet"))
 }
 
-/// Milliseconds of a property that is an interval.
-fn retained_ms(text: &str) -> Option<i64> {
-    parse_interval(text).map(|kept| i64::try_from(kept.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// Leaves out the txns that have expired.
-fn retain(txns: &mut BTreeMap<String, Txn>, metadata: &deltalakedb_log::action::Metadata, now: i64) {
-    let kept = metadata.property("delta.setTransactionRetentionDuration").and_then(retained_ms);
-    if let Some(since) = kept.map(|kept| now.saturating_sub(kept)) {
+/// Removes expired txns.
+fn drop_expired_txns(txns: &mut BTreeMap<String, Txn>, metadata: &deltalakedb_log::action::Metadata, now: i64) {
+    let kept = metadata.property("delta.setTransactionRetentionDuration").and_then(parse_interval);
+    if let Some(since) = kept.map(|kept| before(now, kept)) {
         txns.retain(|_, txn| txn.last_updated.is_none_or(|at| at > since));
     }
 }
 
-/// How a checkpoint, which another engine may have written, differs from the version it is of.
+/// The difference between a checkpoint, which another engine may have written, and its version; `None` if equal.
 pub(crate) async fn difference(
     reader: &dyn TxnLogReader,
-    ours: &Snapshot,
-    theirs: &CheckpointState,
+    expected: &Snapshot,
+    stored: &CheckpointState,
 ) -> Result<Option<String>> {
-    if let Some(what) = other_files(reader, ours, theirs).await? {
+    if let Some(what) = files_difference(reader, expected, stored).await? {
         return Ok(Some(what));
     }
     let mut details = FileDetails::default();
-    let mut files = reader.files_by_key(ours.version()).await?;
+    let mut files = reader.files_by_key(expected.version()).await?;
     while let Some(add) = files.try_next().await? {
         details.insert(&add);
     }
-    Ok(other_details(&details, theirs, &LEFT_OUT))
+    Ok(details_difference(&details, stored, &LEFT_OUT))
 }
 
-/// What other engines leave out of checkpoints.
+/// Details that other engines may omit from checkpoints.
 const LEFT_OUT: [&str; 4] = [FileDetails::STATISTICS, FileDetails::TAGS, FileDetails::ROW_IDS, FileDetails::CLUSTERING];
 
-/// How a checkpoint says something else of the files than the catalog.
-fn other_details(ours: &FileDetails, theirs: &CheckpointState, may_lack: &[&str]) -> Option<String> {
-    let what = ours.difference(&theirs.details, may_lack)?;
+/// The difference in the details of files.
+fn details_difference(expected: &FileDetails, stored: &CheckpointState, may_lack: &[&str]) -> Option<String> {
+    let what = expected.difference(&stored.details, may_lack)?;
     Some(format!("has other {what} of files than the catalog"))
 }
 
-/// How a checkpoint has other files than the version it is of, or says something else of the table.
-async fn other_files(reader: &dyn TxnLogReader, ours: &Snapshot, theirs: &CheckpointState) -> Result<Option<String>> {
-    if let Some(what) = other_state(ours, theirs) {
+/// The difference in the files, or in other parts of the state.
+async fn files_difference(
+    reader: &dyn TxnLogReader,
+    expected: &Snapshot,
+    stored: &CheckpointState,
+) -> Result<Option<String>> {
+    if let Some(what) = state_difference(expected, stored) {
         return Ok(Some(what));
     }
-    let version = ours.version();
-    if theirs.set_hash != reader.set_hash(version).await? {
-        return Ok(Some(format!("has other files than the catalog, {} in all", theirs.files)));
+    let version = expected.version();
+    if stored.set_hash != reader.set_hash(version).await? {
+        return Ok(Some(format!("has other files than the catalog, {} in all", stored.files)));
     }
     let bytes = reader.counts(version).await?.bytes;
-    Ok((theirs.bytes != bytes).then(|| format!("has files of {} bytes in all instead of {bytes}", theirs.bytes)))
+    Ok((stored.bytes != bytes).then(|| format!("has files of {} bytes in all instead of {bytes}", stored.bytes)))
 }
 
-/// The same of what is not files.
-fn other_state(ours: &Snapshot, theirs: &CheckpointState) -> Option<String> {
-    let head = &ours.head;
-    if theirs.protocol.clone().map(features) != Some(features(head.protocol.clone())) {
+/// The difference in parts of the state other than files.
+fn state_difference(expected: &Snapshot, stored: &CheckpointState) -> Option<String> {
+    let head = &expected.head;
+    if stored.protocol.as_ref().map(features::sorted) != Some(features::sorted(&head.protocol)) {
         return Some("has another protocol than the catalog".into());
     }
-    if theirs.metadata.as_ref().map(rows::whole) != Some(rows::whole(&head.metadata)) {
+    if stored.metadata.as_ref().map(rows::with_format) != Some(rows::with_format(&head.metadata)) {
         return Some("has other metadata than the catalog".into());
     }
-    let versions = |txns: &BTreeMap<String, Txn>| -> BTreeMap<String, i64> {
-        txns.iter().map(|(app, txn)| (app.clone(), txn.version)).collect()
-    };
-    if !expires(&head.metadata) && versions(&ours.txns) != versions(&theirs.txns) {
+    if !expires(&head.metadata) && txn_versions(&expected.txns) != txn_versions(&stored.txns) {
         return Some("has other txns than the catalog".into());
     }
-    let same = |a: &deltalakedb_log::action::DomainMetadata| {
-        theirs.domains.get(&a.domain).is_some_and(|b| a.configuration == b.configuration)
-    };
-    if ours.domains.len() != theirs.domains.len() || !ours.domains.values().all(same) {
+    if configurations(&expected.domains) != configurations(&stored.domains) {
         return Some("has other domains than the catalog".into());
     }
-    theirs.version.is_some_and(|version| version != head.version).then(|| "says that it is of another version".into())
+    stored.version.is_some_and(|version| version != head.version).then(|| "records another version".into())
 }
 
-/// Streams a version into a file, and gives what the catalog says of its files.
+/// Streams a version into a file, with the tombstones since that time, and gives what the catalog says of its files.
 async fn write(
     reader: &dyn TxnLogReader,
     snapshot: &Snapshot,
     rows: &Rows,
     store: Arc<dyn ObjectStore>,
     path: &Path,
-    now: i64,
+    tombstones_since_ms: i64,
 ) -> Result<FileDetails> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
         .set_max_row_group_row_count(Some(GROUP_ROWS))
         .set_max_row_group_bytes(Some(GROUP_BYTES))
         .build();
-    // The types of Parquet say all there is to say; Arrow's own would only be in a reader's way.
+    // The Parquet types are complete; an additional Arrow schema would only restrict readers.
     let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
     let upload = BufWriter::with_capacity(store, path.clone(), PART).with_max_concurrency(PARTS);
     let mut file =
         AsyncArrowWriter::try_new_with_options(upload, rows.schema(), options).map_err(|e| parsed::failed(e.into()))?;
-    let written = fill(reader, snapshot, rows, &mut file, now).await;
+    let written = fill(reader, snapshot, rows, &mut file, tombstones_since_ms).await;
     match written {
         Ok(details) => file.close().await.map(|_| details).map_err(not_written),
         Err(e) => {
-            // The parts that are there are nothing without their end; the error to tell is the first.
+            // An upload without its end has no effect, so a failed abort is ignored and the first error is returned.
             file.into_inner().abort().await.ok();
             Err(e)
         }
@@ -372,7 +367,7 @@ async fn fill(
     snapshot: &Snapshot,
     rows: &Rows,
     file: &mut AsyncArrowWriter<BufWriter>,
-    now: i64,
+    tombstones_since_ms: i64,
 ) -> Result<FileDetails> {
     let Snapshot { head, txns, domains } = snapshot;
     let mut actions = vec![Action::Protocol(head.protocol.clone()), Action::Metadata(head.metadata.clone())];
@@ -386,13 +381,11 @@ async fn fill(
     while let Some(adds) = adds.next().await {
         let mut adds = adds.map_err(|e| e.1)?;
         adds.iter().for_each(|add| details.insert(add));
-        // Neighbours are alike then, and are compressed.
+        // Sorted files have similar neighbours, which compress better.
         adds.sort_by(|a, b| a.path.cmp(&b.path));
         file.write(&rows.of_adds(&adds)?).await.map_err(not_written)?;
     }
-    let kept = head.metadata.property("delta.deletedFileRetentionDuration").and_then(retained_ms).unwrap_or(WEEK_MS);
-    let removes = reader.tombstones(head.version, now.saturating_sub(kept)).await?;
-    let mut removes = removes.try_chunks(BATCH);
+    let mut removes = reader.tombstones(head.version, tombstones_since_ms).await?.try_chunks(BATCH);
     while let Some(removes) = removes.next().await {
         let removes = removes.map_err(|e| e.1)?;
         file.write(&rows.of_removes(&removes)?).await.map_err(not_written)?;

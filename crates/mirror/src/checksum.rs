@@ -1,23 +1,25 @@
-//! Version checksums, `N.crc`: the size of a version and all of it that is not files (PROTOCOL.md, "Version Checksum
-//! File").
+//! Version checksums, `N.crc`: the size of a version and its whole state except the files (PROTOCOL.md, "Version
+//! Checksum File").
 //!
-//! A reader that finds one need not look for protocol, metadata, txns and domains elsewhere. It is only a hint: it is
-//! put after its commit, never overwrites another, is not synced, and a torn one is ignored. Its sums are exact. They
+//! A reader that finds one needs no other file for protocol, metadata, txns and domains. It is only a hint: it is put
+//! after its commit, never overwrites another, is not synced, and a truncated one is ignored. Its sums are exact. They
 //! are computed from the sums of the previous version and the files that the commit adds and removes, so their cost is
 //! that of the commit.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use deltalakedb_log::action::{Action, CommitInfo, DomainMetadata, Metadata, Protocol, Txn};
 use deltalakedb_log::commit::COMMIT_INFO_KEY;
 use deltalakedb_log::{
-    At, Commit, ErrorKind, Object, Result, SizeDelta, Snapshot, TxnLogReader, TxnLogReaderExt, Version,
+    At, Commit, ErrorKind, Object, Result, SizeDelta, Snapshot, TxnLogReader, TxnLogReaderExt, Version, features,
 };
 use object_store::ObjectStore;
 use object_store::path::Path;
 
 use crate::put::read;
 
-/// What a checksum says of a version.
+/// The content of a version's checksum.
 #[derive(Clone, Debug)]
 pub(crate) struct VersionChecksum {
     pub(crate) snapshot: Snapshot,
@@ -25,16 +27,16 @@ pub(crate) struct VersionChecksum {
 }
 
 impl VersionChecksum {
-    /// Reads a version: its sums from the checksum of the version before where that is ours, or else by counting.
+    /// Reads a version: its sums from the checksum of the previous version if that is ours, otherwise by counting.
     pub(crate) async fn read(reader: &dyn TxnLogReader, store: &dyn ObjectStore, version: Version) -> Result<Self> {
         let snapshot = reader.snapshot(At::Version(version)).await?;
         let before = match version.checked_sub(1) {
-            Some(before) => our_sums(reader, store, before).await?.map(|sums| (before, sums)),
+            Some(before) => stored_sums(reader, store, before).await?.map(|sums| (before, sums)),
             None => None,
         };
         let sums = match before {
-            Some((before, sums)) => plus(sums, reader.size_delta(before, version).await?),
-            None => counted(reader, version).await?,
+            Some((before, sums)) => add_sizes(sums, reader.size_delta(before, version).await?),
+            None => count_files(reader, version).await?,
         };
         Ok(Self { snapshot, sums })
     }
@@ -43,7 +45,7 @@ impl VersionChecksum {
         self.snapshot.version()
     }
 
-    /// The next version, whose commit has these actions; those on files may be missing.
+    /// The next version, whose commit has these actions; file actions may be missing.
     pub(crate) async fn after(mut self, reader: &dyn TxnLogReader, actions: &[Action]) -> Result<Self> {
         let before = self.version();
         self.snapshot.head.version = before + 1;
@@ -63,11 +65,11 @@ impl VersionChecksum {
                 _ => {}
             }
         }
-        self.sums = plus(self.sums, reader.size_delta(before, before + 1).await?);
+        self.sums = add_sizes(self.sums, reader.size_delta(before, before + 1).await?);
         Ok(self)
     }
 
-    /// The checksum file. Txns are left out where they expire: which are there is a question of when it is asked.
+    /// The checksum file. Txns are omitted if they expire, because the set of txns then depends on the time.
     pub(crate) fn render(&self, info: Option<&CommitInfo>) -> Bytes {
         let Snapshot { head, txns, domains } = &self.snapshot;
         let mut file = Object::default();
@@ -91,14 +93,14 @@ impl VersionChecksum {
         format!("{}\n", file.to_json()).into()
     }
 
-    /// How a checksum file differs from this, in words.
+    /// The difference between a checksum file and this version, as text.
     pub(crate) fn difference(&self, file: &[u8]) -> Option<String> {
         let Ok(file) = serde_json::from_slice::<Object>(file) else { return Some("is torn".into()) };
         let Snapshot { head, txns, domains } = &self.snapshot;
-        let count = |name: &str, ours: i64| {
-            let theirs = file.get::<i64>(name);
-            (theirs != Some(ours)).then(|| {
-                format!("says {name} is {} instead of {ours}", theirs.map_or("unknown".into(), |n| n.to_string()))
+        let count = |name: &str, expected: i64| {
+            let stored = file.get::<i64>(name);
+            (stored != Some(expected)).then(|| {
+                format!("says {name} is {} instead of {expected}", stored.map_or("unknown".into(), |n| n.to_string()))
             })
         };
         let wrong = |name: &str| Some(format!("has another {name} than the catalog"));
@@ -118,18 +120,18 @@ impl VersionChecksum {
             return wrong("metadata");
         }
         let protocol = file.raw("protocol").and_then(|raw| Protocol::from_json(raw.get()).ok());
-        if protocol.map(features) != Some(features(head.protocol.clone())) {
+        if protocol.as_ref().map(features::sorted) != Some(features::sorted(&head.protocol)) {
             return wrong("protocol");
         }
-        if let Some(theirs) = listed("setTransactions").filter(|_| !expires(&head.metadata)) {
-            let theirs = theirs.iter().filter_map(|txn| Some(Txn::from_json(&txn.to_json()).ok()?.to_json()));
-            if sorted(theirs.collect()) != sorted(txns.values().map(Txn::to_json).collect()) {
+        if let Some(stored) = listed("setTransactions").filter(|_| !expires(&head.metadata)) {
+            let stored = stored.iter().filter_map(|txn| Some(Txn::from_json(&txn.to_json()).ok()?.to_json()));
+            if sorted(stored.collect()) != sorted(txns.values().map(Txn::to_json).collect()) {
                 return wrong("txns");
             }
         }
-        if let Some(theirs) = listed("domainMetadata") {
-            let theirs = theirs.iter().filter_map(|d| Some(DomainMetadata::from_json(&d.to_json()).ok()?.to_json()));
-            if sorted(theirs.collect()) != sorted(domains.values().map(DomainMetadata::to_json).collect()) {
+        if let Some(stored) = listed("domainMetadata") {
+            let stored = stored.iter().filter_map(|d| Some(DomainMetadata::from_json(&d.to_json()).ok()?.to_json()));
+            if sorted(stored.collect()) != sorted(domains.values().map(DomainMetadata::to_json).collect()) {
                 return wrong("domains");
             }
         }
@@ -139,34 +141,40 @@ impl VersionChecksum {
     /// Recomputes the sums of a version from the log, ignoring stored checksums.
     pub(crate) async fn count(reader: &dyn TxnLogReader, version: Version) -> Result<Self> {
         let snapshot = reader.snapshot(At::Version(version)).await?;
-        Ok(Self { snapshot, sums: counted(reader, version).await? })
+        Ok(Self { snapshot, sums: count_files(reader, version).await? })
     }
 }
 
-/// A protocol with its features in one order.
-pub(crate) fn features(mut protocol: Protocol) -> Protocol {
-    for list in [&mut protocol.reader_features, &mut protocol.writer_features].into_iter().flatten() {
-        list.sort();
-    }
-    protocol
-}
-
-/// Whether txns leave the table by getting old.
+/// Whether txns expire.
 pub(crate) fn expires(metadata: &Metadata) -> bool {
     metadata.property("delta.setTransactionRetentionDuration").is_some()
 }
 
-fn plus(sums: SizeDelta, growth: SizeDelta) -> SizeDelta {
-    SizeDelta { files: sums.files.saturating_add(growth.files), bytes: sums.bytes.saturating_add(growth.bytes) }
+/// The version of each application.
+pub(crate) fn txn_versions(txns: &BTreeMap<String, Txn>) -> BTreeMap<&str, i64> {
+    txns.iter().map(|(app, txn)| (app.as_str(), txn.version)).collect()
 }
 
-async fn counted(reader: &dyn TxnLogReader, version: Version) -> Result<SizeDelta> {
+/// The configuration of each domain.
+pub(crate) fn configurations(domains: &BTreeMap<String, DomainMetadata>) -> BTreeMap<&str, &str> {
+    domains.iter().map(|(name, domain)| (name.as_str(), domain.configuration.as_str())).collect()
+}
+
+fn add_sizes(sums: SizeDelta, delta: SizeDelta) -> SizeDelta {
+    SizeDelta { files: sums.files.saturating_add(delta.files), bytes: sums.bytes.saturating_add(delta.bytes) }
+}
+
+async fn count_files(reader: &dyn TxnLogReader, version: Version) -> Result<SizeDelta> {
     let counts = reader.counts(version).await?;
     Ok(SizeDelta { files: i64::try_from(counts.files).unwrap_or(i64::MAX), bytes: counts.bytes })
 }
 
-/// The sums in the checksum of a version, if this library wrote it for the very commit that the catalog holds.
-async fn our_sums(reader: &dyn TxnLogReader, store: &dyn ObjectStore, version: Version) -> Result<Option<SizeDelta>> {
+/// The sums in the checksum of a version, if this library wrote it for exactly the commit in the catalog.
+async fn stored_sums(
+    reader: &dyn TxnLogReader,
+    store: &dyn ObjectStore,
+    version: Version,
+) -> Result<Option<SizeDelta>> {
     let Some(there) = read(store, &path(version)).await? else { return Ok(None) };
     let Ok(file) = serde_json::from_slice::<Object>(&there) else { return Ok(None) };
     let body = match reader.commit_bytes(version).await {
@@ -176,8 +184,8 @@ async fn our_sums(reader: &dyn TxnLogReader, store: &dyn ObjectStore, version: V
         Err(e) => return Err(e),
     };
     let actions = Commit::parse_without_files(&body, "a stored commit")?;
-    let ours = info(&actions).filter(|info| info.0.raw(COMMIT_INFO_KEY).is_some());
-    let id = ours.and_then(|info| info.0.get::<String>("txnId"));
+    let own_info = info(&actions).filter(|info| info.0.raw(COMMIT_INFO_KEY).is_some());
+    let id = own_info.and_then(|info| info.0.get::<String>("txnId"));
     if id.is_none() || id != file.get("txnId") {
         return Ok(None);
     }
@@ -185,7 +193,7 @@ async fn our_sums(reader: &dyn TxnLogReader, store: &dyn ObjectStore, version: V
     Ok(sums.map(|(files, bytes)| SizeDelta { files, bytes }))
 }
 
-/// The provenance among the actions of a commit.
+/// The `commitInfo` among the actions of a commit.
 pub(crate) fn info(actions: &[Action]) -> Option<&CommitInfo> {
     actions.iter().find_map(|action| match action {
         Action::CommitInfo(info) => Some(info),

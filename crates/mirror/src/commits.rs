@@ -1,7 +1,6 @@
-//! The catalog's commits, some at a time.
+//! The catalog's commits, in batches.
 //!
-//! They are read in full before anything is done with them: nothing is being read from a database while an object store
-//! is waited for.
+//! A batch is read in full before it is used: no database query is open while the process waits for an object store.
 
 use bytes::Bytes;
 use deltalakedb_log::action::Action;
@@ -11,12 +10,12 @@ use futures::TryStreamExt;
 
 use crate::checksum;
 
-/// How many commits are read at a time, and how many bytes of them.
+/// The maximum number of commits in a batch, and of their bytes.
 pub(crate) const COMMITS: u64 = 100;
 const BYTES: usize = 16 << 20;
 
-/// The first commits from `from` to `to`, at least one of them; an error where the first is retained without its bytes.
-pub(crate) async fn some(reader: &dyn TxnLogReader, from: Version, to: Version) -> Result<Vec<(Version, Bytes)>> {
+/// The first commits from `from` to `to`, at least one; an error if the first is retained without its bytes.
+pub(crate) async fn next_page(reader: &dyn TxnLogReader, from: Version, to: Version) -> Result<Vec<(Version, Bytes)>> {
     let mut commits = reader.changes(from, to.min(from.saturating_add(COMMITS - 1))).await?;
     let (mut some, mut bytes) = (Vec::new(), 0);
     while let Some((version, body)) = commits.try_next().await? {
@@ -29,10 +28,10 @@ pub(crate) async fn some(reader: &dyn TxnLogReader, from: Version, to: Version) 
     Ok(some)
 }
 
-/// The time of a version whose commit has these actions. Those of ours say it.
+/// The time of a version with these actions. Our own commits record it.
 pub(crate) async fn time(reader: &dyn TxnLogReader, version: Version, actions: &[Action]) -> Result<i64> {
-    let ours = checksum::info(actions).filter(|info| info.0.raw(COMMIT_INFO_KEY).is_some());
-    match ours.and_then(|info| info.timestamp()) {
+    let own_info = checksum::info(actions).filter(|info| info.0.raw(COMMIT_INFO_KEY).is_some());
+    match own_info.and_then(|info| info.timestamp()) {
         Some(ms) => Ok(ms),
         None => Ok(reader.snapshot(At::Version(version)).await?.head.timestamp),
     }

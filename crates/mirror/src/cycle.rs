@@ -1,4 +1,4 @@
-//! The end of history in the background: all tables one after the other, some at a time, and then again.
+//! Expiry in the background: all tables one after the other, in slices, repeatedly.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,48 +8,48 @@ use deltalakedb_log::{Result, TxnLogError};
 use crate::expiry::{ExpireOptions, ExpiryStep, ExpirySteps};
 use crate::mirror::Mirror;
 
-/// How many steps a slice has.
+/// The number of steps in a slice.
 const STEPS: usize = 20;
-/// How many versions of a table end in a step: readers of `_delta_log` get a checkpoint for each.
+/// The number of versions of a table that a step expires: readers of `_delta_log` get a checkpoint for each step.
 const VERSIONS: u64 = 10_000;
 
-/// Does what [`Mirror::expire_all`] does again and again, in slices of bounded work.
+/// Repeats [`Mirror::expire_all`], in slices of bounded work.
 pub struct ExpiryCycle {
     mirror: Mirror,
     options: ExpireOptions,
-    /// From the end of one cycle to the beginning of the next, in milliseconds.
+    /// The time from the end of one cycle to the start of the next, in milliseconds.
     interval_ms: i64,
-    /// When the next cycle begins, in milliseconds since 1970.
+    /// The start of the next cycle, in milliseconds since 1970.
     next_ms: i64,
-    /// What is left of the cycle that is under way.
+    /// The remaining steps of the current cycle.
     steps: Option<ExpirySteps>,
-    /// The error that ended the last slice, behind steps that were done.
+    /// The error that ended the last slice after finished steps.
     failed: Option<TxnLogError>,
 }
 
 impl ExpiryCycle {
-    /// A cycle that begins at once, and so long after its end again.
+    /// A cycle that starts at once, and again this long after its end.
     pub fn new(mirror: Mirror, options: &ExpireOptions, interval: Duration) -> Self {
         let options = ExpireOptions { at_most: Some(VERSIONS), ..options.clone() };
         let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
         Self { mirror, options, interval_ms, next_ms: i64::MIN, steps: None, failed: None }
     }
 
-    /// The next steps, if it is time: what each of them did. A failure of one table is reported, and tried again in the
-    /// next cycle; after an error, such as that of a catalog that does not answer, the next slice continues where this
+    /// Runs the next steps, if it is time, and returns their results. A failure of one table is reported, and retried
+    /// in the next cycle; after an error, such as that of an unavailable catalog, the next slice continues where this
     /// one stopped.
     pub async fn slice(&mut self) -> Result<Vec<ExpiryStep>> {
-        let mut done = Vec::new();
+        let mut finished = Vec::new();
         if let Some(e) = self.failed.take() {
             return Err(e);
         }
         if self.steps.is_none() && self.mirror.clock.now_ms() < self.next_ms {
-            return Ok(done);
+            return Ok(finished);
         }
         let steps = self.steps.get_or_insert_with(|| ExpirySteps::new(self.mirror.clone(), self.options.clone()));
-        while done.len() < STEPS {
+        while finished.len() < STEPS {
             match steps.next().await {
-                Ok(Some(step)) => done.push(step),
+                Ok(Some(step)) => finished.push(step),
                 Ok(None) => {
                     self.steps = None;
                     self.next_ms = self.mirror.clock.now_ms().saturating_add(self.interval_ms);
@@ -62,9 +62,9 @@ impl ExpiryCycle {
                 }
             }
         }
-        match self.failed.take_if(|_| done.is_empty()) {
+        match self.failed.take_if(|_| finished.is_empty()) {
             Some(e) => Err(e),
-            None => Ok(done),
+            None => Ok(finished),
         }
     }
 }

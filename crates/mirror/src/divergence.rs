@@ -11,11 +11,13 @@ impl Mirror {
     pub(crate) async fn check_following(&self, entry: &TableEntry) -> Result<()> {
         let MirrorState::Diverged { version, what } = &entry.mirror else { return Ok(()) };
         let there = read(self.store(entry)?.as_ref(), &commit_path(*version)).await?;
-        let ours = match *version <= entry.current_version {
-            true => self.catalog.reader(entry.id).commit_bytes(*version).await?,
-            false => None,
+        let expected = if *version <= entry.current_version {
+            self.catalog.reader(entry.id).commit_bytes(*version).await?
+        } else {
+            None
         };
-        let is_in_the_way = there.is_some_and(|there| ours.is_none_or(|ours| there != ours && !is_torn(&there, &ours)));
+        let is_in_the_way =
+            there.is_some_and(|there| expected.is_none_or(|expected| there != expected && !is_torn(&there, &expected)));
         if !is_in_the_way {
             // If the state has changed, the next check of the table finds it.
             self.catalog.set_mirror(entry, &MirrorState::Following).await?;
@@ -23,16 +25,19 @@ impl Mirror {
         }
         let (name, place) = (&entry.name, &entry.location);
         Err(TxnLogError::invalid(format!(
-            "{name} is not published: version {version} in its _delta_log is another writer's ({what}); `dl verify {name}` \
-             shows the difference, and once that file is moved out of {place}/_delta_log `dl mirror run` publishes ours"
+            "{name} is not published: version {version} in its _delta_log was written by another writer ({what}); \
+             `dl verify {name}` shows the difference: move that file out of {place}/_delta_log and run `dl mirror run` \
+             to publish the catalog's version"
         )))
     }
 
-    /// A commit beyond the newest of the catalog is another writer's, or the catalog's own from before it was restored
-    /// from a backup: the table stops. What was committed and published here since the entry was read is neither: then
-    /// `true`, the entry is old.
-    pub(crate) async fn look_beyond(&self, entry: &TableEntry) -> Result<bool> {
-        let Some((version, what)) = beyond(entry, self.store(entry)?.as_ref()).await? else { return Ok(false) };
+    /// Checks for a commit after the newest of the catalog. It is another writer's, or the catalog's own from before it
+    /// was restored from a backup: the table stops. Returns `true` if the entry is outdated, because versions were
+    /// committed and published here since it was read.
+    pub(crate) async fn check_for_foreign_commit(&self, entry: &TableEntry) -> Result<bool> {
+        let Some((version, what)) = commit_beyond_newest(entry, self.store(entry)?.as_ref()).await? else {
+            return Ok(false);
+        };
         let (name, place) = (&entry.name, &entry.location);
         if !self.catalog.set_mirror(entry, &MirrorState::Diverged { version, what: what.clone() }).await? {
             return Ok(true);
@@ -40,12 +45,17 @@ impl Mirror {
         tracing::warn!(table = %name, location = %place, version, what, "diverged");
         Err(TxnLogError::invalid(format!(
             "publishing of {name} stopped: version {version} in {place}/_delta_log is not in the catalog ({what}); \
-             `dl verify {name}` shows it, and `dl import {place} --as {name}` takes it in"
+             `dl verify {name}` shows it, and `dl import {place} --as {name}` imports it"
         )))
     }
 
-    /// Remembers a failure, and gives the error to show.
-    pub(crate) async fn note(&self, entry: &TableEntry, version: Version, failure: Failure) -> Result<TxnLogError> {
+    /// Records a failure, and returns the error.
+    pub(crate) async fn record_failure(
+        &self,
+        entry: &TableEntry,
+        version: Version,
+        failure: Failure,
+    ) -> Result<TxnLogError> {
         let (name, place) = (&entry.name, &entry.location);
         match failure {
             Failure::Foreign(what) => {
@@ -54,8 +64,8 @@ impl Mirror {
                 // If the state has changed, another process has recorded or resolved the divergence.
                 self.catalog.set_mirror(entry, &state).await?;
                 Ok(TxnLogError::invalid(format!(
-                    "publishing of {name} stopped: version {version} in {place}/_delta_log is another writer's ({what}); \
-                     nothing was overwritten, run `dl verify {name}` to see the difference"
+                    "publishing of {name} stopped: version {version} in {place}/_delta_log was written by another \
+                     writer ({what}); nothing was overwritten: run `dl verify {name}` to see the difference"
                 )))
             }
             Failure::Error(e) => {
@@ -72,8 +82,11 @@ impl Mirror {
     }
 }
 
-/// The commit that stands right after the newest version of the catalog, in a few words.
-pub(crate) async fn beyond(table: &TableEntry, store: &dyn ObjectStore) -> Result<Option<(Version, String)>> {
+/// A description of the commit after the newest version of the catalog.
+pub(crate) async fn commit_beyond_newest(
+    table: &TableEntry,
+    store: &dyn ObjectStore,
+) -> Result<Option<(Version, String)>> {
     let version = table.current_version + 1;
     let path = commit_path(version);
     Ok(read(store, &path).await?.map(|there| (version, describe(&path, &there))))

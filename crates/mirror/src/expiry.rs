@@ -1,4 +1,4 @@
-//! The end of history, in the catalog and in `_delta_log` together.
+//! Expiry of history, in the catalog and in `_delta_log` together.
 //!
 //! The order guarantees that other engines can open every retained version at every moment: first a checkpoint of the
 //! version that becomes the oldest is written, then the catalog expires older versions, step by step, and last the
@@ -16,46 +16,47 @@ use deltalakedb_log::{
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
+use crate::maintenance::protected_before;
 use crate::mirror::Mirror;
-use crate::upkeep::protected_before;
 
-/// Tables that are over and are looked at together.
+/// The number of removable tables that are read at once.
 const PAGE: usize = 100;
 
-/// Which history ends.
+/// The options of an expiry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExpireOptions {
-    /// What is kept whatever a table says.
+    /// Overrides the retention of every table.
     pub keep: Retention,
-    /// What is kept where a table does not say it, instead of what the catalog says.
+    /// The retention of tables without one of their own, instead of the catalog's.
     pub default: Retention,
-    /// How many versions of a table end at most.
+    /// The maximum number of versions of a table to expire.
     pub at_most: Option<u64>,
-    /// Only says what would end.
+    /// Only reports what would expire.
     pub dry_run: bool,
-    /// The committer; for tables that have an owner, in the name of the owner.
+    /// The committer; for tables with an owner, in the owner's name.
     pub committer: Committer,
 }
 
-/// The history of a table that has ended, or would.
+/// The expired history of a table, or what would expire.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ExpiredHistory {
     /// The table.
     pub table: TableName,
-    /// The oldest version that is retained, or would be.
+    /// The oldest retained version, afterwards.
     pub base_version: Version,
-    /// How many versions ended.
+    /// The number of expired versions.
     pub versions: u64,
-    /// How many files no version has any more: the next vacuum removes them. `None` where nothing was done.
+    /// The number of files that are in no version any more: the next vacuum removes them. `None` in a dry run.
     pub files: Option<u64>,
-    /// How many files of `_delta_log` are gone. `None` where nothing was done.
+    /// The number of files removed from `_delta_log`. `None` in a dry run.
     pub log_files: Option<u64>,
 }
 
 impl Mirror {
-    /// Ends the history of a table as far as its retention allows: see [`Retention::keep`]. What is not published stays,
-    /// and so does what the table protects (`checkpointProtection`); where it says `delta.enableExpiredLogCleanup=false`,
-    /// its `_delta_log` stays as it is.
+    /// Expires the history of a table as far as its retention allows: see [`Retention::keep`]. Unpublished versions
+    /// stay, and so do protected ones (`checkpointProtection`); with `delta.enableExpiredLogCleanup=false` the table's
+    /// `_delta_log` stays unchanged.
     pub async fn expire(&self, table: TableId, options: &ExpireOptions) -> Result<ExpiredHistory> {
         let entry = self.entry(table).await?;
         if !options.dry_run {
@@ -80,7 +81,7 @@ impl Mirror {
             return Ok(expired);
         }
         if up_to > entry.base_version {
-            self.begin_at(&entry, up_to).await?;
+            self.ensure_readable_from(&entry, up_to).await?;
         }
         let expiry = Expiry { table, keep, up_to, committer: options.committer.clone() };
         let (mut files, mut versions) = (0, 0);
@@ -95,17 +96,15 @@ impl Mirror {
         (expired.versions, expired.files) = (versions, Some(files));
         let keeps_log = head.metadata.property("delta.enableExpiredLogCleanup") == Some("false");
         let is_whole = expired.base_version == 0;
-        expired.log_files = Some(match keeps_log || is_whole {
-            true => 0,
-            false => self.remove_ended(&self.entry(table).await?).await?,
-        });
-        tracing::debug!(table = %entry.name, base = expired.base_version, versions, files, "history ended");
+        expired.log_files =
+            Some(if keeps_log || is_whole { 0 } else { self.remove_ended(&self.entry(table).await?).await? });
+        tracing::debug!(table = %entry.name, base = expired.base_version, versions, files, "history expired");
         Ok(expired)
     }
 
-    /// Ends the history of every table, removes tables that are [over](InactiveTable::is_over), and ends the audit: one
-    /// step after the other, as they are taken. What fails with one table keeps no other from it. The
-    /// history of tables of other owners is left to them.
+    /// Expires the history of every table, removes tables that are [removable](InactiveTable::is_removable), and expires the
+    /// audit: a stream that runs the next step when it is polled. A failure of one table does not stop the others. The
+    /// history of tables with another owner is left to the owner.
     pub fn expire_all(&self, options: &ExpireOptions) -> BoxStream<'static, Result<ExpiryStep>> {
         let steps = ExpirySteps::new(self.clone(), options.clone());
         let steps = stream::try_unfold(steps, |mut steps| async move {
@@ -123,43 +122,51 @@ impl Mirror {
 
 /// A step of [`Mirror::expire_all`].
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum ExpiryStep {
-    /// The history of a table has ended, or would.
+    /// The history of a table.
     History(TableEntry, Result<ExpiredHistory>),
-    /// Some of what the catalog has of a table that is over was removed, or all of it would be.
+    /// A batch of the rows of a removable table, or in a dry run all of them.
     Table(InactiveTable, Result<RemovedRows>),
-    /// Lines of the audit were removed.
+    /// A batch of audit entries.
     Audit {
-        /// How many.
+        /// The number of entries.
         lines: u64,
     },
 }
 
-/// The steps of [`Mirror::expire_all`] that are left. Histories and tables that are over take turns, and the audit is last.
+/// The remaining steps of [`Mirror::expire_all`]. Histories and removals alternate, and the audit is last.
 #[derive(Debug)]
 pub(crate) struct ExpirySteps {
     mirror: Mirror,
     options: ExpireOptions,
     histories: Histories,
-    over: TablesOver,
+    removable: RemovableTables,
     is_removal_next: bool,
 }
 
 impl ExpirySteps {
     pub(crate) fn new(mirror: Mirror, options: ExpireOptions) -> Self {
-        Self { mirror, options, histories: Histories::default(), over: TablesOver::default(), is_removal_next: false }
+        Self {
+            mirror,
+            options,
+            histories: Histories::default(),
+            removable: RemovableTables::default(),
+            is_removal_next: false,
+        }
     }
 
-    /// Does the next step; `None` once all is done. An error, such as that of a catalog that does not answer, ends nothing:
-    /// the next call takes the next step.
+    /// Runs the next step; `None` once all are done. After an error, such as that of an unavailable catalog, the next
+    /// call continues with the next step.
     pub(crate) async fn next(&mut self) -> Result<Option<ExpiryStep>> {
         for _ in 0..2 {
-            // Set before the step runs: a failure of the one kind of step does not keep the other from running.
+            // Set before the step runs: a failure of one kind of step does not prevent the other.
             let is_removal = self.is_removal_next;
             self.is_removal_next = !is_removal;
-            let step = match is_removal {
-                true => self.over.step(self.mirror.catalog.as_ref(), self.options.dry_run).await?,
-                false => self.histories.step(&self.mirror, &self.options).await?,
+            let step = if is_removal {
+                self.removable.step(self.mirror.catalog.as_ref(), self.options.dry_run).await?
+            } else {
+                self.histories.step(&self.mirror, &self.options).await?
             };
             if step.is_some() {
                 return Ok(step);
@@ -170,11 +177,11 @@ impl ExpirySteps {
     }
 }
 
-/// The tables whose history is still to end.
+/// The tables whose history is not expired yet.
 #[derive(Debug)]
 struct Histories {
     next: VecDeque<TableEntry>,
-    /// Those that come after them.
+    /// The page after them.
     page: Option<TablePage>,
 }
 
@@ -192,7 +199,7 @@ impl Histories {
                     continue;
                 }
                 let result = match mirror.expire(entry.id, options).await {
-                    // A table that was dropped since it was listed has no history to end.
+                    // A table that was dropped since it was listed has no history to expire.
                     Err(e) if e.kind() == ErrorKind::NotFound => {
                         match mirror.catalog.find(&TableRef::Id(entry.id)).await {
                             Ok(None) => continue,
@@ -212,28 +219,29 @@ impl Histories {
     }
 }
 
-/// The tables that are over, and how far their removal has come.
+/// The removable tables, and the progress of their removal.
 #[derive(Debug, Default)]
-struct TablesOver {
-    /// The next ones, the first of which may be removed in part.
+struct RemovableTables {
+    /// The next ones, the first of which may be partly removed.
     next: VecDeque<InactiveTable>,
     /// The last one that was found.
     last: Option<InactiveTable>,
-    /// Whether there are no more behind it.
+    /// Whether there are no more after it.
     is_at_end: bool,
 }
 
-impl TablesOver {
+impl RemovableTables {
     async fn step(&mut self, catalog: &dyn Catalog, dry_run: bool) -> Result<Option<ExpiryStep>> {
         if self.next.is_empty() && !self.is_at_end {
-            self.next = catalog.tables_over(self.last.as_ref(), PAGE).await?.into();
+            self.next = catalog.removable_tables(self.last.as_ref(), PAGE).await?.into();
             self.is_at_end = self.next.len() < PAGE;
             self.last = self.next.back().cloned().or(self.last.take());
         }
         let Some(table) = self.next.pop_front() else { return Ok(None) };
-        let result = match dry_run {
-            true => Ok(RemovedRows { rows: 0, is_done: false }),
-            false => match catalog.remove_table(table.id).await {
+        let result = if dry_run {
+            Ok(RemovedRows { rows: 0, is_done: false })
+        } else {
+            match catalog.remove_table(table.id).await {
                 // Another process has removed the rest of it.
                 Err(e) if e.kind() == ErrorKind::NotFound => match catalog.inactive_table(table.id).await {
                     Ok(None) => Ok(RemovedRows { rows: 0, is_done: true }),
@@ -241,7 +249,7 @@ impl TablesOver {
                     Err(e) => Err(e),
                 },
                 result => result,
-            },
+            }
         };
         if !dry_run && result.as_ref().is_ok_and(|removed| !removed.is_done) {
             self.next.push_front(table.clone());

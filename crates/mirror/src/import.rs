@@ -1,4 +1,4 @@
-//! Bringing an existing Delta table in, with its history; the log itself stays as it is, byte for byte.
+//! Imports an existing Delta table with its history; the log itself is not changed.
 
 use deltalakedb_log::commit::{Group, NewTable, catalog_of};
 use deltalakedb_log::lookup::check_not_linked;
@@ -11,12 +11,13 @@ use futures::TryStreamExt;
 
 use crate::mirror::Mirror;
 
-/// What an import did.
+/// The result of an import.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Imported {
-    /// The table as it is now.
+    /// The table after the import.
     pub table: TableEntry,
-    /// How many versions this import brought in.
+    /// The number of imported versions.
     pub versions: u64,
 }
 
@@ -32,12 +33,12 @@ impl Mirror {
         progress: &(dyn Fn(Version, Version) + Send + Sync),
     ) -> Result<Imported> {
         let catalog = self.catalog.as_ref();
-        let mut known = catalog.find(&TableRef::Location(location.clone())).await?;
-        if let Some(entry) = &mut known {
+        let mut existing = catalog.find(&TableRef::Location(location.clone())).await?;
+        if let Some(entry) = &mut existing {
             entry.published_version = entry.published_version.max(self.unsettled(entry.id));
         }
         let unfinished = catalog.unfinished_load(location).await?;
-        let (table, name, after) = match (&known, &unfinished) {
+        let (table, name, after) = match (&existing, &unfinished) {
             (Some(entry), _) => {
                 check_same_name(entry, name)?;
                 (entry.id, entry.name.clone(), Some(entry.current_version))
@@ -62,7 +63,7 @@ impl Mirror {
         };
         let log = FileTxnLogReader::open_in(location, self.stores.as_ref()).await?;
         let (_, newest) = log.versions();
-        if let Some(entry) = &known {
+        if let Some(entry) = &existing {
             check_nothing_unpublished(entry, newest)?;
             check_nothing_missing(entry, newest)?;
             check_same_history(self.catalog.reader(entry.id).as_ref(), entry, &log).await?;
@@ -74,7 +75,7 @@ impl Mirror {
         let load = HistoryLoad {
             table,
             new: NewTable {
-                owner: known.as_ref().and_then(|entry| entry.owner.clone()),
+                owner: existing.as_ref().and_then(|entry| entry.owner.clone()),
                 ..NewTable::new(name, location.clone())
             },
             published_version: Some(newest),
@@ -83,8 +84,8 @@ impl Mirror {
             progress: &|version| progress(version, newest),
         };
         let mut others = Vec::new();
-        if let Some(entry) = known.as_ref().filter(|entry| entry.current_version < newest) {
-            self.companions(entry, &log, &mut others).await?;
+        if let Some(entry) = existing.as_ref().filter(|entry| entry.current_version < newest) {
+            self.tables_of_shared_transactions(entry, &log, &mut others).await?;
         }
         let table = if others.is_empty() {
             catalog.load_history(load).await?
@@ -114,9 +115,9 @@ impl Mirror {
 }
 
 impl Mirror {
-    /// The tables that share a transaction with what a table lacks, and lack versions of their log as well: they are
-    /// imported with it.
-    async fn companions(
+    /// The tables that share a transaction with the missing versions of a table, and that lack versions of their log as
+    /// well: they are imported together.
+    async fn tables_of_shared_transactions(
         &self,
         table: &TableEntry,
         log: &FileTxnLogReader,
@@ -154,7 +155,8 @@ impl Mirror {
 }
 
 impl Mirror {
-    /// Of a table with an owner only commits of this catalog are taken in, which a restore had lost: those were the owner's.
+    /// For a table with an owner, only commits of this catalog that a restore had lost are imported, which were the
+    /// owner's.
     async fn check_no_others(&self, entry: &TableEntry, log: &FileTxnLogReader) -> Result<()> {
         let Err(refused) = check_owner(&entry.name, entry.owner.as_ref(), None) else { return Ok(()) };
         let newest = log.versions().1;
@@ -172,8 +174,8 @@ impl Mirror {
             if !is_own {
                 let place = &entry.location;
                 return Err(TxnLogError::invalid(format!(
-                    "version {version} in {place}/_delta_log is another writer's, and is not taken in: {refused}; move it \
-                     out of _delta_log"
+                    "version {version} in {place}/_delta_log was written by another writer and cannot be imported: \
+                     {refused}; move it out of _delta_log"
                 )));
             }
         }
@@ -196,17 +198,17 @@ fn check_nothing_unpublished(entry: &TableEntry, newest: Version) -> Result<()> 
     let name = &entry.name;
     if published < entry.current_version {
         return Err(TxnLogError::invalid(format!(
-            "{name} has commits up to version {} that are not published, and its _delta_log goes on to {newest}: run \
-             `dl mirror run` first, and if that stops at another writer's commit, which `dl verify {name}` shows, choose: \
-             keep the catalog's by moving the other's out of {}/_delta_log and running it again, or keep the other's by \
-             importing into a copy of the catalog from before its own",
+            "{name} has commits up to version {} that are not published, and its _delta_log continues to version \
+             {newest}: run `dl mirror run` first; if it stops at a commit of another writer, which `dl verify {name}` \
+             shows, keep the commits of the catalog by moving the others out of {}/_delta_log and running it again, or \
+             keep the others by importing the table into a copy of the catalog from before its own commits",
             entry.current_version, entry.location
         )));
     }
     Ok(())
 }
 
-/// What was published must be in the log still: it would not come back, and the next commit would follow a gap.
+/// Published versions must still be in the log: otherwise the next commit would follow a gap.
 fn check_nothing_missing(entry: &TableEntry, newest: Version) -> Result<()> {
     if newest >= entry.current_version {
         return Ok(());
@@ -214,12 +216,12 @@ fn check_nothing_missing(entry: &TableEntry, newest: Version) -> Result<()> {
     let (name, place) = (&entry.name, &entry.location);
     Err(TxnLogError::invalid(format!(
         "{name} is at version {}, all of it published, and its log in {place}/_delta_log ends at version {newest}: \
-         `dl mirror repair {name}` puts back what is missing",
+         `dl mirror repair {name}` publishes the missing versions again",
         entry.current_version
     )))
 }
 
-/// Further commits are taken in only where they follow the catalog's own newest.
+/// Further commits are imported only if they follow the catalog's own newest.
 async fn check_same_history(reader: &dyn TxnLogReader, entry: &TableEntry, log: &FileTxnLogReader) -> Result<()> {
     let version = entry.current_version;
     let ours = reader.commit_bytes(version).await?;
@@ -236,9 +238,9 @@ async fn check_same_history(reader: &dyn TxnLogReader, entry: &TableEntry, log: 
     Err(TxnLogError::new(
         ErrorKind::Conflict,
         format!(
-            "version {version} of {name} in {place}/_delta_log is another one than the catalog's, so what follows there \
-             is another history: `dl verify {name}` shows the difference; to keep the catalog's, move the other's files from \
-             that version on out of _delta_log and run `dl mirror repair {name}`"
+            "version {version} of {name} in {place}/_delta_log differs from that of the catalog, so later versions \
+             there belong to another history: `dl verify {name}` shows the difference; to keep the history of the \
+             catalog, move the files from that version on out of _delta_log and run `dl mirror repair {name}`"
         ),
     ))
 }

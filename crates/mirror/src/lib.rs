@@ -1,10 +1,10 @@
-//! The mirror: the only code that writes a managed table's `_delta_log`, and that reads it back.
+//! The mirror: the only code that writes a managed table's `_delta_log`, and that reads it.
 //!
-//! [`Mirror`] publishes what a catalog has committed, and writes checkpoints of it; [`Mirror::import`] brings an existing
-//! log into a catalog; [`Mirror::verify`] compares the two, [`Mirror::repair`] puts back what is missing, and
-//! [`Mirror::expire`] ends history in both; [`ExpiryCycle`] does it for all tables in the background.
-//! [`check_not_behind`] says whether a catalog may go on from where it is. Everything here speaks
-//! [`deltalakedb_log::Catalog`] and object stores, no SQL.
+//! [`Mirror`] publishes the commits of a catalog, and writes checkpoints; [`Mirror::import`] imports an existing log
+//! into a catalog; [`Mirror::verify`] compares the two, [`Mirror::repair`] restores missing files, and
+//! [`Mirror::expire`] expires history in both; [`ExpiryCycle`] does so for all tables in the background.
+//! [`check_not_behind`] checks whether a catalog has all commits of a log. This crate uses [`deltalakedb_log::Catalog`]
+//! and object stores, no SQL.
 
 mod behind;
 mod checkpoint;
@@ -16,6 +16,7 @@ mod divergence;
 mod expiry;
 mod import;
 mod lifecycle;
+mod maintenance;
 mod mirror;
 mod probe;
 mod publish;
@@ -25,7 +26,6 @@ mod repair;
 mod settle;
 mod status;
 mod turns;
-mod upkeep;
 mod verify;
 
 pub use behind::check_not_behind;
@@ -38,4 +38,4 @@ pub use mirror::Mirror;
 pub use publish::Published;
 pub use repair::Repaired;
 pub use status::Status;
-pub use verify::{Finding, Replayed, Replayer, VerifyOptions};
+pub use verify::{Finding, ReplayedSnapshot, Replayer, VerifyOptions};

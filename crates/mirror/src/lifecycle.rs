@@ -1,4 +1,4 @@
-//! Dropping and detaching tables: published to their end first, and nothing is written to their folders afterwards.
+//! Drops and detaches tables: everything is published first, and nothing is written to their folders afterwards.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -14,31 +14,32 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 
 use crate::behind::check_not_behind;
+use crate::maintenance::{below_table, delete};
 use crate::mirror::Mirror;
-use crate::upkeep::{below_table, delete};
 
-/// How often a drop begins again because something was committed or published meanwhile.
+/// How often a drop is restarted because a version was committed or published in the meantime.
 const ROUNDS: u32 = 10;
-/// How often the right to publish is asked for, and how long between two tries.
+/// How often the lease for publishing is requested, and the pause between two attempts.
 const TRIES: u32 = 300;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A table that is live again.
+/// A restored table.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Undropped {
     /// The table.
     pub table: TableEntry,
-    /// What must be done before it is written to: its `_delta_log` is not as it was left.
+    /// A warning that its `_delta_log` has changed, and what to do before the next write.
     pub warning: Option<String>,
 }
 
 impl Mirror {
-    /// Drops a table. What is committed is published first, unless `drop` says that it need not be; the
-    /// right to publish is held until the table is gone, so no other process writes to its `_delta_log` then. What a
-    /// process was doing at that moment it may end: a checkpoint or a checksum of a version that is published.
+    /// Drops a table. Committed versions are published first, unless `drop` allows unpublished ones; the lease is held
+    /// until the table is dropped, so no other process writes to its `_delta_log` then. A process may finish what it is
+    /// writing at that moment: a checkpoint or a checksum of a published version.
     ///
     /// # Errors
-    /// When not all versions can be published, or other writers keep committing to the table: it is not dropped.
+    /// When not all versions can be published, or other writers keep committing to the table: then it is not dropped.
     pub async fn drop_table(&self, table: TableId, drop: &DropTable) -> Result<TableEntry> {
         let mut round = 0;
         loop {
@@ -49,7 +50,7 @@ impl Mirror {
                 self.publish_or_wait(&entry).await.map_err(|e| not_published(&entry, drop.mode, e))?;
             }
             match self.drop_under_lease(&entry, drop).await {
-                // Another version than the one that is to be the last does not become that by trying again.
+                // A retry cannot change which version is the newest.
                 Err(e) if e.kind() == ErrorKind::Conflict && round < ROUNDS && drop.at_version.is_none() => {
                     tracing::debug!(table = %entry.name, error = %e, "not dropped yet");
                 }
@@ -59,8 +60,8 @@ impl Mirror {
         }
     }
 
-    /// Makes a table one that no catalog manages. Its last version of ours says so: who writes it by its path is refused
-    /// as long as the newest version is a catalog's.
+    /// Detaches a table from its catalog. Its last version of ours records that: a writer by path is rejected as long
+    /// as the newest version is a catalog's.
     pub async fn detach_table(&self, table: TableId, committer: Committer) -> Result<TableEntry> {
         let mut drop = DropTable { mode: DropMode::Detach, allow_unpublished: false, at_version: None, committer };
         let mut round = 0;
@@ -115,11 +116,11 @@ impl Mirror {
                 None => self.clock.sleep(PAUSE).await,
             }
         }
-        let message = format!("another process publishes {} and does not come to an end: try again", entry.name);
+        let message = format!("another process publishes {} and has not finished: try again", entry.name);
         Err(TxnLogError::new(ErrorKind::Unavailable, message))
     }
 
-    /// Restores a dropped table, under its name or under another one, and checks its `_delta_log`: others may have
+    /// Restores a dropped table, under its name or another one, and checks its `_delta_log`: other writers may have
     /// written to it in the meantime.
     pub async fn undrop_table(
         &self,
@@ -134,7 +135,8 @@ impl Mirror {
     }
 
     /// Deletes the `_delta_log` of a table that was dropped with its files, from its newest version to its oldest: at
-    /// every moment, also when this is interrupted, it is the log of the table as it once was. How many files are gone.
+    /// every moment, also after an interruption, it is the log of an earlier version of the table. Returns the number
+    /// of deleted files.
     pub async fn delete_log(&self, table: &InactiveTable) -> Result<u64> {
         if table.state != TableState::Deleting {
             return Err(deltalakedb_log::lifecycle::not_deleting(table.id, &self.catalog.describe(), Some(table)));
@@ -151,8 +153,9 @@ impl Mirror {
     }
 }
 
-/// First what leads readers past single commits; then version by version, each commit before the checkpoint of its
-/// version, without which a log that begins there could not be read; then what belongs to checkpoints that are gone.
+/// First the files that readers use instead of single commits; then version by version, each commit before the
+/// checkpoint of its version, without which a log starting there could not be read; then the sidecars of deleted
+/// checkpoints.
 fn deletion_order(path: &Path) -> (u8, Reverse<Version>, bool) {
     let name = path.filename().unwrap_or_default();
     let version = name.split_once('.').and_then(|(version, kind)| Some((version.parse().ok()?, kind)));
@@ -166,10 +169,10 @@ fn deletion_order(path: &Path) -> (u8, Reverse<Version>, bool) {
 fn not_published(entry: &TableEntry, mode: DropMode, e: TxnLogError) -> TxnLogError {
     let name = &entry.name;
     let message = match mode {
-        DropMode::Detach => format!("{name} was not detached, because not all of it can be published"),
+        DropMode::Detach => format!("{name} was not detached, because some of its commits cannot be published"),
         DropMode::Retain { .. } | DropMode::DeleteFiles => format!(
-            "{name} was not dropped, because not all of it can be published (`dl drop {name} --force` drops it all the \
-             same, and what is not published comes back with `dl undrop`)"
+            "{name} was not dropped, because some of its commits cannot be published (`dl drop {name} --force` drops \
+             it anyway, and `dl undrop` restores the unpublished commits)"
         ),
     };
     TxnLogError::new(e.kind(), message).with_source(e)
@@ -180,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_goes_from_its_newest_version_to_its_oldest() {
+    fn a_log_is_deleted_from_its_newest_version_to_its_oldest() {
         let mut files: Vec<_> = [
             "_delta_log/00000000000000000000.json",
             "_delta_log/00000000000000000002.checkpoint.parquet",

@@ -1,4 +1,4 @@
-//! The mirror: a catalog, the stores of its tables, and what a process remembers of its publishing.
+//! The mirror: a catalog, the stores of its tables, and the publishing state of a process.
 
 use std::sync::Arc;
 
@@ -9,15 +9,15 @@ use deltalakedb_log::{
 use object_store::ObjectStore;
 use uuid::Uuid;
 
-use crate::turns::{REMEMBERED, Shared, Turns, lock};
+use crate::turns::{REMEMBERED, Shared, Turns};
 
 /// The default number of published versions from one checkpoint to the next.
 const CHECKPOINT_INTERVAL: u64 = 10;
-/// How long the right to publish lasts without being renewed. It only keeps publishers from doing the same work twice:
-/// what makes publishing safe is put-if-absent and the token.
+/// The duration of a lease without renewal. A lease only saves duplicate work: put-if-absent and the fencing token make
+/// publishing safe.
 pub(crate) const LEASE_MS: i64 = 5_000;
 
-/// Publishes the commits of a catalog. Clones share what they remember.
+/// Publishes the commits of a catalog. Clones share the state of their process.
 #[derive(Clone, Debug)]
 pub struct Mirror {
     pub(crate) catalog: Arc<dyn Catalog>,
@@ -26,7 +26,7 @@ pub struct Mirror {
     pub(crate) future_times: FutureTimes,
     pub(crate) durability: Durability,
     pub(crate) checkpoint_interval: u64,
-    /// How many versions before a multiple of the interval the checkpoint is.
+    /// How many versions before a multiple of the interval a checkpoint is written.
     pub(crate) checkpoints_before: u64,
     pub(crate) shared: Arc<Shared>,
 }
@@ -46,40 +46,37 @@ impl Mirror {
         }
     }
 
-    /// The catalog that it publishes.
+    /// Its catalog.
     pub fn catalog(&self) -> &Arc<dyn Catalog> {
         &self.catalog
     }
 
-    /// The same, for tables in the object stores that are given.
+    /// Uses the given object stores for the tables.
     pub fn with_stores(self, stores: Arc<dyn Stores>) -> Self {
         Self { stores, ..self }
     }
 
-    /// The same with another `durability`: with [`Durability::Catalog`], published files are synced by
-    /// [`Mirror::settle`].
+    /// Sets the durability: with [`Durability::Catalog`], published files are synced by [`Mirror::settle`].
     pub fn with_durability(self, durability: Durability) -> Self {
         Self { durability, ..self }
     }
 
-    /// The same, which imports versions whose times are ahead of the catalog's clock, or refuses them.
+    /// Sets whether versions with times ahead of the catalog's clock are imported or rejected.
     pub fn with_future_times(self, future_times: FutureTimes) -> Self {
         Self { future_times, ..self }
     }
 
-    /// With a checkpoint every so many versions, where a table's property `delta.checkpointInterval` does not say how
-    /// many.
+    /// Sets the checkpoint interval for tables without the property `delta.checkpointInterval`.
     pub fn with_checkpoint_interval(self, versions: std::num::NonZeroU64) -> Self {
         Self { checkpoint_interval: versions.get(), ..self }
     }
 
-    /// With checkpoints of the versions of which delta-rs writes them: one less than those that Spark takes, which are
-    /// the multiples of the interval.
+    /// Writes checkpoints of the same versions as delta-rs: one less than Spark's, the multiples of the interval.
     pub fn with_checkpoints_as_delta_rs(self) -> Self {
         Self { checkpoints_before: 1, ..self }
     }
 
-    /// The table as it is now; what is put here and not settled counts as published.
+    /// The current entry of the table; versions that were put here and not settled count as published.
     pub(crate) async fn entry(&self, table: TableId) -> Result<TableEntry> {
         let mut entry = require(self.catalog.as_ref(), &TableRef::Id(table)).await?;
         entry.published_version = entry.published_version.max(self.unsettled(table));
@@ -91,21 +88,21 @@ impl Mirror {
         self.stores.open(&entry.location, self.durability)
     }
 
-    /// The right to publish a table, for a while.
+    /// A lease for publishing a table; `None` while another process has it.
     pub(crate) async fn lease(&self, table: TableId) -> Result<Option<Lease>> {
         self.lease_for(table, self.clock.new_uuid()).await
     }
 
-    /// Whether half of the time of a lease is over that was taken or renewed then.
-    pub(crate) fn is_old(&self, taken: i64) -> bool {
-        self.clock.now_ms() - taken > LEASE_MS / 2
+    /// Whether half of the duration of a lease that was taken or renewed at that time has passed.
+    pub(crate) fn is_old(&self, leased_at: i64) -> bool {
+        self.clock.now_ms() - leased_at > LEASE_MS / 2
     }
 
-    pub(crate) async fn renew_if_old(&self, lease: &mut Lease, entry: &TableEntry, taken: &mut i64) -> Result<()> {
-        if self.is_old(*taken) {
-            *taken = self.clock.now_ms();
+    pub(crate) async fn renew_if_old(&self, lease: &mut Lease, entry: &TableEntry, leased_at: &mut i64) -> Result<()> {
+        if self.is_old(*leased_at) {
+            *leased_at = self.clock.now_ms();
             let renewed = self.lease_for(lease.table, lease.holder).await?;
-            *lease = renewed.ok_or_else(|| deltalakedb_log::commit::fenced(&entry.name))?;
+            *lease = renewed.ok_or_else(|| deltalakedb_log::commit::lease_lost(&entry.name))?;
         }
         Ok(())
     }
@@ -115,26 +112,26 @@ impl Mirror {
         self.catalog.acquire_lease(table, holder, now, now + LEASE_MS).await
     }
 
-    /// The turns of a table. When many tables are remembered, those without a task that publishes them are forgotten.
+    /// The turns of a table. When there are entries for many tables, those without a publishing task are removed.
     pub(crate) fn turns(&self, table: TableId) -> Arc<Turns> {
-        let mut tables = lock(&self.shared.tables);
+        let mut tables = self.shared.tables.lock();
         if tables.len() >= REMEMBERED && !tables.contains_key(&table) {
             tables.retain(|_, turns| Arc::strong_count(turns) > 1);
         }
         tables.entry(table).or_default().clone()
     }
 
-    /// Forgets a table that is gone.
+    /// Removes the entry of a dropped table.
     pub(crate) fn forget(&self, table: TableId) {
-        lock(&self.shared.unsettled).remove(&table);
-        lock(&self.shared.tables).remove(&table);
+        self.shared.unsettled.lock().remove(&table);
+        self.shared.tables.lock().remove(&table);
     }
 
     pub(crate) fn is_proven(&self, location: &Location) -> bool {
-        lock(&self.shared.proven).contains(location)
+        self.shared.proven.lock().contains(location)
     }
 
     pub(crate) fn note_proven(&self, location: &Location) {
-        lock(&self.shared.proven).insert(location.clone());
+        self.shared.proven.lock().insert(location.clone());
     }
 }

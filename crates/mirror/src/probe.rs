@@ -1,4 +1,4 @@
-//! Whether an object store refuses to overwrite a file, without which a log is not safe in it.
+//! Checks that an object store refuses to overwrite a file, which a log requires.
 
 use bytes::Bytes;
 use deltalakedb_log::{Location, Result, TxnLogError};
@@ -8,7 +8,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use crate::mirror::Mirror;
 
 impl Mirror {
-    /// Once per place, before anything is published there: a file that exists must not be overwritten.
+    /// Once per location, before anything is published there: an existing file must not be overwritten.
     pub(crate) async fn prove(&self, location: &Location, store: &dyn ObjectStore) -> Result<()> {
         if self.is_proven(location) {
             return Ok(());
@@ -24,7 +24,8 @@ impl Mirror {
                 Ok(())
             }
             Ok(_) => Err(TxnLogError::invalid(format!(
-                "the object store of {location} overwrites files it was asked not to: it cannot keep a Delta log safely"
+                "the object store of {location} overwrites existing files despite put-if-absent: it cannot hold a \
+                 Delta log safely"
             ))),
             Err(e) => Err(e.into()),
         }

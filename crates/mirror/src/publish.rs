@@ -1,4 +1,4 @@
-//! Publishing: version N after N-1, never over what is there, the same bytes at every try.
+//! Publishing: version N after N-1, never over an existing file, the same bytes in every attempt.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -19,36 +19,37 @@ use crate::checksum::{self, VersionChecksum};
 use crate::commits;
 use crate::mirror::{LEASE_MS, Mirror};
 use crate::put::{Failure, commit_path, put_if_absent, time_of};
-use crate::turns::{LastCheckpoint, Memory};
+use crate::turns::{LastCheckpoint, PublishState};
 
 /// The pause between two checks of a lease that another process holds.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How often a publisher checks a table again because versions were committed since its last check.
 const ROUNDS: u32 = 10;
 
-/// What a publishing attempt did.
+/// The result of a publishing attempt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Published {
-    /// The newest version in `_delta_log`, as far as is known.
+    /// The newest version in `_delta_log`, as far as known.
     pub version: Option<Version>,
     /// How many versions this attempt published.
     pub count: u64,
     /// Another process is publishing the table.
     pub elsewhere: bool,
-    /// The version a checkpoint was written of.
+    /// The version of a checkpoint that was written.
     pub checkpoint: Option<Version>,
-    /// What went wrong beside the commits, which are published all the same: a sentence each.
+    /// Failures other than those of commits, which are published anyway: one sentence each.
     pub warnings: Vec<String>,
 }
 
 impl Mirror {
-    /// Publishes everything a table has committed, and writes a checkpoint when one is due. While another process
-    /// publishes it, that process does it. A checkpoint that fails is a warning, and is noted in the catalog.
+    /// Publishes all commits of a table, and writes a checkpoint when one is due. While another process publishes the
+    /// table, that process does it. A failed checkpoint is a warning, and is recorded in the catalog.
     pub async fn publish(&self, table: TableId) -> Result<Published> {
         let PublishOutcome { mut published, entry, metadata } = self.publish_all(table).await?;
         self.checkpoint_if_due(&entry, metadata.as_ref(), &mut published).await?;
         if published.checkpoint.is_some() {
-            // Who committed while the right to publish was held for the hint has left the work here.
+            // A writer that committed while the lease was held for the hint has left the work to this process.
             let now = self.entry(table).await?;
             if now.published_version < Some(now.current_version) {
                 let rest = self.publish_all(table).await?.published;
@@ -59,13 +60,13 @@ impl Mirror {
         Ok(published)
     }
 
-    /// The same without a checkpoint, due or not.
+    /// Publishes without writing a checkpoint.
     pub async fn publish_commits(&self, table: TableId) -> Result<Published> {
         Ok(self.publish_all(table).await?.published)
     }
 
-    /// Publishes every table, one after the other, as the results are taken; waits for publishers that died. The results
-    /// are by table name.
+    /// Publishes every table when the stream is polled; waits for leases of processes that died. The results are
+    /// ordered by table name.
     pub fn run(&self) -> BoxStream<'static, Result<(TableEntry, Result<Published>)>> {
         let mirror = self.clone();
         let publish = move |entry: TableEntry| {
@@ -90,84 +91,89 @@ impl Mirror {
 
     async fn publish_all(&self, table: TableId) -> Result<PublishOutcome> {
         let turns = self.turns(table);
-        let looks = turns.looks();
+        let checks = turns.checks();
         let mut memory = turns.publishing.lock().await;
-        if let Some(entry) = memory.published_since(looks) {
-            // Another task of this process looked while this one waited, and has published all that there was.
+        if let Some(entry) = memory.published_since(checks) {
+            // Another task of this process checked while this one waited, and has published everything.
             let version = Some(entry.current_version);
             return Ok(PublishOutcome::of(Published { version, ..Published::default() }, entry, &memory));
         }
-        let (mut done, mut round, mut last) = (Published::default(), 0, None);
+        let (mut published, mut round, mut last) = (Published::default(), 0, None);
         loop {
             round += 1;
-            let look = turns.look();
+            let check = turns.check();
             let entry = self.entry(table).await?;
-            // Of what is committed from now on not all: who commits it publishes it, too.
+            // Later commits are not all published here: their writers publish them as well.
             let last = *last.get_or_insert(entry.current_version + commits::COMMITS);
             self.check_following(&entry).await?;
             let next = entry.published_version.map_or(entry.base_version, |v| v + 1);
-            if !memory.has_looked_back {
-                match self.look_back(&entry).await {
-                    Ok(warning) => done.warnings.extend(warning),
+            if !memory.has_checked_last_published {
+                match self.check_last_published(&entry).await {
+                    Ok(warning) => published.warnings.extend(warning),
                     Err(e) if next <= entry.current_version => {
-                        return Err(self.note(&entry, next, Failure::Error(e)).await?);
+                        return Err(self.record_failure(&entry, next, Failure::Error(e)).await?);
                     }
                     Err(e) => return Err(e),
                 }
-                memory.has_looked_back = true;
+                memory.has_checked_last_published = true;
             }
-            done.version = entry.published_version;
-            let is_over = match next.cmp(&entry.current_version) {
-                Ordering::Greater => done.count > 0 || !self.look_beyond(&entry).await?,
-                Ordering::Equal => self.publish_next(&entry, &mut memory, &mut done).await?,
+            published.version = entry.published_version;
+            let is_complete = match next.cmp(&entry.current_version) {
+                Ordering::Greater => published.count > 0 || !self.check_for_foreign_commit(&entry).await?,
+                Ordering::Equal => self.publish_next(&entry, &mut memory, &mut published).await?,
                 Ordering::Less => false,
             };
-            if is_over {
-                memory.note_published(look, entry.clone());
+            if is_complete {
+                memory.note_published(check, entry.clone());
             }
-            if is_over || next > last || round > ROUNDS {
-                return Ok(PublishOutcome::of(done, entry, &memory));
+            if is_complete || next > last || round > ROUNDS {
+                return Ok(PublishOutcome::of(published, entry, &memory));
             }
             if next >= entry.current_version {
-                // Something has come since the table was looked at.
+                // A version was committed since the table was read.
                 continue;
             }
             let lease_turn = turns.lease.lock().await;
             let Some(mut lease) = self.lease(table).await? else {
                 tracing::debug!(table = %entry.name, "another process has the lease to publish");
-                done.elsewhere = true;
-                return Ok(PublishOutcome::of(done, entry, &memory));
+                published.elsewhere = true;
+                return Ok(PublishOutcome::of(published, entry, &memory));
             };
-            let result = self.publish_under(&mut lease, &entry, last, &mut memory, &mut done).await;
+            let result = self.publish_under(&mut lease, &entry, last, &mut memory, &mut published).await;
             let released = self.catalog.release_lease(&lease).await;
             drop(lease_turn);
             match result {
                 // The lease expired, and another process took it over and continues.
                 Err(e) if e.kind() == ErrorKind::Conflict => {
-                    done.elsewhere = true;
-                    return Ok(PublishOutcome::of(done, entry, &memory));
+                    published.elsewhere = true;
+                    return Ok(PublishOutcome::of(published, entry, &memory));
                 }
-                // A commit made while the lease was held found it taken and left the work here: look again.
+                // A writer that committed while the lease was held has left the work to this process: check again.
                 result => result.and(released)?,
             }
         }
     }
 
     /// Publishes the only unpublished version. Returns whether it was still the next one. This is the common case of a
-    /// writer that has just committed; it needs no lease, which would cost more than the work that it might save.
-    async fn publish_next(&self, entry: &TableEntry, memory: &mut Memory, done: &mut Published) -> Result<bool> {
+    /// writer that has just committed; it takes no lease, which would cost more than the duplicate work it might save.
+    async fn publish_next(
+        &self,
+        entry: &TableEntry,
+        memory: &mut PublishState,
+        published: &mut Published,
+    ) -> Result<bool> {
         let version = entry.current_version;
         let bytes =
             self.catalog.reader(entry.id).commit_bytes(version).await?.ok_or_else(|| no_bytes(entry, version))?;
         let checksum = self.publish_commit(entry, &Unpublished::new(version, bytes), memory).await?;
         let (_, is_next) = futures::join!(
-            self.publish_checksum(entry, version, checksum, memory, &mut done.warnings),
+            self.publish_checksum(entry, version, checksum, memory, &mut published.warnings),
             self.note_published(entry, None, version, version)
         );
         let is_next = is_next?;
         if is_next {
-            done.count += 1;
-            done.version = Some(version);
+            published.count += 1;
+            published.version = Some(version);
         }
         Ok(is_next)
     }
@@ -177,21 +183,21 @@ impl Mirror {
         lease: &mut Lease,
         entry: &TableEntry,
         last: Version,
-        memory: &mut Memory,
-        done: &mut Published,
+        memory: &mut PublishState,
+        published: &mut Published,
     ) -> Result<()> {
         let last = last.min(entry.current_version);
         let reader = self.catalog.reader(entry.id);
         let mut next = entry.published_version.map_or(entry.base_version, |v| v + 1);
-        let mut taken = self.clock.now_ms();
+        let mut leased_at = self.clock.now_ms();
         while next <= last {
-            let some = commits::some(reader.as_ref(), next, last).await?;
+            let some = commits::next_page(reader.as_ref(), next, last).await?;
             let some: Vec<_> = some.into_iter().map(|(version, bytes)| Unpublished::new(version, bytes)).collect();
-            // The first of these versions that is put and not noted.
+            // The first of these versions that is put and not recorded.
             let mut from = next;
             let newest = some.last().map_or(next, |commit| commit.version);
             let staged = self.stage(entry, &some).await;
-            self.renew_if_old(lease, entry, &mut taken).await?;
+            self.renew_if_old(lease, entry, &mut leased_at).await?;
             let put = match staged {
                 Some(staged) => staged.put().await.inspect_err(|e| one_by_one(entry, e)).unwrap_or(0),
                 None => 0,
@@ -205,7 +211,7 @@ impl Mirror {
                 };
                 match checksum {
                     Ok(checksum) => {
-                        self.publish_checksum(entry, version, checksum, memory, &mut done.warnings).await;
+                        self.publish_checksum(entry, version, checksum, memory, &mut published.warnings).await;
                     }
                     Err(e) => {
                         if version > from {
@@ -214,21 +220,21 @@ impl Mirror {
                         return Err(e);
                     }
                 }
-                done.count += 1;
-                done.version = Some(version);
+                published.count += 1;
+                published.version = Some(version);
                 next = version + 1;
-                if version == newest || self.is_old(taken) {
+                if version == newest || self.is_old(leased_at) {
                     self.note_published(entry, Some(lease), from, version).await?;
                     from = next;
-                    self.renew_if_old(lease, entry, &mut taken).await?;
+                    self.renew_if_old(lease, entry, &mut leased_at).await?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Writes several commits to the local disk, which waits for all of them once. `None` where they cannot be put together:
-    /// they are put one by one, which says why.
+    /// Writes several commits to the local disk, with one sync for all of them. `None` if they cannot be written
+    /// together: they are put one by one, which reports the reason.
     async fn stage(&self, entry: &TableEntry, commits: &[Unpublished]) -> Option<StagedFiles> {
         let folder = self.stores.directory(&entry.location).filter(|_| commits.len() > 1)?;
         let staged = async {
@@ -247,16 +253,16 @@ impl Mirror {
         staged.await.inspect_err(|e| one_by_one(entry, e)).ok()
     }
 
-    /// Publishes a commit, and says what its checksum is.
+    /// Publishes a commit, and computes its checksum.
     async fn publish_commit(
         &self,
         entry: &TableEntry,
         commit: &Unpublished,
-        memory: &Memory,
+        memory: &PublishState,
     ) -> Result<Result<(VersionChecksum, Bytes)>> {
         let version = commit.version;
         let store = self.store(entry)?;
-        // While the store takes the commit, the catalog tells what its checksum says.
+        // The catalog is queried for the checksum while the store puts the commit.
         let (put, checksum) = futures::join!(
             self.put_commit(entry, store.as_ref(), version, &commit.bytes, commit.actions()),
             self.checksum(entry, commit, memory)
@@ -266,11 +272,11 @@ impl Mirror {
                 tracing::debug!(table = %entry.name, location = %entry.location, version, "published");
                 Ok(checksum)
             }
-            Err(failure) => Err(self.note(entry, version, failure).await?),
+            Err(failure) => Err(self.record_failure(entry, version, failure).await?),
         }
     }
 
-    /// Puts a commit, or finds it there.
+    /// Puts a commit, or finds that it exists.
     pub(crate) async fn put_commit(
         &self,
         entry: &TableEntry,
@@ -283,7 +289,7 @@ impl Mirror {
         if directory.is_none() {
             self.prove(&entry.location, store).await?;
         }
-        // Readers without in-commit timestamps take a local file's time for the commit's.
+        // Readers without in-commit timestamps use a local file's modification time as the commit's.
         let ms = commits::time(self.catalog.reader(entry.id).as_ref(), version, actions).await?;
         let path = commit_path(version);
         let was_there = put_if_absent(self.clock.as_ref(), store, &path, bytes, ms).await?;
@@ -294,36 +300,36 @@ impl Mirror {
         Ok(())
     }
 
-    /// The checksum of a commit's version, and what it was made of.
+    /// The checksum of a commit's version, and the state it is derived from.
     async fn checksum(
         &self,
         entry: &TableEntry,
         commit: &Unpublished,
-        memory: &Memory,
+        memory: &PublishState,
     ) -> Result<(VersionChecksum, Bytes)> {
         let actions = commit.parsed.as_deref().map_err(|e| TxnLogError::new(e.kind(), e.to_string()))?;
         let reader = self.catalog.reader(entry.id);
-        let known = match memory.known.clone().filter(|known| known.version() + 1 == commit.version) {
+        let checksum = match memory.last_checksum.clone().filter(|checksum| checksum.version() + 1 == commit.version) {
             Some(before) => before.after(reader.as_ref(), actions).await?,
             None => VersionChecksum::read(reader.as_ref(), self.store(entry)?.as_ref(), commit.version).await?,
         };
-        let bytes = known.render(checksum::info(actions));
-        Ok((known, bytes))
+        let bytes = checksum.render(checksum::info(actions));
+        Ok((checksum, bytes))
     }
 
-    /// Puts the checksum of a version that was just published. Without it the version is published all the same.
+    /// Puts the checksum of a version that was just published. A failure does not affect the published version.
     async fn publish_checksum(
         &self,
         entry: &TableEntry,
         version: Version,
         checksum: Result<(VersionChecksum, Bytes)>,
-        memory: &mut Memory,
+        memory: &mut PublishState,
         warnings: &mut Vec<String>,
     ) {
         let put = async {
-            let (known, bytes) = checksum?;
+            let (checksum, bytes) = checksum?;
             self.put_checksum(entry, version, bytes).await?;
-            memory.known = Some(known);
+            memory.last_checksum = Some(checksum);
             Ok::<_, TxnLogError>(())
         };
         if let Err(e) = put.await {
@@ -331,14 +337,14 @@ impl Mirror {
         }
     }
 
-    /// Of the versions just published the newest that is due gets a checkpoint: no reader needs the others.
+    /// Writes a checkpoint of the newest due version among those just published: no reader needs the others.
     async fn checkpoint_if_due(
         &self,
         entry: &TableEntry,
         metadata: Option<&Metadata>,
-        done: &mut Published,
+        published: &mut Published,
     ) -> Result<()> {
-        let Some(newest) = done.version.filter(|_| done.count > 0) else { return Ok(()) };
+        let Some(newest) = published.version.filter(|_| published.count > 0) else { return Ok(()) };
         let property = |metadata: &Metadata| metadata.property("delta.checkpointInterval").map(str::to_string);
         let own = match metadata {
             Some(metadata) => property(metadata),
@@ -348,13 +354,13 @@ impl Mirror {
         let interval = own.filter(|n| *n > 0).unwrap_or(self.checkpoint_interval);
         let steps = (newest + self.checkpoints_before) / interval;
         let due = (steps * interval).saturating_sub(self.checkpoints_before);
-        if steps == 0 || due < entry.base_version || newest - due >= done.count {
+        if steps == 0 || due < entry.base_version || newest - due >= published.count {
             return Ok(());
         }
         let turns = self.turns(entry.id);
         let has_others = turns.have_others();
         let Ok(mut last) = turns.checkpoint.try_lock() else {
-            tracing::debug!(table = %entry.name, version = due, "the checkpoint before is still being written");
+            tracing::debug!(table = %entry.name, version = due, "the previous checkpoint is still being written");
             return Ok(());
         };
         let begun = self.clock.now_ms();
@@ -363,11 +369,11 @@ impl Mirror {
             return Ok(());
         }
         match self.checkpoint_of(entry, due).await {
-            Ok(_) => done.checkpoint = Some(due),
+            Ok(_) => published.checkpoint = Some(due),
             Err(e) => {
                 let (table, now) = (entry.id, self.clock.now_ms());
                 self.catalog.mark_failed(table, due, Artifact::Checkpoint, &e.to_string(), now).await?;
-                done.warnings.push(e.to_string());
+                published.warnings.push(e.to_string());
             }
         }
         *last = Some(LastCheckpoint { begun, ended: self.clock.now_ms() });
@@ -375,11 +381,11 @@ impl Mirror {
     }
 }
 
-/// A commit that is to be published.
+/// A commit to be published.
 struct Unpublished {
     version: Version,
     bytes: Bytes,
-    /// Its actions, those on files left out.
+    /// Its actions, without file actions.
     parsed: Result<Vec<Action>>,
 }
 
@@ -389,13 +395,13 @@ impl Unpublished {
         Self { version, bytes, parsed }
     }
 
-    /// Its actions, those on files left out; none where the bytes are no commit.
+    /// Its actions, without file actions; empty if the bytes cannot be parsed.
     fn actions(&self) -> &[Action] {
         self.parsed.as_deref().unwrap_or_default()
     }
 }
 
-/// What was published, and what decides whether a checkpoint is due.
+/// The published versions, and what decides whether a checkpoint is due.
 struct PublishOutcome {
     published: Published,
     entry: TableEntry,
@@ -403,9 +409,9 @@ struct PublishOutcome {
 }
 
 impl PublishOutcome {
-    fn of(published: Published, entry: TableEntry, memory: &Memory) -> Self {
-        let known = memory.known.as_ref().filter(|known| Some(known.version()) == published.version);
-        let metadata = known.map(|known| known.snapshot.head.metadata.clone());
+    fn of(published: Published, entry: TableEntry, memory: &PublishState) -> Self {
+        let checksum = memory.last_checksum.as_ref().filter(|checksum| Some(checksum.version()) == published.version);
+        let metadata = checksum.map(|checksum| checksum.snapshot.head.metadata.clone());
         Self { published, entry, metadata }
     }
 }

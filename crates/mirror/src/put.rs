@@ -1,4 +1,4 @@
-//! Putting a commit into `_delta_log`: never over another one, and the same bytes at every try.
+//! Puts a commit into `_delta_log`: never over another one, and the same bytes in every attempt.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,9 +11,9 @@ use object_store::{Extensions, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Why a version is not published.
+/// The reason why a version is not published.
 pub(crate) enum Failure {
-    /// Something else stands there.
+    /// Another commit exists at its path.
     Foreign(String),
     /// It could not be written.
     Error(TxnLogError),
@@ -30,11 +30,12 @@ pub(crate) fn commit_path(version: Version) -> Path {
     Path::from(format!("_delta_log/{version:020}.json"))
 }
 
-/// Puts a commit whose time is `ms` unless its file exists. Returns whether the file existed with the same bytes.
+/// Puts a commit with the time `ms` unless its file exists. Returns whether the file existed with the same bytes.
 ///
 /// The answer to an earlier attempt may have been lost, so an existing file with the same bytes is success. If the file
-/// has only the first bytes of the commit, an earlier attempt was torn, by a power cut or by a store whose puts are not
-/// atomic: when it has not changed for a while, it is replaced by the whole commit, unless it has changed since.
+/// has only the first bytes of the commit, an earlier attempt was truncated, by a power failure or by a store whose
+/// puts are not atomic: when it has not changed for a while, it is replaced by the whole commit, unless it has changed
+/// since.
 pub(crate) async fn put_if_absent(
     clock: &dyn Clock,
     store: &dyn ObjectStore,
@@ -65,7 +66,7 @@ pub(crate) async fn put_if_absent(
     }
 }
 
-/// Whether a file is only the beginning of a commit.
+/// Whether a file has only the first bytes of a commit.
 pub(crate) fn is_torn(there: &[u8], whole: &[u8]) -> bool {
     there.len() < whole.len() && whole.starts_with(there)
 }
@@ -76,17 +77,17 @@ fn options(mode: PutMode, ms: i64) -> PutOptions {
     PutOptions { mode, extensions, ..PutOptions::default() }
 }
 
-/// The time that a file is given, of milliseconds since 1970.
+/// The time of a file, from milliseconds since 1970.
 pub(crate) fn time_of(ms: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(ms.max(0).unsigned_abs())
 }
 
-/// The bytes of a file; `None` where there is none.
+/// The bytes of a file; `None` if it does not exist.
 pub(crate) async fn read(store: &dyn ObjectStore, path: &Path) -> Result<Option<Bytes>> {
     Ok(read_with_version(store, path).await?.map(|(bytes, _)| bytes))
 }
 
-/// The same, with what tells this version of the file from the next.
+/// The bytes of a file, with its version for a conditional put.
 pub(crate) async fn read_with_version(store: &dyn ObjectStore, path: &Path) -> Result<Option<(Bytes, UpdateVersion)>> {
     match store.get(path).await {
         Ok(got) => {
@@ -98,7 +99,7 @@ pub(crate) async fn read_with_version(store: &dyn ObjectStore, path: &Path) -> R
     }
 }
 
-/// What another writer's commit is, in a few words.
+/// A short description of another writer's commit.
 pub(crate) fn describe(path: &Path, bytes: &Bytes) -> String {
     let file = path.filename().unwrap_or_default();
     let commit = deltalakedb_log::Commit::parse(bytes.clone(), file).ok();

@@ -9,7 +9,7 @@ use crate::mirror::Mirror;
 use crate::put::read;
 
 impl Mirror {
-    /// Puts a checksum where there is none. It is whole when it is seen, and no sync is waited for.
+    /// Puts a checksum unless one exists. It becomes visible as a whole, without waiting for a sync.
     pub(crate) async fn put_checksum(&self, table: &TableEntry, version: Version, bytes: Bytes) -> Result<()> {
         let store = self.stores.open(&table.location, Durability::Catalog)?;
         match store.put_opts(&path(version), bytes.into(), PutMode::Create.into()).await {
@@ -18,18 +18,18 @@ impl Mirror {
         }
     }
 
-    /// Makes sure that the checksum of a version is right: one that says something else is deleted first.
+    /// Ensures that the checksum of a version is right: a wrong one is deleted first.
     pub(crate) async fn mend_checksum(&self, table: &TableEntry, version: Version) -> Result<()> {
         let (reader, store) = (self.catalog.reader(table.id), self.store(table)?);
-        let known = VersionChecksum::count(reader.as_ref(), version).await?;
+        let expected = VersionChecksum::count(reader.as_ref(), version).await?;
         if let Some(there) = read(store.as_ref(), &path(version)).await? {
-            if known.difference(&there).is_none() {
+            if expected.difference(&there).is_none() {
                 return Ok(());
             }
             store.delete(&path(version)).await?;
         }
         let body = reader.commit_bytes(version).await?.unwrap_or_default();
         let actions = Commit::parse_without_files(&body, "a stored commit")?;
-        self.put_checksum(table, version, known.render(info(&actions))).await
+        self.put_checksum(table, version, expected.render(info(&actions))).await
     }
 }

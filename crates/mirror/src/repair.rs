@@ -1,4 +1,4 @@
-//! Putting back what is gone from `_delta_log`: the catalog holds every commit's bytes.
+//! Restores missing files of `_delta_log`: the catalog has every commit's bytes.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,18 +9,19 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::commits;
+use crate::maintenance::RemovableCommits;
 use crate::mirror::Mirror;
 use crate::put::{Failure, commit_path};
-use crate::upkeep::RemovableCommits;
 
-/// What a repair did.
+/// The result of a repair.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Repaired {
     /// The table.
     pub table: TableName,
-    /// The versions whose commits were put back.
+    /// The versions whose commits were restored.
     pub versions: Vec<Version>,
-    /// The version of which a checkpoint was written, because the log begins there.
+    /// The version of a checkpoint that was written because the log begins there.
     pub checkpoint: Option<Version>,
 }
 
@@ -28,13 +29,14 @@ impl fmt::Display for Repaired {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let table = &self.table;
         match &self.versions[..] {
-            [] => write!(f, "nothing that was published of {table} is missing in its _delta_log"),
-            [one] => write!(f, "version {one} of {table} was missing in its _delta_log and is there again"),
+            [] => write!(f, "no published commit of {table} is missing in its _delta_log"),
+            [one] => write!(f, "version {one} of {table} was missing in its _delta_log and was published again"),
             [first, .., last] => {
                 let n = self.versions.len();
                 write!(
                     f,
-                    "{n} versions of {table}, from {first} to {last}, were missing in its _delta_log and are there again"
+                    "{n} versions of {table}, from {first} to {last}, were missing in its _delta_log and were \
+                     published again"
                 )
             }
         }
@@ -42,36 +44,38 @@ impl fmt::Display for Repaired {
 }
 
 impl Mirror {
-    /// Puts every commit that was published and is not in `_delta_log` any more there again, with the catalog's bytes.
-    /// Commits that may be gone, because a checkpoint stands for them and the time to keep them is over, stay gone.
+    /// Puts every published commit that is missing in `_delta_log`, with the catalog's bytes. Commits that may be
+    /// missing, because a checkpoint covers them and their retention has ended, are not restored.
     ///
     /// # Errors
-    /// `Invalid` when another commit stands where one of the catalog's should be: nothing is overwritten.
+    /// `Invalid` when another commit exists where one of the catalog's should be: nothing is overwritten.
     pub async fn repair(&self, table: TableId) -> Result<Repaired> {
         let turns = self.turns(table);
         let _turn = turns.publishing.lock().await;
         let entry = self.entry(table).await?;
         let store = self.store(&entry)?;
-        self.put_back(&entry, store.as_ref(), &Listed::read(store.as_ref()).await?).await
+        self.restore_commits(&entry, store.as_ref(), &Listed::read(store.as_ref()).await?).await
     }
 
-    /// Looks for what was published last. When it is gone, everything that is gone is put back, which a sentence says;
-    /// when all is gone, this is not the place it was published to.
-    pub(crate) async fn look_back(&self, entry: &TableEntry) -> Result<Option<String>> {
+    /// Checks that the last published version exists. If it is missing, everything that is missing is restored, and the
+    /// result is a message about that; if everything is missing, this is not the place that was published to.
+    pub(crate) async fn check_last_published(&self, entry: &TableEntry) -> Result<Option<String>> {
         let Some(last) = entry.published_version else { return Ok(None) };
         let store = self.store(entry)?;
         match store.head(&commit_path(last)).await {
             Ok(there) => {
                 let bytes = self.catalog.reader(entry.id).commit_bytes(last).await?;
-                // An empty file is always torn.
+                // An empty file is always truncated.
                 if there.size > 0 && bytes.is_none_or(|bytes| bytes.len() as u64 <= there.size) {
                     return Ok(None);
                 }
             }
             Err(object_store::Error::NotFound { .. }) => {}
             Err(e) => {
-                let what =
-                    format!("nobody can say whether version {last} of {} is still in its _delta_log", entry.name);
+                let what = format!(
+                    "it cannot be determined whether version {last} of {} is still in its _delta_log",
+                    entry.name
+                );
                 let e = TxnLogError::from(e);
                 return Err(TxnLogError::new(e.kind(), what).with_source(e));
             }
@@ -80,18 +84,18 @@ impl Mirror {
         if listed.is_empty() {
             return Err(nothing_left(entry, last, ErrorKind::Unavailable));
         }
-        let repaired = self.put_back(entry, store.as_ref(), &listed).await?;
+        let repaired = self.restore_commits(entry, store.as_ref(), &listed).await?;
         Ok((!repaired.versions.is_empty()).then(|| repaired.to_string()))
     }
 
-    async fn put_back(&self, entry: &TableEntry, store: &dyn ObjectStore, listed: &Listed) -> Result<Repaired> {
+    async fn restore_commits(&self, entry: &TableEntry, store: &dyn ObjectStore, listed: &Listed) -> Result<Repaired> {
         let mut repaired = Repaired { table: entry.name.clone(), versions: Vec::new(), checkpoint: None };
         let Some(last) = entry.published_version else { return Ok(repaired) };
         let reader = self.catalog.reader(entry.id);
         let removable = RemovableCommits::of(reader.as_ref(), store, self.clock.now_ms()).await?;
         let mut next = first_commit(reader.as_ref(), entry.base_version).await?;
         while next <= last {
-            let some = commits::some(reader.as_ref(), next, last).await?;
+            let some = commits::next_page(reader.as_ref(), next, last).await?;
             for (version, bytes) in &some {
                 let is_there = listed.commits.get(version) == Some(&(bytes.len() as u64));
                 if is_there
@@ -102,20 +106,21 @@ impl Mirror {
                 let actions = Commit::parse_without_files(bytes, "a stored commit")?;
                 match self.put_commit(entry, store, *version, bytes, &actions).await {
                     Ok(()) => {
-                        tracing::debug!(table = %entry.name, version, "put back");
+                        tracing::debug!(table = %entry.name, version, "published again");
                         repaired.versions.push(*version);
                     }
                     Err(Failure::Foreign(what)) => {
                         let (name, place) = (&entry.name, &entry.location);
                         return Err(TxnLogError::invalid(format!(
-                            "version {version} in {place}/_delta_log is not what was published of {name} ({what}): move \
-                             that file away, then `dl mirror repair {name}` puts the catalog's there"
+                            "version {version} in {place}/_delta_log differs from what was published of {name} \
+                             ({what}): move that file away and run `dl mirror repair {name}` to publish the catalog's \
+                             version again"
                         )));
                     }
                     Err(Failure::Error(e)) => {
                         return Err(TxnLogError::new(
                             e.kind(),
-                            format!("version {version} of {} could not be put back", entry.name),
+                            format!("version {version} of {} could not be published again", entry.name),
                         )
                         .with_source(e));
                     }
@@ -133,19 +138,19 @@ impl Mirror {
     }
 }
 
-/// The error where nothing of what was published up to a version is in `_delta_log`.
+/// The error when no published version up to this one is in `_delta_log`.
 pub(crate) fn nothing_left(entry: &TableEntry, last: Version, kind: ErrorKind) -> TxnLogError {
     let (name, place) = (&entry.name, &entry.location);
     TxnLogError::new(
         kind,
         format!(
-            "nothing is left in {place}/_delta_log, where {name} was published up to version {last}: is the disk mounted, \
-             and is it the right bucket? If it is lost, `dl mirror repair {name}` publishes all of it again"
+            "{place}/_delta_log is empty, and {name} was published up to version {last}: check that the disk is \
+             mounted and the bucket is the right one; if the log is lost, `dl mirror repair {name}` publishes it again"
         ),
     )
 }
 
-/// What there is in `_delta_log`.
+/// The listed files of `_delta_log`.
 pub(crate) struct Listed {
     /// The commits, with the size of each.
     commits: HashMap<Version, u64>,

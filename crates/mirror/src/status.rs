@@ -1,4 +1,4 @@
-//! How far mirrors are.
+//! The status of mirrors.
 
 use deltalakedb_log::listing::tables;
 use deltalakedb_log::{At, MirrorFailure, Result, TableEntry};
@@ -7,21 +7,22 @@ use futures::{StreamExt, TryStreamExt};
 
 use crate::mirror::Mirror;
 
-/// How far a table's mirror is.
+/// The status of a table's mirror.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Status {
     /// The table.
     pub table: TableEntry,
-    /// Versions committed and not published.
+    /// The number of committed versions that are not published.
     pub behind: u64,
-    /// Milliseconds since the oldest of them was committed; 0 when there is none.
+    /// Milliseconds since the oldest of them was committed; 0 if there is none.
     pub lag_ms: i64,
-    /// What failed.
+    /// The recorded failures.
     pub failures: Vec<MirrorFailure>,
 }
 
 impl Mirror {
-    /// How far every table's mirror is, by table name.
+    /// The status of every table's mirror, ordered by table name.
     pub fn status(&self) -> BoxStream<'static, Result<Status>> {
         let mirror = self.clone();
         let status = move |table| {

@@ -1,8 +1,7 @@
-//! Verifying: does `_delta_log` say what the catalog says?
+//! Verifies that `_delta_log` and the catalog agree.
 //!
-//! Commits are compared byte by byte, checkpoints and checksums with what they are of, and the state they add up to is
-//! compared with what an *independent* reader ([`Replayer`]) makes of `_delta_log`: a mistake in our own replay must not
-//! prove itself right.
+//! Commits are compared byte by byte, checkpoints and checksums with their versions, and the resulting state with that
+//! of an *independent* reader ([`Replayer`]) of `_delta_log`, so that an error in our own replay is detected.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,7 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use deltalakedb_log::action::{Add, Metadata, Protocol};
+use deltalakedb_log::action::{Add, DomainMetadata, Metadata, Protocol, Txn};
 use deltalakedb_log::{
     At, ErrorKind, FileKey, FileTxnLogReader, Location, MirrorState, Result, Snapshot, StoredCheckpoint, Stores,
     TableEntry, TxnLogError, TxnLogReader, Version, first_commit,
@@ -19,36 +18,40 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 
 use crate::checkpoint::{self, hint, hinted};
-use crate::checksum::{self, VersionChecksum};
+use crate::checksum::{self, VersionChecksum, configurations, txn_versions};
 use crate::commits;
-use crate::divergence::beyond;
+use crate::divergence::commit_beyond_newest;
+use crate::maintenance::RemovableCommits;
 use crate::mirror::Mirror;
 use crate::put::{commit_path, describe, is_torn, read};
-use crate::upkeep::RemovableCommits;
 
-/// Someone else's reading of a plain `_delta_log`.
+/// An independent reader of a plain `_delta_log`.
 #[async_trait]
 pub trait Replayer: Send + Sync {
     /// The table at a version, read from `_delta_log` alone.
-    async fn replay(&self, location: &Location, stores: &Arc<dyn Stores>, version: Version) -> Result<Replayed>;
+    async fn replay(&self, location: &Location, stores: &Arc<dyn Stores>, version: Version)
+    -> Result<ReplayedSnapshot>;
 }
 
-/// A table at one version, as someone else reads it.
-#[derive(Clone, Debug)]
-pub struct Replayed {
+/// A table at one version, as an independent reader sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplayedSnapshot {
+    /// The version.
+    pub version: Version,
     /// The protocol.
     pub protocol: Protocol,
     /// The metadata.
     pub metadata: Metadata,
-    /// The newest version of each application.
-    pub txns: BTreeMap<String, i64>,
-    /// The configuration of each domain.
-    pub domains: BTreeMap<String, String>,
-    /// The live files.
+    /// The newest txn of each application, as far as they have not expired.
+    pub txns: BTreeMap<String, Txn>,
+    /// The domains that are not removed.
+    pub domains: BTreeMap<String, DomainMetadata>,
+    /// The live files. Readers need not keep their `dataChange`, nor statistics that the table does not keep as JSON
+    /// (`delta.checkpoint.writeStatsAsJson`).
     pub files: Vec<Add>,
 }
 
-/// What to verify.
+/// The options of a verification.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct VerifyOptions {
     /// Replay every version, not only the newest.
@@ -59,12 +62,13 @@ pub struct VerifyOptions {
 
 /// One difference, and how to repair it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Finding {
-    /// The version it is about.
+    /// Its version.
     pub version: Version,
     /// What differs.
     pub what: String,
-    /// What to run.
+    /// The command that repairs it.
     pub mend: String,
 }
 
@@ -76,10 +80,10 @@ impl fmt::Display for Finding {
 
 impl Mirror {
     /// Compares a table's `_delta_log` with the catalog. No finding means that they agree. `progress` is called with
-    /// every version that is done, and the last version.
+    /// every finished version, and the last version.
     ///
-    /// Versions committed and published during the comparison are no finding, and neither are versions that may be
-    /// missing from the log because a checkpoint covers them and their retention is over.
+    /// Versions committed and published during the comparison are not findings, nor are versions that may be missing
+    /// from the log because a checkpoint covers them and their retention has ended.
     pub async fn verify(
         &self,
         table: &TableEntry,
@@ -99,11 +103,11 @@ impl Mirror {
         let is_behind = unpublished <= table.current_version;
         if let Some(published) = table.published_version {
             let first = if options.every_version { table.base_version } else { published };
-            // A reader of `_delta_log` stumbles over the same missing or foreign commits, and over the same checkpoints:
-            // one finding for one cause.
+            // The independent reader fails on the same missing or foreign commits, and on the same checkpoints: each
+            // cause is reported once.
             let agree = |findings: &[Finding]| findings.iter().all(|f| f.version > published);
             if agree(&findings) {
-                findings.extend(self.shortcuts(table, first..=published).await?);
+                findings.extend(self.check_derived_files(table, first..=published).await?);
             }
             if agree(&findings) {
                 for version in self.oldest_in_log(table, first).await?..=published {
@@ -116,7 +120,7 @@ impl Mirror {
             }
         }
         if is_behind {
-            findings.extend(self.behind(table, unpublished).await?);
+            findings.extend(self.unpublished(table, unpublished).await?);
         }
         tracing::debug!(table = %table.name, version = table.current_version, findings = findings.len(), "verified");
         Ok(findings)
@@ -131,8 +135,8 @@ impl Mirror {
         Ok(first.max(log.versions().0))
     }
 
-    /// Versions that had been committed and were not published, and still are not.
-    async fn behind(&self, table: &TableEntry, version: Version) -> Result<Option<Finding>> {
+    /// Versions that were committed and not published, and still are not.
+    async fn unpublished(&self, table: &TableEntry, version: Version) -> Result<Option<Finding>> {
         let now = self.entry(table.id).await?;
         let version = now.published_version.map_or(version, |published| version.max(published + 1));
         if version > table.current_version {
@@ -149,18 +153,18 @@ impl Mirror {
         Ok(Some(Finding { version, what, mend: mend.into() }))
     }
 
-    /// A commit in `_delta_log` beyond the newest of the catalog.
+    /// A commit in `_delta_log` after the newest of the catalog.
     async fn foreign_commit(&self, table: &TableEntry) -> Result<Option<Finding>> {
-        let mut beyond = beyond(table, self.store(table)?.as_ref()).await?;
+        let mut beyond = commit_beyond_newest(table, self.store(table)?.as_ref()).await?;
         if beyond.is_some() {
-            // What was committed here since the entry was read is no other writer's.
+            // A version that was committed here since the entry was read is not another writer's.
             let current = self.entry(table.id).await?.current_version;
             beyond.take_if(|(version, _)| *version <= current);
         }
         Ok(beyond.map(|(version, what)| Finding {
             version,
             what: format!("{what} is not in the catalog"),
-            mend: format!("`dl import {} --as {}` takes it in", table.location, table.name),
+            mend: format!("`dl import {} --as {}` imports it", table.location, table.name),
         }))
     }
 
@@ -176,21 +180,21 @@ impl Mirror {
         let mut findings = Vec::new();
         let mut next = first_commit(reader.as_ref(), table.base_version).await?;
         while next <= last {
-            let some = commits::some(reader.as_ref(), next, last).await?;
+            let some = commits::next_page(reader.as_ref(), next, last).await?;
             let Some((newest, _)) = some.last() else { break };
             next = newest + 1;
-            let compared = futures::stream::iter(some).map(|(version, ours)| {
+            let compared = futures::stream::iter(some).map(|(version, expected)| {
                 let (store, path) = (&store, commit_path(version));
                 async move {
                     let there = read(store.as_ref(), &path).await?;
-                    Ok::<_, TxnLogError>((version, ours, there, path))
+                    Ok::<_, TxnLogError>((version, expected, there, path))
                 }
             });
             let mut compared = compared.buffered(16);
-            while let Some((version, ours, there, path)) = compared.try_next().await? {
+            while let Some((version, expected, there, path)) = compared.try_next().await? {
                 progress(version, last);
                 let was_published = table.published_version.is_some_and(|published| version <= published);
-                let Some(what) = changed(&path, &ours, there.as_ref()) else { continue };
+                let Some(what) = changed(&path, &expected, there.as_ref()) else { continue };
                 let may_be_gone =
                     there.is_none() && (!was_published || removable.has(reader.as_ref(), version).await?);
                 if may_be_gone {
@@ -199,12 +203,14 @@ impl Mirror {
                 let name = &table.name;
                 let mend = match there {
                     _ if !was_published => {
-                        "move it out of _delta_log, then `dl mirror run` publishes the catalog's".into()
+                        "move it out of _delta_log, then `dl mirror run` publishes the catalog's version".into()
                     }
-                    Some(there) if !is_torn(&there, &ours) => {
-                        format!("move it out of _delta_log, then `dl mirror repair {name}` puts the catalog's there")
+                    Some(there) if !is_torn(&there, &expected) => {
+                        format!(
+                            "move it out of _delta_log, then `dl mirror repair {name}` publishes the catalog's version"
+                        )
                     }
-                    Some(_) | None => format!("`dl mirror repair {name}` puts the catalog's there"),
+                    Some(_) | None => format!("`dl mirror repair {name}` publishes the catalog's version again"),
                 };
                 findings.push(Finding { version, what, mend });
             }
@@ -212,13 +218,17 @@ impl Mirror {
         Ok(findings)
     }
 
-    /// What is wrong with the files that save a reader work: checkpoints, the hint to the last one, checksums. Of
-    /// checkpoints the newest is looked at, and those of these versions.
-    async fn shortcuts(&self, table: &TableEntry, versions: std::ops::RangeInclusive<Version>) -> Result<Vec<Finding>> {
+    /// Checks the files that make reading faster: checkpoints, the hint to the last one, checksums. Checks the newest
+    /// checkpoint, and those of these versions.
+    async fn check_derived_files(
+        &self,
+        table: &TableEntry,
+        versions: std::ops::RangeInclusive<Version>,
+    ) -> Result<Vec<Finding>> {
         let (reader, store) = (self.catalog.reader(table.id), self.store(table)?);
         let (published, name) = (*versions.end(), &table.name);
         let mut findings = Vec::new();
-        let again = format!("`dl mirror checkpoint {name}` writes a good one");
+        let again = format!("`dl mirror checkpoint {name}` writes a correct one");
         let checkpoints = StoredCheckpoint::all(&table.location, self.stores.as_ref()).await?;
         let newest = checkpoints.iter().map(StoredCheckpoint::version).filter(|v| *v <= published).max();
         for checkpoint in &checkpoints {
@@ -226,9 +236,10 @@ impl Mirror {
             if version < table.base_version || (Some(version) != newest && !versions.contains(&version)) {
                 continue;
             }
-            let mend = match version == published {
-                true => format!("{again} in its place"),
-                false => format!("{again} of version {published}, and then this one can be deleted"),
+            let mend = if version == published {
+                format!("{again} in its place")
+            } else {
+                format!("{again} of version {published}, and then this one can be deleted")
             };
             let what = wrong_checkpoint(reader.as_ref(), checkpoint).await?;
             findings.extend(what.map(|what| Finding { version, what, mend }));
@@ -238,69 +249,71 @@ impl Mirror {
         let what = match hinted {
             Some(None) => Some("_last_checkpoint is torn".to_string()),
             Some(Some(version)) if !checkpoints.iter().any(|c| c.version() == version) => {
-                Some(format!("_last_checkpoint leads to version {version}, of which there is no checkpoint"))
+                Some(format!("_last_checkpoint points to version {version}, which has no checkpoint"))
             }
             Some(Some(version)) if version > published => {
-                // The hint may be of what was published meanwhile.
+                // The hint may be of a version published in the meantime.
                 let now = self.entry(table.id).await?.published_version;
                 (Some(version) > now)
-                    .then(|| format!("_last_checkpoint leads to version {version}, which is not published"))
+                    .then(|| format!("_last_checkpoint points to version {version}, which is not published"))
             }
             _ => None,
         };
-        let mend = format!("`dl mirror checkpoint {name}` puts it right");
+        let mend = format!("`dl mirror checkpoint {name}` corrects it");
         findings.extend(what.map(|what| Finding { version: published, what, mend }));
         for version in versions {
             let Some(there) = read(store.as_ref(), &checksum::path(version)).await? else { continue };
             let what = VersionChecksum::count(reader.as_ref(), version).await?.difference(&there);
             let file = format!("{version:020}.crc");
-            let mend = match version == published {
-                true => format!("`dl mirror checkpoint {name}` writes it anew"),
-                false => "delete it: a reader does without it".into(),
+            let mend = if version == published {
+                format!("`dl mirror checkpoint {name}` rewrites it")
+            } else {
+                "delete it: readers do not need it".into()
             };
             findings.extend(what.map(|what| Finding { version, what: format!("the checksum {file} {what}"), mend }));
         }
         Ok(findings)
     }
 
-    /// The smallest difference between the catalog's state and someone else's replay.
+    /// The smallest difference between the catalog's state and that of the independent reader.
     async fn compare(&self, table: &TableEntry, replayer: &dyn Replayer, version: Version) -> Result<Option<Finding>> {
         let reader = self.catalog.reader(table.id);
         let snapshot = reader.snapshot(At::Version(version)).await?;
         let files: Vec<Add> = reader.files(version, None).await?.try_collect().await?;
         let difference = match replayer.replay(&table.location, &self.stores, version).await {
-            Ok(theirs) => difference(&snapshot, &files, &theirs),
+            Ok(actual) => difference(&snapshot, &files, &actual),
             Err(e) => Some(format!("another reader cannot replay _delta_log: {e}")),
         };
         Ok(difference.map(|what| Finding {
             version,
             what,
-            mend: "look in _delta_log for a log compaction file that is stale and delete it, or for a path spelled in two \
-                   ways, which this reader takes for two files"
-                .into(),
+            mend:
+                "look in _delta_log for a stale log compaction file and delete it, or for a path with two spellings, \
+                   which this reader treats as two files"
+                    .into(),
         }))
     }
 }
 
-/// How a commit in `_delta_log` differs from the catalog's.
-fn changed(path: &Path, ours: &Bytes, there: Option<&Bytes>) -> Option<String> {
+/// The difference between a commit in `_delta_log` and the catalog's.
+fn changed(path: &Path, expected: &Bytes, there: Option<&Bytes>) -> Option<String> {
     let file = path.filename().unwrap_or_default();
     match there {
-        Some(there) if there == ours => None,
-        Some(there) if is_torn(there, ours) => {
-            Some(format!("{file} is torn: it has {} of {} bytes", there.len(), ours.len()))
+        Some(there) if there == expected => None,
+        Some(there) if is_torn(there, expected) => {
+            Some(format!("{file} is torn: it has {} of {} bytes", there.len(), expected.len()))
         }
         Some(there) => {
-            let (line, mine, theirs) = first_difference(ours, there);
+            let (line, expected_line, actual) = first_difference(expected, there);
             let whose = describe(path, there);
-            Some(format!("{whose} differs from the catalog at line {line}: {theirs} instead of {mine}"))
+            Some(format!("{whose} differs from the catalog at line {line}: {actual} instead of {expected_line}"))
         }
         None => Some(format!("{file} is missing")),
     }
 }
 
 /// The first line that differs, counted from 1, shortened on both sides.
-fn first_difference(ours: &[u8], theirs: &[u8]) -> (usize, String, String) {
+fn first_difference(expected: &[u8], actual: &[u8]) -> (usize, String, String) {
     let short = |line: Option<&[u8]>| match line {
         Some(line) => {
             let text = String::from_utf8_lossy(line);
@@ -309,17 +322,17 @@ fn first_difference(ours: &[u8], theirs: &[u8]) -> (usize, String, String) {
         }
         None => "the end of the file".into(),
     };
-    let (mut a, mut b) = (ours.split(|c| *c == b'\n'), theirs.split(|c| *c == b'\n'));
+    let (mut a, mut b) = (expected.split(|c| *c == b'\n'), actual.split(|c| *c == b'\n'));
     for line in 1.. {
-        let (mine, other) = (a.next(), b.next());
-        if mine != other || (mine.is_none() && other.is_none()) {
-            return (line, short(mine), short(other));
+        let (expected_line, other) = (a.next(), b.next());
+        if expected_line != other || (expected_line.is_none() && other.is_none()) {
+            return (line, short(expected_line), short(other));
         }
     }
     (0, String::new(), String::new())
 }
 
-/// What is wrong with a checkpoint.
+/// The error of a checkpoint, if it has one.
 async fn wrong_checkpoint(reader: &dyn TxnLogReader, checkpoint: &StoredCheckpoint) -> Result<Option<String>> {
     let (name, version) = (checkpoint.name(), checkpoint.version());
     let state = match checkpoint.read().await {
@@ -335,41 +348,40 @@ async fn wrong_checkpoint(reader: &dyn TxnLogReader, checkpoint: &StoredCheckpoi
     Ok(difference.map(|what| format!("the checkpoint {name} {what}")))
 }
 
-fn difference(ours: &Snapshot, files: &[Add], theirs: &Replayed) -> Option<String> {
-    if ours.head.protocol != theirs.protocol {
+fn difference(expected: &Snapshot, files: &[Add], actual: &ReplayedSnapshot) -> Option<String> {
+    if expected.head.protocol != actual.protocol {
         return Some(format!(
             "the protocol is {} instead of {}",
-            theirs.protocol.to_json(),
-            ours.head.protocol.to_json()
+            actual.protocol.to_json(),
+            expected.head.protocol.to_json()
         ));
     }
-    if ours.head.metadata != theirs.metadata {
+    if expected.head.metadata != actual.metadata {
         return Some(format!(
             "the metadata is {} instead of {}",
-            theirs.metadata.to_json(),
-            ours.head.metadata.to_json()
+            actual.metadata.to_json(),
+            expected.head.metadata.to_json()
         ));
     }
-    let mut txns: BTreeMap<_, _> = ours.txns.iter().map(|(k, t)| (k.clone(), t.version)).collect();
-    if checksum::expires(&ours.head.metadata) {
-        // The other reader knows no more of those that are old.
-        txns.retain(|app, _| theirs.txns.contains_key(app));
+    let mut txns = txn_versions(&expected.txns);
+    if checksum::expires(&expected.head.metadata) {
+        // The independent reader does not return expired txns.
+        txns.retain(|app, _| actual.txns.contains_key(*app));
     }
-    if let Some(what) = first_entry("txn of application", &txns, &theirs.txns) {
+    if let Some(what) = first_entry("txn of application", &txns, &txn_versions(&actual.txns)) {
         return Some(what);
     }
-    let domains: BTreeMap<_, _> = ours.domains.iter().map(|(k, d)| (k.clone(), d.configuration.clone())).collect();
-    if let Some(what) = first_entry("domain", &domains, &theirs.domains) {
+    if let Some(what) = first_entry("domain", &configurations(&expected.domains), &configurations(&actual.domains)) {
         return Some(what);
     }
     let by_key = |files: &[Add]| files.iter().map(|f| (f.key(), f.clone())).collect::<BTreeMap<FileKey, Add>>();
-    let (ours, theirs) = (by_key(files), by_key(&theirs.files));
-    let keys: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
-    keys.into_iter().find_map(|key| match (ours.get(key), theirs.get(key)) {
-        (Some(file), None) => Some(format!("the file {} is not live there", file.path)),
-        (None, Some(file)) => Some(format!("the file {} is live only there", file.path)),
+    let (expected, actual) = (by_key(files), by_key(&actual.files));
+    let keys: BTreeSet<_> = expected.keys().chain(actual.keys()).collect();
+    keys.into_iter().find_map(|key| match (expected.get(key), actual.get(key)) {
+        (Some(file), None) => Some(format!("the file {} is not live in _delta_log", file.path)),
+        (None, Some(file)) => Some(format!("the file {} is live only in _delta_log", file.path)),
         (Some(a), Some(b)) if a.size != b.size || a.partition_values != b.partition_values => {
-            Some(format!("the file {} has another size or other partition values there", a.path))
+            Some(format!("the file {} has another size or other partition values in _delta_log", a.path))
         }
         _ => None,
     })
@@ -377,12 +389,12 @@ fn difference(ours: &Snapshot, files: &[Add], theirs: &Replayed) -> Option<Strin
 
 fn first_entry<T: PartialEq + fmt::Debug>(
     what: &str,
-    ours: &BTreeMap<String, T>,
-    theirs: &BTreeMap<String, T>,
+    expected: &BTreeMap<&str, T>,
+    actual: &BTreeMap<&str, T>,
 ) -> Option<String> {
-    let keys: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
-    keys.into_iter().find(|k| ours.get(*k) != theirs.get(*k)).map(|k| {
+    let keys: BTreeSet<_> = expected.keys().chain(actual.keys()).collect();
+    keys.into_iter().find(|k| expected.get(*k) != actual.get(*k)).map(|k| {
         let show = |v: Option<&T>| v.map_or("nothing".to_string(), |v| format!("{v:?}"));
-        format!("the {what} {k:?} is {} instead of {}", show(theirs.get(k)), show(ours.get(k)))
+        format!("the {what} {k:?} is {} instead of {}", show(actual.get(k)), show(expected.get(k)))
     })
 }

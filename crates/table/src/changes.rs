@@ -1,4 +1,4 @@
-//! Reading what changed between versions of a table.
+//! Reads the changes between versions of a table.
 
 use datafusion::execution::SendableRecordBatchStream;
 use deltalakedb_log::snapshot::At;
@@ -8,16 +8,16 @@ use crate::delta_rs::{CdfScan, LogView, VirtualTable};
 use crate::table::DeltaTable;
 
 impl DeltaTable {
-    /// What changed from a version to another (the newest, where none is given), both included: the rows, and beside
-    /// them `_change_type` (`insert`, `delete`, `update_preimage`, `update_postimage`), `_commit_version` and
-    /// `_commit_timestamp`. The table must have recorded it (`delta.enableChangeDataFeed`).
+    /// The changes between two versions, both included (`to` is the newest by default): the rows, with the additional
+    /// columns `_change_type` (`insert`, `delete`, `update_preimage`, `update_postimage`), `_commit_version` and
+    /// `_commit_timestamp`. The table must have recorded them (`delta.enableChangeDataFeed`).
     pub async fn changes(&self, from: Version, to: Option<Version>) -> Result<SendableRecordBatchStream> {
         let reader = self.reader().await?;
         let head = reader.snapshot(to.map_or(At::Latest, At::Version)).await?;
         let to = head.version();
         if from > to {
             return Err(TxnLogError::invalid(format!(
-                "there are no changes from version {from} to {to} of {self}: give an earlier version to begin with"
+                "there are no changes from version {from} to {to} of {self}: begin with an earlier version"
             )));
         }
         let first = reader.snapshot(At::Version(from)).await?;
@@ -34,8 +34,8 @@ impl DeltaTable {
             .await
     }
 
-    /// The changes that are asked for, as delta-rs finds them up to a version.
+    /// The requested changes, up to a version.
     pub async fn changes_of(&self, what: &CdfScan, at: At) -> Result<SendableRecordBatchStream> {
-        VirtualTable::without_files(&self.held(at).await?).await?.changes(what).await
+        VirtualTable::without_files(&self.view_at(at).await?).await?.changes(what).await
     }
 }

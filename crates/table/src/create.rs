@@ -1,11 +1,11 @@
-//! Making tables.
+//! Creating tables.
 
 use std::collections::HashMap;
 
 use deltalakedb_log::commit::{Base, Committed, NewTable};
 use deltalakedb_log::lookup::check_not_linked;
 use deltalakedb_log::{
-    Catalog, ErrorKind, Location, Result, TableId, TableName, TableRef, TxnLogError, check_no_overlap,
+    Catalog, ErrorKind, Location, Result, Subject, TableId, TableName, TableRef, TxnLogError, check_no_overlap,
 };
 use futures::TryStreamExt;
 use object_store::path::Path;
@@ -16,7 +16,7 @@ use crate::write::{PendingWrite, Rows, commit};
 use crate::write_options::WriteOptions;
 
 impl TableSpec {
-    /// Makes a table with these columns, at its version 0.
+    /// Creates a table with these columns, at its version 0.
     pub async fn create(
         &self,
         catalog: &dyn Catalog,
@@ -24,15 +24,14 @@ impl TableSpec {
         schema: &TableSchema,
         options: &WriteOptions,
     ) -> Result<Committed> {
-        check_place(catalog, &new, options).await?;
+        check_location(catalog, &new, options).await?;
         check_partitioning(&schema.names(), &self.partition_by)?;
         let captured = delta_rs::create(self.at(&new.location, options), schema.fields()).await?;
         let table = TableId(options.clock.new_uuid());
         one(commit(catalog, vec![PendingWrite::new(captured, table, Base::Create(new), options)], options).await?)
     }
 
-    /// Writes rows into the data files of a table of them, and says what would be committed. Their columns become the
-    /// table's.
+    /// Writes rows into data files of a new table, and describes the commit. Their columns become the table's.
     pub async fn prepare(
         &self,
         catalog: &dyn Catalog,
@@ -43,21 +42,21 @@ impl TableSpec {
         let (rows, began_at) = (rows.into(), options.clock.now_ms());
         let Some(schema) = rows.schema() else {
             return Err(TxnLogError::invalid(format!(
-                "the table {} cannot be made of no rows: give it a schema",
+                "the table {} cannot be created without rows: pass a schema",
                 new.name
             )));
         };
         let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
         check_partitioning(&names, &self.partition_by)?;
-        check_place(catalog, &new, options).await?;
+        check_location(catalog, &new, options).await?;
         let (rows, refusal) = rows.in_delta_types();
         let captured = refusal.or(delta_rs::create_with_data(self.at(&new.location, options), rows).await)?;
         let table = TableId(options.clock.new_uuid());
         Ok(PendingWrite { began_at, ..PendingWrite::new(captured, table, Base::Create(new), options) })
     }
 
-    /// Makes a table of the Parquet files that are at its place. Folders are partitions, named as `column=value`, or by
-    /// `partition_columns`, whose types are taken in any case.
+    /// Creates a table from the Parquet files at its location. Folders are partitions, named as `column=value`, or by
+    /// `partition_columns`, whose types are used in any case.
     pub async fn convert(
         &self,
         catalog: &dyn Catalog,
@@ -66,7 +65,7 @@ impl TableSpec {
         named_folders: bool,
         options: &WriteOptions,
     ) -> Result<Committed> {
-        check_place(catalog, &new, options).await?;
+        check_location(catalog, &new, options).await?;
         let columns = partition_columns.map(TableSchema::fields).unwrap_or_default();
         let captured = delta_rs::convert(self.at(&new.location, options), columns, named_folders).await?;
         let table = TableId(options.clock.new_uuid());
@@ -78,7 +77,7 @@ impl TableSpec {
     }
 }
 
-/// Makes a table without rows, at its version 0.
+/// Creates a table without rows, at its version 0.
 pub async fn create_table(
     catalog: &dyn Catalog,
     new: NewTable,
@@ -90,7 +89,7 @@ pub async fn create_table(
     TableSpec::new(partition_by, properties).create(catalog, new, schema, options).await
 }
 
-/// Makes a table of rows, which are in its version 0 already. The rows' columns become the table's.
+/// Creates a table from rows, which are in its version 0. Their columns become the table's.
 pub async fn create_with_data(
     catalog: &dyn Catalog,
     new: NewTable,
@@ -103,7 +102,7 @@ pub async fn create_with_data(
     one(commit(catalog, vec![pending], options).await?)
 }
 
-/// Writes the data files of [`create_with_data`] and says what it would commit.
+/// Writes the data files of [`create_with_data`] and describes its commit.
 pub async fn prepare_create(
     catalog: &dyn Catalog,
     new: NewTable,
@@ -117,11 +116,12 @@ pub async fn prepare_create(
 
 fn one(committed: Vec<Committed>) -> Result<Committed> {
     let first = committed.into_iter().next();
-    first.ok_or_else(|| TxnLogError::new(ErrorKind::Internal, "the catalog committed the table and named no version"))
+    first
+        .ok_or_else(|| TxnLogError::new(ErrorKind::Internal, "the catalog committed the table and returned no version"))
 }
 
-/// An error where the name or the place is taken, before anything is written. Only the commit decides.
-pub(crate) async fn check_place(catalog: &dyn Catalog, new: &NewTable, options: &WriteOptions) -> Result<()> {
+/// An error if the name or the place is taken, before anything is written. The commit checks it again.
+pub(crate) async fn check_location(catalog: &dyn Catalog, new: &NewTable, options: &WriteOptions) -> Result<()> {
     for in_the_way in [TableRef::Name(new.name.clone()), TableRef::Location(new.location.clone())] {
         let there = catalog.find(&in_the_way).await?;
         if let Some(taken) = there.and_then(|there| new.taken_by(&there.name, &there.location)) {
@@ -134,13 +134,13 @@ pub(crate) async fn check_place(catalog: &dyn Catalog, new: &NewTable, options: 
         let (place, name) = (&new.location, &new.name);
         return Err(TxnLogError::new(
             ErrorKind::AlreadyExists,
-            format!("there is a Delta table at {place} already: bring it in with `dl import {place} --as {name}`"),
+            format!("there is a Delta table at {place} already: import it with `dl import {place} --as {name}`"),
         ));
     }
     Ok(())
 }
 
-/// The place of a new table: the one given, or else its own below the warehouse; `None` without either.
+/// The location of a new table: the given one, or its own below the warehouse; `None` without either.
 pub fn resolve_location(name: &TableName, given: Option<&str>, warehouse: Option<&str>) -> Result<Option<Location>> {
     let below = |warehouse: &str| format!("{}/{}/{}", warehouse.trim_end_matches('/'), name.namespace, name.name);
     given.map(str::to_string).or_else(|| warehouse.map(below)).map(|place| Location::parse(&place)).transpose()
@@ -159,14 +159,12 @@ async fn has_log(location: &Location, options: &WriteOptions) -> Result<bool> {
 
 pub(crate) fn check_partitioning(columns: &[&str], partition_by: &[String]) -> Result<()> {
     if let Some(missing) = partition_by.iter().find(|p| !columns.contains(&p.as_str())) {
-        return Err(TxnLogError::invalid(format!(
-            "the table cannot be partitioned by {missing:?}: its columns are {}",
-            columns.join(", ")
-        )));
+        let message = format!("the table cannot be partitioned by {missing:?}: its columns are {}", columns.join(", "));
+        return Err(TxnLogError::invalid(message).about(Subject::UnknownPartitionColumn(missing.clone())));
     }
     if !columns.is_empty() && columns.iter().all(|c| partition_by.iter().any(|p| p == c)) {
         return Err(TxnLogError::invalid(
-            "the table cannot be partitioned by all of its columns: leave one for the files",
+            "the table cannot be partitioned by all of its columns: the files need another one",
         ));
     }
     Ok(())

@@ -1,99 +1,67 @@
-//! What delta-rs, DataFusion and Arrow say, as errors of the log.
+//! Converts errors of delta-rs, DataFusion and Arrow to errors of the log.
 
 use std::error::Error;
 use std::fmt;
 
 use arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
-use deltalake_core::DeltaTableError;
+use datafusion::sql::sqlparser::parser::ParserError;
 use deltalake_core::kernel::transaction::TransactionError;
-use deltalakedb_log::{ErrorKind, Result, Subject, TxnLogError};
+use deltalake_core::{DeltaTableError, kernel};
+use deltalakedb_log::{ErrorKind, Result, Subject, TxnLogError, causes};
 
-/// Says in one sentence what failed, and keeps the cause.
+/// Converts an error to one sentence, and keeps the cause.
 pub(crate) trait Explain<T> {
-    /// The error as one of the log: `what` begins the sentence, the cause ends it.
+    /// The error of the log: `what` begins the sentence, the cause ends it.
     fn explain(self, what: impl FnOnce() -> String) -> Result<T>;
 }
 
 impl<T, E: Error + Send + Sync + 'static> Explain<T> for Result<T, E> {
     fn explain(self, what: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|e| match sentence(&e) {
-            Some((kind, subject, sentence)) => {
-                let own = TxnLogError::new(kind, format!("{}: {sentence}", what()));
-                match subject {
-                    Some(subject) => own.about(subject),
-                    None => own,
-                }
-            }
-            None => {
-                let kind = causes(&e).find_map(kind_of).unwrap_or(ErrorKind::Internal);
-                TxnLogError::new(kind, what()).with_source(Cause(Box::new(e)))
-            }
-        })
+        self.map_err(|e| explained(e, what()))
     }
 }
 
-/// What an error is about: what it says itself, or what the types of its causes say.
-pub fn subject_of(e: &TxnLogError) -> Option<Subject> {
-    causes(e).find_map(|cause| match cause.downcast_ref::<TxnLogError>() {
-        Some(own) => own.subject(),
-        None => subject_of_cause(cause),
-    })
-}
-
-fn subject_of_cause(cause: &(dyn Error + 'static)) -> Option<Subject> {
-    use DeltaTableError as D;
-    match cause.downcast_ref::<DeltaTableError>() {
-        Some(D::NotATable(_) | D::InvalidTableLocation(_)) => return Some(Subject::Table),
-        Some(D::SchemaMismatch { .. }) => return Some(Subject::Schema),
-        Some(D::InvalidData { .. }) => return Some(Subject::Protocol),
-        Some(D::Arrow { source: ArrowError::SchemaError(_) }) => return Some(Subject::Schema),
-        _ => {}
-    }
-    if let Some(ArrowError::SchemaError(_)) = cause.downcast_ref() {
-        return Some(Subject::Schema);
-    }
-    if cause.is::<TransactionError>() {
-        return Some(Subject::Commit);
-    }
-    match cause.downcast_ref() {
-        Some(object_store::Error::NotFound { .. }) => Some(Subject::DataFile),
-        _ => None,
-    }
-}
-
-/// The sentence with the whole of what delta-rs said, names of errors included, by which programs tell them apart;
-/// `None` where it said nothing.
-pub fn upstream_message(e: &TxnLogError) -> Option<String> {
-    let theirs = causes(e).find_map(|cause| cause.downcast_ref::<DeltaTableError>())?;
-    let all = theirs.to_string();
-    let said = all.split_once("Preview of").map_or(all.as_str(), |(said, _)| said);
-    let ours = e.to_string();
-    Some(format!("{}{}", ours.strip_suffix(&one_line(&words(theirs)))?, one_line(said)))
-}
-
-/// An error of a running query, such as the stream of a scan yields, as one of the log; `what` begins the sentence.
+/// Converts an error of a running query, such as one in the stream of a scan; `what` begins the sentence.
 pub fn query_error(e: DataFusionError, what: &str) -> TxnLogError {
-    match Err::<(), _>(e).explain(|| what.into()) {
-        Err(e) => e,
-        Ok(()) => TxnLogError::new(ErrorKind::Internal, what),
+    explained(e, what)
+}
+
+fn explained(e: impl Error + Send + Sync + 'static, what: impl Into<String>) -> TxnLogError {
+    let kind = own_cause(&e).map(TxnLogError::kind).or_else(|| causes(&e).find_map(kind_of));
+    caused(kind.unwrap_or(ErrorKind::Internal), what, e)
+}
+
+/// An error of a known kind. What it is about follows from its causes.
+pub(crate) fn caused(kind: ErrorKind, what: impl Into<String>, e: impl Error + Send + Sync + 'static) -> TxnLogError {
+    let subject = match own_cause(&e) {
+        Some(own) => own.subject().cloned(),
+        None => causes(&e).find_map(subject_of),
+    };
+    let error = TxnLogError::new(kind, what).with_source(Cause(Box::new(e)));
+    match subject {
+        Some(subject) => error.about(subject),
+        None => error,
     }
 }
 
-/// A cause without the backtrace that some libraries print with it.
+fn own_cause<'a>(e: &'a (dyn Error + 'static)) -> Option<&'a TxnLogError> {
+    causes(e).find_map(|cause| cause.downcast_ref())
+}
+
+/// A cause in one line: its sentence, and with `{:#}` the whole of its text.
 #[derive(Debug)]
 struct Cause(Box<dyn Error + Send + Sync>);
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&one_line(&words(self.0.as_ref())))
+        let cause = self.0.as_ref();
+        match own_cause(cause) {
+            Some(own) => own.fmt(f),
+            None if f.alternate() => f.write_str(&one_line(&cause.to_string(), &[])),
+            None => f.write_str(&one_line(&message_of(cause), NAMES)),
+        }
     }
-}
-
-fn one_line(text: &str) -> String {
-    let is_trace = |line: &str| line.starts_with("0: ") || line.contains("stack backtrace");
-    let lines = text.lines().map(str::trim).take_while(|line| !is_trace(line));
-    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 impl Error for Cause {
@@ -102,93 +70,111 @@ impl Error for Cause {
     }
 }
 
-/// What an error says, without the names its type and those around it put before it.
-pub(crate) fn words(e: &(dyn Error + 'static)) -> String {
-    use arrow::error::ArrowError as A;
-    use datafusion::sql::sqlparser::parser::ParserError as P;
-    if let Some(e) = e.downcast_ref::<A>() {
+/// What delta-rs and DataFusion put before the sentence, where delta-rs keeps only the text of a DataFusion error.
+const NAMES: &[&str] = &[
+    "External error: ",
+    "Arrow error: ",
+    "Parser error: ",
+    "Schema error: ",
+    "Execution error: ",
+    "Error during planning: ",
+    "Invalid data found: ",
+];
+
+/// What delta-rs appends to the sentence about rows that break a constraint, and its kernel to any.
+const APPENDICES: &[&str] = &["Preview of invalid data:", "stack backtrace:", "0: "];
+
+/// The text of another library in one line, without `names` before the sentence and appendices after it.
+///
+/// This is the only function that reads such a text, and it decides nothing: it shortens what is printed, where
+/// [`DeltaTableError::Generic`] has no other form.
+fn one_line(text: &str, names: &[&str]) -> String {
+    let is_appendix = |line: &&str| APPENDICES.iter().any(|begin| line.starts_with(begin));
+    let lines = text.lines().map(str::trim).take_while(|line| !is_appendix(line)).filter(|line| !line.is_empty());
+    let line = lines.collect::<Vec<_>>().join(" ");
+    let mut sentence = line.as_str();
+    while let Some(rest) = names.iter().find_map(|name| sentence.strip_prefix(name)) {
+        sentence = rest;
+    }
+    sentence.to_string()
+}
+
+/// What an error says, without the names that its type and those around it put before it.
+pub(crate) fn message_of(e: &(dyn Error + 'static)) -> String {
+    let only_wraps = e.is::<ArrowError>()
+        || e.is::<DataFusionError>()
+        || e.is::<DeltaTableError>()
+        || e.is::<kernel::Error>()
+        || e.is::<delta_kernel::Error>();
+    match e.source() {
+        Some(cause) if only_wraps => message_of(cause),
+        _ => message(e).unwrap_or_else(|| e.to_string()),
+    }
+}
+
+/// The text in a variant whose display begins with a name.
+fn message(e: &(dyn Error + 'static)) -> Option<String> {
+    use ArrowError as A;
+    if let Some(e) = e.downcast_ref() {
         return match e {
-            A::ExternalError(e) => words(e.as_ref()),
-            A::CastError(m) | A::ParseError(m) | A::CsvError(m) | A::JsonError(m) | A::ParquetError(m) => m.clone(),
-            A::SchemaError(m) | A::ComputeError(m) | A::InvalidArgumentError(m) => m.clone(),
-            e => e.to_string(),
-        };
-    }
-    if let Some(e) = e.downcast_ref::<DataFusionError>() {
-        return match e {
-            DataFusionError::ArrowError(e, _) => words(e.as_ref()),
-            DataFusionError::External(e) => words(e.as_ref()),
-            DataFusionError::Diagnostic(_, e) | DataFusionError::Context(_, e) => words(e.as_ref()),
-            DataFusionError::SQL(e, _) => match e.as_ref() {
-                P::ParserError(m) | P::TokenizerError(m) => m.clone(),
-                e => e.to_string(),
-            },
-            DataFusionError::SchemaError(e, _) => e.to_string(),
-            DataFusionError::Plan(m) | DataFusionError::Execution(m) => m.clone(),
-            e => e.to_string(),
-        };
-    }
-    match e.downcast_ref::<DeltaTableError>() {
-        // What DataFusion said, as text; the table of wrong rows that may follow is more than a sentence.
-        Some(DeltaTableError::Generic(m)) => {
-            let (sentence, _) = m.split_once("Preview of").unwrap_or((m, ""));
-            bare(sentence)
-        }
-        Some(e) => bare(&e.to_string()),
-        None => e.to_string(),
-    }
-}
-
-/// A text without the names of the errors that carried it.
-fn bare(text: &str) -> String {
-    let wrappers = [
-        "External error: ",
-        "Invalid data found: ",
-        "Generic DeltaTable error: ",
-        "Schema error: ",
-        "Kernel: ",
-        "Generic delta kernel error: ",
-        "Error during planning: ",
-        "Execution error: ",
-        "Arrow error: ",
-        "Parser error: ",
-    ];
-    wrappers.iter().fold(text.trim(), |m, wrapper| m.strip_prefix(wrapper).unwrap_or(m)).trim().to_string()
-}
-
-/// An error and what caused it, outermost first.
-fn causes<'a>(e: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(e), |e: &&'a (dyn Error + 'static)| (*e).source())
-}
-
-/// What is better said without what was wrapped around it: a sentence of our own, a feature that is not supported.
-fn sentence(e: &(dyn Error + 'static)) -> Option<(ErrorKind, Option<Subject>, String)> {
-    causes(e).find_map(|e| {
-        if let Some(own) = e.downcast_ref::<TxnLogError>() {
-            return Some((own.kind(), subject_of(own), own.to_string()));
-        }
-        match e.downcast_ref::<TransactionError>()? {
-            TransactionError::UnsupportedTableFeatures(features) => {
-                let names: Vec<_> = features.iter().map(|f| f.to_string()).collect();
-                Some((
-                    ErrorKind::Invalid,
-                    None,
-                    format!("it needs the table feature {}, which is not supported", names.join(", ")),
-                ))
+            A::CastError(m) | A::ParseError(m) | A::CsvError(m) | A::JsonError(m) | A::ParquetError(m) => {
+                Some(m.clone())
             }
+            A::SchemaError(m) | A::ComputeError(m) | A::InvalidArgumentError(m) => Some(m.clone()),
             _ => None,
-        }
-    })
+        };
+    }
+    if let Some(DataFusionError::Plan(m) | DataFusionError::Execution(m)) = e.downcast_ref() {
+        return Some(m.clone());
+    }
+    if let Some(ParserError::ParserError(m) | ParserError::TokenizerError(m)) = e.downcast_ref() {
+        return Some(m.clone());
+    }
+    if let Some(kernel::Error::Generic(m)) = e.downcast_ref() {
+        return Some(m.clone());
+    }
+    if let Some(delta_kernel::Error::Generic(m)) = e.downcast_ref() {
+        return Some(m.clone());
+    }
+    if let Some(TransactionError::UnsupportedTableFeatures(features)) = e.downcast_ref() {
+        let names: Vec<_> = features.iter().map(|f| f.to_string()).collect();
+        return Some(format!("it needs the table feature {}, which is not supported", names.join(", ")));
+    }
+    match e.downcast_ref()? {
+        DeltaTableError::Generic(m) => Some(m.clone()),
+        _ => None,
+    }
 }
 
-/// What one of the causes says about the kind; `None` when it says nothing.
+/// What one of the causes is about; `None` when its type does not say it.
+fn subject_of(e: &(dyn Error + 'static)) -> Option<Subject> {
+    if e.is::<TransactionError>() {
+        return Some(Subject::Commit);
+    }
+    if e.is::<ParserError>() {
+        return Some(Subject::Syntax);
+    }
+    if let Some(object_store::Error::NotFound { .. }) = e.downcast_ref() {
+        return Some(Subject::DataFile);
+    }
+    if let Some(ArrowError::SchemaError(_)) = e.downcast_ref() {
+        return Some(Subject::Schema);
+    }
+    match e.downcast_ref()? {
+        DeltaTableError::NotATable(_) | DeltaTableError::InvalidTableLocation(_) => Some(Subject::Table),
+        DeltaTableError::SchemaMismatch { .. } => Some(Subject::Schema),
+        _ => None,
+    }
+}
+
+/// The kind that one of the causes implies; `None` if none does.
 fn kind_of(e: &(dyn Error + 'static)) -> Option<ErrorKind> {
     use arrow::error::ArrowError as A;
     use object_store::Error as O;
     if let Some(e) = e.downcast_ref::<DeltaTableError>() {
         return match e {
             DeltaTableError::NotATable(_) => Some(ErrorKind::NotFound),
-            // What cannot be planned, and rows that break a constraint; files that fail are other errors.
+            // Plan errors, and rows that violate a constraint; file errors have other types.
             DeltaTableError::Generic(_)
             | DeltaTableError::SchemaMismatch { .. }
             | DeltaTableError::InvalidData { .. }

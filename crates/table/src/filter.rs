@@ -1,7 +1,7 @@
 //! Turns filters that users write into predicates that select files.
 //!
-//! A predicate only has to be true for every file with a matching row; the rows themselves are filtered by DataFusion.
-//! So whatever has no counterpart becomes [`Predicate::Unknown`], and nothing is guessed.
+//! A predicate only has to be true for every file with a matching row; DataFusion filters the rows themselves. So an
+//! expression that cannot be translated becomes [`Predicate::Unknown`].
 
 use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -16,8 +16,8 @@ use deltalakedb_log::{Predicate, Result};
 use crate::delta_rs::{Columns, Condition, Merge, MergeSource};
 use crate::error::Explain;
 
-/// The part of a SQL condition that can choose files, over columns of `schema`; the rest of it is
-/// [`Predicate::Unknown`]. A column that is not there and SQL that cannot be read are errors that name it.
+/// The part of a SQL condition that can select files, over columns of `schema`; the rest of it is
+/// [`Predicate::Unknown`]. A column that does not exist and SQL that cannot be parsed are errors that name it.
 ///
 /// ```
 /// # use arrow::datatypes::{DataType, Field, Schema};
@@ -33,20 +33,20 @@ pub fn predicate_from_sql(sql: &str, schema: &Schema) -> Result<Predicate> {
     Ok(Filter::parse(sql, &SchemaRef::new(schema.clone()))?.predicate)
 }
 
-/// What conditions say about whole files, where all of them hold.
+/// The predicate for the conjunction of conditions.
 pub(crate) fn predicate_of(filters: &[Expr], schema: &Schema) -> Predicate {
     let predicates = filters.iter().map(|filter| Translation { schema }.predicate(filter));
     let known: Vec<_> = predicates.filter(|p| *p != Predicate::Unknown).collect();
     if known.is_empty() { Predicate::Unknown } else { Predicate::And(known) }
 }
 
-/// A condition that has been read against a table's columns.
+/// A condition that is resolved against a table's columns.
 pub(crate) struct Filter {
     sql: String,
     columns: Columns,
-    /// The condition with types made equal.
+    /// The condition with coerced types.
     pub(crate) expr: Expr,
-    /// The same with constants worked out.
+    /// The condition with folded constants.
     simplified: Expr,
     predicate: Predicate,
 }
@@ -58,7 +58,7 @@ impl Filter {
         Self::of(sql, expr, columns, schema)
     }
 
-    /// The same of an expression that is read already from `sql`.
+    /// A filter from an expression that was parsed from `sql`.
     fn of(sql: &str, expr: Expr, columns: Columns, schema: &SchemaRef) -> Result<Self> {
         let expr = columns.typed(FILTER, sql, expr)?;
         columns.check_condition(FILTER, sql, &expr)?;
@@ -67,12 +67,12 @@ impl Filter {
         Ok(Self { sql: sql.into(), columns, expr, simplified, predicate })
     }
 
-    /// What it says about whole files.
+    /// Its predicate for data skipping.
     pub(crate) fn predicate(&self) -> Predicate {
         self.predicate.clone()
     }
 
-    /// The same for an operation that changes the rows that satisfy it.
+    /// The condition for an operation that changes the rows that satisfy it.
     pub(crate) fn condition(self) -> Result<Condition> {
         self.columns.condition(&self.sql, self.simplified, self.predicate)
     }
@@ -80,8 +80,8 @@ impl Filter {
 
 const FILTER: &str = "filter";
 
-/// What the condition of a merge, and the rows that are merged, say about the files of the table (with the columns
-/// `table`) in which a row may have a counterpart.
+/// The predicate for the files of the table (with the columns `table`) in which a row may match a source row, from the
+/// merge condition and the source rows.
 pub(crate) fn join_predicate(merge: &Merge, table: &SchemaRef, source: &MergeSource) -> Result<Predicate> {
     let sql = merge.on.as_str();
     let failed = || format!("the filter {sql:?} cannot choose files");
@@ -105,28 +105,26 @@ pub(crate) fn join_predicate(merge: &Merge, table: &SchemaRef, source: &MergeSou
             }
         }
     }
-    Ok(match parts.is_empty() {
-        true => Predicate::Unknown,
-        false => Predicate::And(parts),
-    })
+    Ok(if parts.is_empty() { Predicate::Unknown } else { Predicate::And(parts) })
 }
 
-/// That a column of the table is between the least and the greatest value of a column of the merged rows.
+/// A column of the table is between the minimum and the maximum of a column of the source rows.
 fn within(column: &str, table: &Schema, key: &str, source: &MergeSource) -> Result<Predicate, DataFusionError> {
     use DataType as T;
-    let (ours, theirs) = (table.field_with_name(column)?.data_type(), source.schema.field_with_name(key)?.data_type());
-    let comparable = match (ours, theirs) {
+    let (target_type, source_type) =
+        (table.field_with_name(column)?.data_type(), source.schema.field_with_name(key)?.data_type());
+    let comparable = match (target_type, source_type) {
         (a, b) if a.is_integer() && b.is_integer() => true,
         (T::Utf8 | T::LargeUtf8 | T::Utf8View, T::Utf8 | T::LargeUtf8 | T::Utf8View) => true,
         (T::Timestamp(TimeUnit::Microsecond, a), T::Timestamp(TimeUnit::Microsecond, b)) => a.is_some() == b.is_some(),
         (T::Date32, T::Date32) => true,
-        (T::Decimal128(..), b) => ours == b,
+        (T::Decimal128(..), b) => target_type == b,
         _ => false,
     };
     if !comparable {
         return Ok(Predicate::Unknown);
     }
-    let (mut least, mut greatest) = (MinAccumulator::try_new(theirs)?, MaxAccumulator::try_new(theirs)?);
+    let (mut least, mut greatest) = (MinAccumulator::try_new(source_type)?, MaxAccumulator::try_new(source_type)?);
     for batch in &source.batches {
         if let Some(values) = batch.column_by_name(key) {
             least.update_batch(std::slice::from_ref(values))?;
@@ -135,7 +133,7 @@ fn within(column: &str, table: &Schema, key: &str, source: &MergeSource) -> Resu
     }
     let (least, greatest) = (least.evaluate()?, greatest.evaluate()?);
     if least.is_null() {
-        // Null equals nothing, and no row has no counterpart.
+        // Null equals nothing, so no row of the table matches.
         return Ok(Predicate::Constant(false));
     }
     let compare = |op, value: &ScalarValue| {
@@ -161,7 +159,7 @@ impl Translation<'_> {
             Expr::Not(inner) => Predicate::Not(Box::new(self.predicate(inner))),
             Expr::IsNull(inner) => self.column(inner).map_or(Predicate::Unknown, Predicate::IsNull),
             Expr::IsNotNull(inner) => self.column(inner).map_or(Predicate::Unknown, Predicate::IsNotNull),
-            // True where the inner one is, but false, not null, elsewhere: its negation tells nothing.
+            // True where the inner one is true, but false, not null, elsewhere: its negation does not follow.
             Expr::IsTrue(inner) => Predicate::And(vec![self.predicate(inner), Predicate::Unknown]),
             Expr::Between(Between { expr, negated, low, high }) => {
                 let within = Predicate::And(vec![
@@ -179,7 +177,7 @@ impl Translation<'_> {
             }
             Expr::Like(like) => negate_if(like.negated, self.like(like)),
             Expr::Literal(ScalarValue::Boolean(Some(b)), _) => Predicate::Constant(*b),
-            // Null selects no row; and what is not null is true in none, so the negation says enough.
+            // Null selects no row, and the negation of a null condition is not true in any row either.
             Expr::Literal(value, _) if value.is_null() => Predicate::Constant(false),
             Expr::Column(_) => match self.column(expr) {
                 Some(column) => Predicate::Compare(column, Comparison::Eq, Literal::Boolean(true)),
@@ -230,7 +228,7 @@ impl Translation<'_> {
         }
     }
 
-    /// The column an expression is, seen through casts that keep every value and the order.
+    /// The column of an expression, through casts that keep every value and the order.
     fn column(&self, expr: &Expr) -> Option<String> {
         match expr {
             Expr::Column(column) => Some(column.name.clone()),
@@ -243,14 +241,14 @@ impl Translation<'_> {
         }
     }
 
-    /// The literal that `value` is, when it can be compared with the statistics of the column in `of`.
+    /// The literal of `value`, if it can be compared with the statistics of the column in `of`.
     fn literal(&self, of: &Expr, value: &Expr) -> Option<Literal> {
         let column = self.column(of)?;
         let Expr::Literal(value, _) = value else {
             return None;
         };
         match self.schema.field_with_name(&column).ok()?.data_type() {
-            // Writers spell single-precision bounds in more than one way; none compares exactly with a double.
+            // Writers encode single-precision bounds in several ways; none compares exactly with a double.
             DataType::Float16 | DataType::Float32 => None,
             _ => literal(value),
         }
@@ -363,17 +361,17 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_named() {
+    fn conditions_that_do_not_parse_are_named() {
         let check = |sql: &str, want: &str| {
             let e = predicate_from_sql(sql, &schema()).unwrap_err();
             assert_eq!(e.kind(), ErrorKind::Invalid);
             let message = e.to_string();
             assert!(message.contains(want) && !message.contains('\n'), "{message}");
         };
-        check("nosuch = 1", "names the column \"nosuch\", and the table has only id, n, s");
-        check("id = ", "the filter \"id = \" is no condition that can be read: Expected: an expression");
-        check("id = 'x'", "is no condition that can be read: Cannot cast string 'x'");
-        check("coz(id) = 1", "is no condition that can be read: Invalid function 'coz'. Did you mean");
-        check("id + 1", "is no condition");
+        check("nosuch = 1", "unknown column \"nosuch\", expected one of id, n, s");
+        check("id = ", "invalid filter \"id = \": Expected: an expression");
+        check("id = 'x'", "invalid filter \"id = 'x'\": Cannot cast string 'x'");
+        check("coz(id) = 1", "invalid filter \"coz(id) = 1\": Invalid function 'coz'. Did you mean");
+        check("id + 1", "expected a condition, found an expression of type Int64");
     }
 }

@@ -1,12 +1,12 @@
-//! Versions that are held while they are read: neither vacuum nor expiry takes them away.
+//! Versions that are held while they are read: neither vacuum nor expiry removes them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use deltalakedb_log::{Catalog, Hold, Result, TableId, Version};
 
-/// A version of a table that is held. It is so until the hold is released, or until its time is over: what is only
-/// dropped stays held as long as was said.
+/// A held version of a table. It is held until the hold is released or has ended: dropping this value does not release
+/// the hold.
 #[derive(Clone, Debug)]
 pub struct HeldVersion {
     catalog: Arc<dyn Catalog>,
@@ -14,7 +14,7 @@ pub struct HeldVersion {
 }
 
 impl HeldVersion {
-    /// Holds a version, whether or not a vacuum is going on.
+    /// Holds a version, whether or not a vacuum is running.
     pub(crate) async fn new(
         catalog: &Arc<dyn Catalog>,
         table: TableId,
@@ -32,15 +32,15 @@ impl HeldVersion {
         self.hold.version
     }
 
-    /// Until when it is held, in milliseconds since 1970 by the catalog's clock.
+    /// The end of the hold, in milliseconds since 1970 by the catalog's clock.
     pub fn until_ms(&self) -> i64 {
         self.hold.until_ms
     }
 
-    /// Holds it for so long from now on.
+    /// Extends the hold to this duration from now on.
     ///
     /// # Errors
-    /// [`deltalakedb_log::ErrorKind::NotFound`] when the hold has ended: files of the version may be gone.
+    /// [`deltalakedb_log::ErrorKind::NotFound`] when the hold has ended: files of the version may have been removed.
     pub async fn renew(&mut self, duration: Duration) -> Result<()> {
         let until = after(self.catalog.now_ms().await?, duration);
         self.hold = self.catalog.renew_hold(&self.hold, until).await?;

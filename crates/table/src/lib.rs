@@ -1,10 +1,10 @@
 //! Delta tables over any transaction log: Arrow in and out, planned by DataFusion.
 //!
 //! [`DeltaTable`] opens a table wherever its log is: in a catalog, in a plain `_delta_log`, behind any
-//! [`TxnLogReader`](deltalakedb_log::TxnLogReader). Reads choose their files in the log, writes make data files and then
-//! one commit, and several [`PendingWrite`]s of several tables become one with [`commit`]. delta-rs does the work on
-//! data files; one module sees it, and it sees a log that is not in files. [`plain`] reads the same tables without any
-//! of this, to compare.
+//! [`TxnLogReader`](deltalakedb_log::TxnLogReader). Reads select their files in the log, writes write data files and
+//! then one commit, and several [`PendingWrite`]s of several tables become one transaction with [`commit`]. delta-rs
+//! does the work on data files; only one module uses it, with a log that is not in files. [`plain`] reads the same
+//! tables without this library's log, for comparison.
 
 mod assignments;
 mod changes;
@@ -40,7 +40,7 @@ pub use delta_rs::{
     Alter, Assignments, CastMode, CdfScan, Merge, MergeClause, NewFiles, Optimize, PartitionFilter, Restore,
     SchemaMode, TableSchema, parse_schema, plain, query, query_session, type_name,
 };
-pub use error::{query_error, subject_of, upstream_message};
+pub use error::query_error;
 pub use filter::predicate_from_sql;
 pub use hold::HeldVersion;
 pub use lifecycle::{
@@ -49,7 +49,7 @@ pub use lifecycle::{
 pub use operations::{CommitFiles, Operation, OperationResult, WriteRows};
 pub use provider::DeltaTableProvider;
 pub use scan::Scan;
-pub use settings::{Settings, duration_ms, is_setting};
+pub use settings::{RowLimit, Settings, is_setting};
 pub use sql::{CommandComplete, DeltaCatalogProvider, Script, ScriptSummary, SqlOptions, SqlResult, SqlSession};
 pub use table::DeltaTable;
 pub use table_spec::TableSpec;

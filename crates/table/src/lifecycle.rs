@@ -1,47 +1,48 @@
-//! Dropping tables, and deleting the files of those that are dropped with them.
+//! Dropping tables, and deleting the files of tables that are dropped with them.
 //!
-//! Only what the table's history in the catalog names below its own folder is deleted, and its `_delta_log`. The
+//! Only files below the table's own folder that its history in the catalog names are deleted, and its `_delta_log`. The
 //! catalog records first that the files are being deleted, and last that they are deleted. In between, the place of the
 //! table is not free, and dropping the table again resumes the deletion.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
-use deltalakedb_log::action::{Action, Add, DeletionVector};
+use deltalakedb_log::action::Action;
 use deltalakedb_log::{
-    DropMode, DropTable, ErrorKind, InactiveTable, Location, Result, TableEntry, TableId, TableName, TableRef,
-    TableState, TxnLogError, TxnLogReader, Version, first_commit, require,
+    DropMode, DropTable, ErrorKind, InactiveTable, Result, TableEntry, TableId, TableName, TableRef, TableState,
+    TxnLogError, TxnLogReader, Version, first_commit, require,
 };
 use deltalakedb_mirror::Mirror;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
 use object_store::path::Path;
 
-use crate::delta_rs::deletion_vector_file;
 use crate::table::{MANIFEST, MANIFESTS};
-use crate::vacuum::{PAGE, Place, walk};
+use crate::vacuum::{PAGE, TableFolder, walk};
 use crate::write_options::WriteOptions;
 
 /// How a table is dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DropOptions {
-    /// Its files are deleted, too.
+    /// Its files are deleted as well.
     pub delete_files: bool,
-    /// It is dropped even where not all of it can be published.
+    /// It is dropped even if not all of it can be published.
     pub force: bool,
 }
 
 /// A table that was dropped.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Dropped {
-    /// As it was.
+    /// The table before the drop.
     pub table: TableEntry,
-    /// What was deleted, where that was asked for.
+    /// The deleted files, if they were to be deleted.
     pub deleted: Option<DeletedFiles>,
 }
 
-/// What was deleted of a table, and what not.
+/// The result of deleting a table's files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeletedFiles {
     /// Files that were deleted.
     pub files: u64,
@@ -50,45 +51,49 @@ pub struct DeletedFiles {
 }
 
 /// Drops a table. It can be undropped for [`WriteOptions::dropped_retention`], unless its files are deleted.
-pub async fn drop_table(mirror: &Mirror, table: TableId, how: DropOptions, options: &WriteOptions) -> Result<Dropped> {
-    let mode = match how.delete_files {
-        true => DropMode::DeleteFiles,
-        false => {
-            let time = match options.dropped_retention {
-                Some(time) => time,
-                None => mirror.catalog().default_retention().await?.time(),
-            };
-            DropMode::Retain { ms: i64::try_from(time.as_millis()).unwrap_or(i64::MAX) }
-        }
+pub async fn drop_table(
+    mirror: &Mirror,
+    table: TableId,
+    drop_options: DropOptions,
+    options: &WriteOptions,
+) -> Result<Dropped> {
+    let mode = if drop_options.delete_files {
+        DropMode::DeleteFiles
+    } else {
+        let time = match options.dropped_retention {
+            Some(time) => time,
+            None => mirror.catalog().default_retention().await?.time(),
+        };
+        DropMode::Retain { ms: i64::try_from(time.as_millis()).unwrap_or(i64::MAX) }
     };
     let drop = DropTable {
         mode,
-        allow_unpublished: how.force || how.delete_files,
+        allow_unpublished: drop_options.force || drop_options.delete_files,
         at_version: None,
         committer: options.committer(),
     };
     let table = mirror.drop_table(table, &drop).await?;
     let deleted = match mirror.catalog().inactive_table(table.id).await? {
-        Some(dropped) if how.delete_files => Some(delete_files(mirror, &dropped, options).await?),
+        Some(dropped) if drop_options.delete_files => Some(delete_files(mirror, &dropped, options).await?),
         _ => None,
     };
     Ok(Dropped { table, deleted })
 }
 
-/// What there was to drop under a name that no live table has.
+/// What was dropped under a name without a live table.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DroppedInactive {
     /// An import that was not finished; it is abandoned.
     Import(InactiveTable),
-    /// A table that was dropped with its files, not all of which were deleted; they are now.
+    /// A table that was dropped with its files, not all of which were deleted; the rest is deleted now.
     Files(InactiveTable, DeletedFiles),
 }
 
-/// Gives up an import that is not finished, or deletes what is left of the files of a table that was dropped with them.
+/// Abandons an unfinished import, or deletes the remaining files of a table that was dropped with them.
 pub async fn drop_inactive(
     mirror: &Mirror,
     name: &TableName,
-    how: DropOptions,
+    drop_options: DropOptions,
     options: &WriteOptions,
 ) -> Result<DroppedInactive> {
     let catalog = mirror.catalog();
@@ -98,7 +103,7 @@ pub async fn drop_inactive(
                 catalog.abandon_load(table.id).await?;
                 return Ok(DroppedInactive::Import(table));
             }
-            TableState::Deleting if how.delete_files => {
+            TableState::Deleting if drop_options.delete_files => {
                 let deleted = delete_files(mirror, &table, options).await?;
                 return Ok(DroppedInactive::Files(table, deleted));
             }
@@ -109,21 +114,21 @@ pub async fn drop_inactive(
     let live = require(catalog.as_ref(), &name).await?;
     Err(TxnLogError::new(
         ErrorKind::Conflict,
-        format!("the table {} has just come into the catalog: try again", live.name),
+        format!("the table {} was just added to the catalog: try again", live.name),
     ))
 }
 
-/// Makes a table one that no catalog manages: a plain Delta table, with all that was committed to it.
+/// Detaches a table from its catalog: it becomes a plain Delta table, with everything that was committed to it.
 pub async fn detach_table(mirror: &Mirror, table: TableId, options: &WriteOptions) -> Result<TableEntry> {
     mirror.detach_table(table, options.committer()).await
 }
 
-/// Deletes what is there of the files of a table that was dropped with them.
+/// Deletes the remaining files of a table that was dropped with them.
 pub async fn delete_files(mirror: &Mirror, table: &InactiveTable, options: &WriteOptions) -> Result<DeletedFiles> {
     let deleted = delete_all(mirror, table, options).await.map_err(|e| {
         let (name, kind) = (&table.name, e.kind());
         let message = format!(
-            "{name} is dropped, but not all of its files could be deleted: `dl drop {name} --delete-files` goes on"
+            "{name} is dropped, but not all of its files could be deleted: `dl drop {name} --delete-files` continues"
         );
         TxnLogError::new(kind, message).with_source(e)
     })?;
@@ -146,7 +151,7 @@ async fn delete_all(mirror: &Mirror, table: &InactiveTable, options: &WriteOptio
 
 /// The files of a table while they are deleted.
 struct Deletion {
-    place: Place,
+    place: TableFolder,
     store: std::sync::Arc<dyn ObjectStore>,
     folders: Option<LocalFolders>,
     count: u64,
@@ -156,35 +161,31 @@ impl Deletion {
     fn new(table: &InactiveTable, options: &WriteOptions) -> Result<Self> {
         let folders = options.stores.directory(&table.location).map(LocalFolders::new);
         let store = options.stores.open(&table.location, options.durability)?;
-        Ok(Self { place: Place::new(&table.location), store, folders, count: 0 })
+        Ok(Self { place: TableFolder::new(&table.location), store, folders, count: 0 })
     }
 
-    /// Deletes what the versions of the table name, a page of commits at a time.
+    /// Deletes the files that the versions of the table name, a page of commits at a time.
     async fn history(&mut self, reader: &dyn TxnLogReader, base: Version, newest: Version) -> Result<()> {
         let first = first_commit(reader, base).await?;
         let mut page = HashSet::new();
-        // What came before the oldest version is named by no commit that is held.
+        // Files added before the oldest version are in no retained commit.
         if base > 0 {
             let mut live = reader.files_by_key(base).await?;
             while let Some(add) = live.try_next().await? {
-                self.add(&mut page, &add)?;
+                add.paths()?.for_each(|path| self.name(&mut page, &path));
                 self.delete_if_full(&mut page).await?;
             }
             let mut tombstones = reader.tombstones(base, i64::MIN).await?;
             while let Some(remove) = tombstones.try_next().await? {
-                self.name(&mut page, &remove.path);
-                self.vector(&mut page, remove.deletion_vector.as_ref())?;
+                remove.paths()?.for_each(|path| self.name(&mut page, &path));
                 self.delete_if_full(&mut page).await?;
             }
         }
         for from in (first..=newest).step_by(PAGE as usize) {
             walk(reader, (from, newest.min(from + PAGE - 1)), |action| {
                 match action {
-                    Action::Add(add) => self.add(&mut page, add)?,
-                    Action::Remove(remove) => {
-                        self.name(&mut page, &remove.path);
-                        self.vector(&mut page, remove.deletion_vector.as_ref())?;
-                    }
+                    Action::Add(add) => add.paths()?.for_each(|path| self.name(&mut page, &path)),
+                    Action::Remove(remove) => remove.paths()?.for_each(|path| self.name(&mut page, &path)),
                     Action::Cdc(cdc) => self.name(&mut page, &cdc.path),
                     _ => {}
                 }
@@ -196,33 +197,13 @@ impl Deletion {
         self.delete(page).await
     }
 
-    fn add(&mut self, page: &mut HashSet<Path>, add: &Add) -> Result<()> {
-        self.name(page, &add.path);
-        self.vector(page, add.deletion_vector.as_ref())
-    }
-
-    fn vector(&mut self, page: &mut HashSet<Path>, vector: Option<&DeletionVector>) -> Result<()> {
-        let location: &Location = self.place.location();
-        let url = vector.map(|vector| deletion_vector_file(vector, location)).transpose()?.flatten();
-        if let Some(url) = url {
-            self.name(page, url.as_str());
-        }
-        Ok(())
-    }
-
-    /// Notes a file that the log names, if it is below the table.
+    /// Records a file that the log names, if it is below the table.
     fn name(&mut self, page: &mut HashSet<Path>, raw: &str) {
-        let below = self.place.below(raw);
-        // What is elsewhere keeps its whole path or URL.
-        let inside = std::str::from_utf8(&below).ok().filter(|path| !path.starts_with('/') && !path.contains("://"));
-        page.extend(inside.and_then(|path| Path::parse(path).ok()));
+        page.extend(self.place.object(raw));
     }
 
     async fn delete_if_full(&mut self, page: &mut HashSet<Path>) -> Result<()> {
-        match page.len() >= BATCH {
-            true => self.delete(std::mem::take(page)).await,
-            false => Ok(()),
-        }
+        if page.len() >= BATCH { self.delete(std::mem::take(page)).await } else { Ok(()) }
     }
 
     async fn delete(&mut self, mut files: HashSet<Path>) -> Result<()> {
@@ -241,7 +222,7 @@ impl Deletion {
         Ok(())
     }
 
-    /// Deletes the lists of files that were made for readers without Delta.
+    /// Deletes the symlink manifests.
     async fn manifests(&mut self) -> Result<()> {
         let listed: Vec<_> = self.store.list(Some(&Path::from(MANIFESTS))).try_collect().await?;
         let manifests = listed.into_iter().map(|file| file.location);
@@ -255,16 +236,15 @@ impl Deletion {
     }
 }
 
-/// Files deleted at once.
+/// The number of files that are deleted at once.
 const BATCH: usize = 1_000;
 
-/// The folders of a table on this machine.
 struct LocalFolders {
-    /// That of the table.
+    /// The table's folder.
     root: PathBuf,
-    /// The same without links.
+    /// The same with links resolved.
     real: Option<PathBuf>,
-    /// Whether a folder is below that of the table once links are followed.
+    /// Whether a folder is below that of the table after links are resolved.
     inside: HashMap<PathBuf, bool>,
 }
 
@@ -274,7 +254,7 @@ impl LocalFolders {
         Self { root, real, inside: HashMap::new() }
     }
 
-    /// Whether a file is there, and really below the table: a link may lead to another place.
+    /// Whether a file exists and is below the table after links are resolved.
     fn holds(&mut self, file: &Path) -> bool {
         let path = self.root.join(file.as_ref());
         let Some((folder, real)) = path.parent().zip(self.real.as_ref()) else { return false };
@@ -282,8 +262,8 @@ impl LocalFolders {
         *self.inside.entry(folder.to_path_buf()).or_insert_with_key(is_inside)
     }
 
-    /// Removes the folders that files were deleted from, those of the log, and those above them, where nothing is left
-    /// in them. The table's own folder stays.
+    /// Removes the empty folders among those that files were deleted from, those of the log, and their parents. The
+    /// table's own folder stays.
     fn remove_empty(&self) {
         let log = ["_delta_log", "_delta_log/_sidecars", MANIFESTS].map(|folder| self.root.join(folder));
         let own = self.inside.iter().filter(|(_, inside)| **inside).map(|(folder, _)| folder.clone());
@@ -292,7 +272,7 @@ impl LocalFolders {
             let above = folder.ancestors().take_while(|above| *above != self.root && above.starts_with(&self.root));
             folders.extend(above.map(PathBuf::from));
         }
-        // What is inside a folder comes after it.
+        // A folder is sorted before its contents.
         for folder in folders.iter().rev() {
             if let Err(e) = std::fs::remove_dir(folder) {
                 tracing::debug!(folder = %folder.display(), error = %e, "a folder stays");

@@ -1,7 +1,7 @@
-//! What can be done with a table: data files first, then one commit that names them.
+//! Operations on a table: data files first, then one commit that names them.
 //!
-//! An [`Operation`] runs on a table at a version, or on what a transaction has made of it, and is staged: its files are
-//! there, and its commit is a description that a catalog may take or refuse.
+//! An [`Operation`] runs on a table at a version, or on the staged state of a transaction, and is staged: its files
+//! exist, and its commit is a description that a catalog may accept or reject.
 
 mod checks;
 mod run;
@@ -23,23 +23,24 @@ use crate::write_options::{SaveMode, WriteOptions};
 
 pub(crate) use self::stage::StagedOperation;
 
-/// Something to do with a table.
+/// An operation on a table.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Operation {
     /// Writes rows.
     Write(WriteRows),
     /// Deletes rows.
     Delete {
-        /// Those that satisfy this condition in SQL; all, without one.
+        /// The rows that satisfy this condition in SQL; all rows without one.
         filter: Option<String>,
     },
     /// Sets columns to the values of expressions.
     Update {
         /// The columns and their values, in SQL over the row.
         set: Vec<(String, String)>,
-        /// Of the rows that satisfy this condition in SQL; of all, without one.
+        /// Only rows that satisfy this condition in SQL; all rows without one.
         filter: Option<String>,
-        /// What cannot be cast to the column's type becomes null; without it, it is an error.
+        /// A value that cannot be cast to the column's type becomes null; otherwise it is an error.
         safe_cast: bool,
     },
     /// Merges rows into the table.
@@ -48,45 +49,45 @@ pub enum Operation {
     Optimize(Optimize),
     /// Restores the table to an earlier version.
     Restore(Restore),
-    /// Removes from the log files that no longer exist in storage.
+    /// Removes files from the log that no longer exist in storage.
     Repair {
-        /// Only says which they are.
+        /// Only reports them.
         dry_run: bool,
     },
     /// Replaces the table: other columns, and only the rows of the given files.
     ReplaceTable(TableSpec, TableSchema),
-    /// Commits files that are there.
+    /// Commits existing files.
     CommitFiles(CommitFiles),
     /// Changes the metadata of the table, not its rows.
     Alter(Alter),
-    /// Adds conditions that every row satisfies, those that are there included: in SQL, by name.
+    /// Adds constraints, in SQL by name, which existing rows must satisfy as well.
     AddConstraints(HashMap<String, String>),
 }
 
 /// Files that are added or removed without being written here.
 #[derive(Clone, Debug)]
 pub struct CommitFiles {
-    /// What is added and removed.
+    /// The actions that add and remove them.
     pub actions: Vec<Action>,
     /// Removes all previous files.
     pub overwrite: bool,
 }
 
-/// Rows to be written, and what they do with those that are there.
+/// Rows to be written, and how they affect existing rows.
 #[derive(Debug)]
 pub struct WriteRows {
     /// The rows.
     pub rows: Rows,
-    /// What happens to a table that is there.
+    /// How an existing table is treated.
     pub mode: SaveMode,
     /// An overwrite replaces only the rows that satisfy this condition in SQL, such as those of a partition; the new
-    /// rows must satisfy it, too.
+    /// rows must satisfy it as well.
     pub replace_where: Option<String>,
-    /// What happens to columns of the rows that the table does not have; without a mode they are refused.
+    /// How columns of the rows that the table does not have are treated; without a mode they are rejected.
     pub schema_mode: Option<SchemaMode>,
-    /// The columns the table is partitioned by; another partitioning is refused, unless the columns are replaced, too.
+    /// The partition columns of the table; other ones are rejected, unless the columns are replaced as well.
     pub partition_by: Option<Vec<String>>,
-    /// Which types of the rows are taken for those of the table.
+    /// How the types of the rows are converted to those of the table.
     pub casts: CastMode,
 }
 
@@ -105,16 +106,17 @@ impl WriteRows {
 }
 
 /// The result of an operation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct OperationResult {
-    /// The version it became; `None` when there was nothing to do.
+    /// The version of its commit; `None` when there was nothing to do.
     pub committed: Option<Committed>,
-    /// What the operation says of itself, such as `num_deleted_rows`; null when it says nothing.
+    /// The metrics of the operation, such as `num_deleted_rows`; null without metrics.
     pub metrics: Value,
 }
 
 impl Operation {
-    /// What it is called in messages.
+    /// Its name in messages.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Write(_) => "a write",
@@ -132,11 +134,11 @@ impl Operation {
 }
 
 impl DeltaTable {
-    /// Writes the data files of a write and says what it would commit. `None` when there is nothing to do.
+    /// Writes the data files of a write and describes the commit. `None` when there is nothing to do.
     ///
-    /// The rows must fit the table: numbers may be narrower, encodings differ, nullable columns be left out. An append
-    /// does not look at the table's files, so its cost does not depend on their number; it conflicts only with changes
-    /// of schema or protocol. An overwrite conflicts with every other commit.
+    /// The rows must fit the table: numbers may be narrower, encodings may differ, nullable columns may be missing. An
+    /// append does not read the table's files, so its cost does not depend on their number; it conflicts only with
+    /// changes of schema or protocol. An overwrite conflicts with every other commit.
     pub async fn prepare_write(
         &self,
         rows: impl Into<Rows>,
@@ -170,13 +172,13 @@ impl DeltaTable {
         Ok(self.run(Operation::Write(WriteRows::new(rows, mode)), options).await?.committed)
     }
 
-    /// Deletes the rows that satisfy a condition in SQL; all, without one. Only files in which there may be such rows
-    /// are looked at.
+    /// Deletes the rows that satisfy a condition in SQL; all rows without one. Only files that may have such rows are
+    /// read.
     pub async fn delete(&self, filter: Option<&str>, options: &WriteOptions) -> Result<OperationResult> {
         self.run(Operation::Delete { filter: filter.map(String::from) }, options).await
     }
 
-    /// Sets columns of the rows that satisfy a condition in SQL, of all without one, to the values of expressions.
+    /// Sets columns of the rows that satisfy a condition in SQL, of all rows without one, to the values of expressions.
     ///
     /// ```no_run
     /// # use deltalakedb_table::{DeltaTable, WriteOptions};
@@ -213,21 +215,21 @@ impl DeltaTable {
     }
 
     /// Compacts small files, or clusters rows by columns (Z-order). No row changes.
-    pub async fn optimize(&self, how: Optimize, options: &WriteOptions) -> Result<OperationResult> {
-        self.run(Operation::Optimize(how), options).await
+    pub async fn optimize(&self, optimize: Optimize, options: &WriteOptions) -> Result<OperationResult> {
+        self.run(Operation::Optimize(optimize), options).await
     }
 
-    /// Restores the table to an earlier version; that is a new version.
+    /// Restores the table to an earlier version; this creates a new version.
     pub async fn restore(&self, to: At, options: &WriteOptions) -> Result<OperationResult> {
         self.run(Operation::Restore(to.into()), options).await
     }
 
-    /// Changes what the table is: its columns, properties, description.
+    /// Changes the metadata of the table: its columns, properties, description.
     pub async fn alter(&self, alter: Alter, options: &WriteOptions) -> Result<OperationResult> {
         self.run(Operation::Alter(alter), options).await
     }
 
-    /// Adds a condition in SQL that every row satisfies, those that are there included.
+    /// Adds a constraint in SQL, which existing rows must satisfy as well.
     pub async fn constrain(&self, name: &str, condition: &str, options: &WriteOptions) -> Result<OperationResult> {
         self.run(Operation::AddConstraints(HashMap::from([(name.into(), condition.into())])), options).await
     }

@@ -1,11 +1,11 @@
-//! A table at one version, as DataFusion sees it.
+//! A DataFusion table provider for a table at one version.
 //!
-//! A query names rows, not files. So nothing is known of the files until a scan says which rows are wanted: then the
-//! log chooses those in which one may be, and delta-rs plans the scan of these. The cost of planning follows their
-//! number, not the table's.
+//! A query names rows, not files. So no file is read from the log until a scan has its filters: then the log selects
+//! the files that may contain matching rows, and delta-rs plans the scan of these. The cost of planning depends on
+//! their number, not on the size of the table.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
@@ -24,41 +24,42 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use deltalakedb_log::snapshot::{At, Head, Snapshot};
 use deltalakedb_log::{Predicate, Result, TxnLogError, Version};
 use futures::{TryStreamExt, stream};
+use parking_lot::Mutex;
 
 use crate::delta_rs::{LogView, StringEncoding, VirtualTable, floats, generated, register};
 use crate::filter::predicate_of;
 use crate::statistics_request::statistics;
 use crate::table::DeltaTable;
 
-/// A table held at one version, for DataFusion: every scan of it sees that version and no other.
+/// A table at one version, for DataFusion: every scan of it reads that version.
 ///
-/// Opening it asks for no file. It answers what its log knows without them: how many rows there are in any session, and
-/// in those of this library also the bounds of columns, where the log has them exactly.
+/// Opening it reads no file list. It provides the statistics that its log has without files: the number of rows in any
+/// session, and in sessions of this library also the bounds of columns, if the log has them exactly.
 #[derive(Clone)]
 pub struct DeltaTableProvider {
     state: LogView,
-    /// What it is, with what a transaction staged.
+    /// Its state, including the staged changes of a transaction.
     snapshot: Snapshot,
     schema: SchemaRef,
     texts: StringEncoding,
-    /// What scans looked for so far.
-    looked_for: Arc<Mutex<Vec<Predicate>>>,
+    /// The predicates of the scans so far.
+    scanned: Arc<Mutex<Vec<Predicate>>>,
 }
 
 impl DeltaTableProvider {
-    /// The table as it is at that point. Its texts come as views, which DataFusion computes with faster.
+    /// The table at that point. Text columns are view arrays, which are faster in DataFusion.
     pub async fn open(table: &DeltaTable, at: At) -> Result<Self> {
-        Self::of_state(table.held(at).await?, StringEncoding::Utf8View).await
+        Self::of_state(table.view_at(at).await?, StringEncoding::Utf8View).await
     }
 
     /// The table in a state of its log.
     pub(crate) async fn of_state(state: LogView, texts: StringEncoding) -> Result<Self> {
         let empty = VirtualTable::without_files(&state).await?;
         let (snapshot, schema) = (empty.base().clone(), empty.provider(texts)?.schema());
-        Ok(Self { state, snapshot, schema, texts, looked_for: Arc::default() })
+        Ok(Self { state, snapshot, schema, texts, scanned: Arc::default() })
     }
 
-    /// The version it is held at; what a transaction staged counts as versions.
+    /// Its version; staged commits count as versions.
     pub fn version(&self) -> Version {
         self.snapshot.version()
     }
@@ -68,18 +69,18 @@ impl DeltaTableProvider {
         &self.snapshot.head
     }
 
-    /// Its columns, the generated ones marked.
+    /// Its columns, with a mark on generated ones.
     pub(crate) fn columns(&self) -> SchemaRef {
         generated::marked(&self.head().metadata, self.schema.clone())
     }
 
-    /// What the scans that were planned since the last call looked for.
-    pub(crate) fn take_looked_for(&self) -> Vec<Predicate> {
-        std::mem::take(&mut *self.looked_for.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    /// Returns and clears the predicates of the scans planned since the last call.
+    pub(crate) fn take_scanned(&self) -> Vec<Predicate> {
+        std::mem::take(&mut *self.scanned.lock())
     }
 
-    fn look_for(&self, predicate: &Predicate) {
-        self.looked_for.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(predicate.clone());
+    fn record_scanned(&self, predicate: &Predicate) {
+        self.scanned.lock().push(predicate.clone());
     }
 
     /// The scan of the files in which a row may match.
@@ -91,35 +92,36 @@ impl DeltaTableProvider {
         limit: Option<usize>,
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
         let predicate = predicate_of(filters, &self.schema);
-        self.look_for(&predicate);
-        let files = VirtualTable::matching(&self.state, predicate).await.map_err(outward)?;
-        register(session.runtime_env(), &self.state.location, &self.state.options.stores).map_err(outward)?;
-        let files = files.provider(self.texts).map_err(outward)?;
-        // Below, files would be skipped once more, by bounds that leave NaN out.
-        let filters: Vec<_> = filters.iter().filter(|f| !floats::looks_at(f, &self.schema)).cloned().collect();
+        self.record_scanned(&predicate);
+        let files = VirtualTable::matching(&self.state, predicate).await.map_err(to_datafusion_error)?;
+        register(session.runtime_env(), &self.state.location, &self.state.options.stores)
+            .map_err(to_datafusion_error)?;
+        let files = files.provider(self.texts).map_err(to_datafusion_error)?;
+        // The scan would skip files again, by bounds that do not include NaN.
+        let filters: Vec<_> = filters.iter().filter(|f| !floats::uses_floats(f, &self.schema)).cloned().collect();
         let scan = files.scan(session, projection, &filters, limit).await?;
         floats::one_nan_in_scan(scan, session.config().options())
     }
 
-    /// The scan of all rows as far as the log knows it; `None` where what is asked is not known exactly.
-    async fn known(
+    /// The scan of all rows with statistics from the log; `None` if a requested statistic is not known exactly.
+    async fn metadata_only_scan(
         &self,
         session: &dyn Session,
         projection: Option<&[usize]>,
-        asked: &[StatisticsRequest],
+        requests: &[StatisticsRequest],
     ) -> PlanResult<Option<Arc<dyn ExecutionPlan>>> {
         let columns: Vec<usize> = projection.map_or_else(|| (0..self.schema.fields().len()).collect(), <[_]>::to_vec);
         let state = session.as_any().downcast_ref::<SessionState>();
-        // The log knows nothing of what is only staged.
+        // The log has no statistics of staged changes.
         let is_committed = self.state.is_committed();
-        if !is_committed || !(columns.is_empty() || (!asked.is_empty() && state.is_some())) {
+        if !is_committed || !(columns.is_empty() || (!requests.is_empty() && state.is_some())) {
             return Ok(None);
         }
         let schema = Arc::new(self.schema.project(&columns)?);
         let log = self.state.reader.as_ref();
-        let statistics = statistics(log, self.version(), &schema, asked).await.map_err(outward)?;
+        let statistics = statistics(log, self.version(), &schema, requests).await.map_err(to_datafusion_error)?;
         let Some(statistics) = statistics else { return Ok(None) };
-        self.look_for(&Predicate::Unknown);
+        self.record_scanned(&Predicate::Unknown);
         let rest = state.map(|state| (self.clone(), state.clone(), columns));
         Ok(Some(Arc::new(MetadataOnlyScanExec::new(schema, statistics, rest))))
     }
@@ -135,7 +137,7 @@ impl TableProvider for DeltaTableProvider {
         TableType::Base
     }
 
-    /// Files are chosen by conditions, rows are not: DataFusion looks at every row again.
+    /// Filters select files, not rows: DataFusion filters every row again.
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> PlanResult<Vec<TableProviderFilterPushDown>> {
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }
@@ -157,7 +159,7 @@ impl TableProvider for DeltaTableProvider {
     async fn scan_with_args<'a>(&self, session: &dyn Session, args: ScanArgs<'a>) -> PlanResult<ScanResult> {
         let filters = args.filters().unwrap_or_default();
         if filters.is_empty()
-            && let Some(known) = self.known(session, args.projection(), args.statistics_requests()).await?
+            && let Some(known) = self.metadata_only_scan(session, args.projection(), args.statistics_requests()).await?
         {
             return Ok(known.into());
         }
@@ -175,13 +177,13 @@ impl fmt::Debug for DeltaTableProvider {
     }
 }
 
-/// A scan of all rows of which all requested statistics are known. When it is executed it still returns the rows: a
-/// query may need more than its first plan showed.
+/// A scan of all rows with all requested statistics. When executed it still returns the rows: a query may need more
+/// than its first plan showed.
 #[derive(Debug)]
 struct MetadataOnlyScanExec {
     schema: SchemaRef,
     statistics: Arc<Statistics>,
-    /// Where the rows come from, if they have columns.
+    /// The source of the rows, if they have columns.
     rows: Option<(DeltaTableProvider, SessionState, Vec<usize>)>,
     properties: Arc<PlanProperties>,
 }
@@ -265,7 +267,7 @@ impl ExecutionPlan for MetadataOnlyScanExec {
     }
 }
 
-/// An error of ours on its way through DataFusion.
-pub(crate) fn outward(e: TxnLogError) -> DataFusionError {
+/// Wraps an error of ours for DataFusion.
+pub(crate) fn to_datafusion_error(e: TxnLogError) -> DataFusionError {
     DataFusionError::External(e.into())
 }

@@ -1,16 +1,21 @@
-//! Settings: from a TOML file, then from `--set key=value`.
+//! Settings: what a TOML file and then `--set key=value` give, parsed once, over the defaults.
+//!
+//! They become options of a catalog, of a mirror and of writes. This is the lowest crate that knows all three, and the one
+//! that the command and the package for Python share; no other module of it reads them.
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
-use deltalakedb_catalog::PostgresOptions;
-use deltalakedb_log::{AllowedPaths, Durability, ErrorKind, FutureTimes, Result, Retention, TxnLogError};
+use deltalakedb_catalog::ConnectOptions;
+use deltalakedb_log::time::parse_duration;
+use deltalakedb_log::{AllowedPaths, Durability, ErrorKind, FutureTimes, Result, Retention, TxnLogError, near_names};
 
 use crate::write_options::WriteOptions;
 
-/// The settings there are, and what they take.
+/// The settings and their values.
 const KNOWN: &[(&str, &str)] = &[
     ("catalog", "a catalog URI"),
     ("commit.max_waiting", "a number of commits, 1 or more"),
@@ -22,27 +27,83 @@ const KNOWN: &[(&str, &str)] = &[
     ("mirror.lag_alert", "a duration such as 60s"),
     ("mirror.mode", "inline or background"),
     ("output.rows", "a number of rows, or all"),
-    ("paths.allowed", "places such as s3://bucket/shared, with commas between them"),
+    ("paths.allowed", "locations such as s3://bucket/shared, separated by commas"),
     ("postgres.readers", "a number of connections, 1 or more"),
     ("postgres.writers", "a number of connections, 1 or more"),
     ("retention.time", "a duration such as 30d"),
     ("retention.versions", "a number of versions, 1 or more"),
     ("sql.file_mode", "permissions such as 0600 or 0640"),
     ("sql.schema", "create_if_missing or error"),
-    ("warehouse", "a location below which new tables are made"),
+    ("warehouse", "a location below which new tables are created"),
 ];
 
-/// How often history ends in the background, unless that is set.
-const EXPIRE_INTERVAL: Duration = Duration::from_secs(60 * 60);
+/// What a user has set, and the defaults of what was not set.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The URI of the catalog.
+    pub catalog: Option<String>,
+    /// How a catalog is opened.
+    pub connect: ConnectOptions,
+    /// Whether a missing catalog may be created, and an older one upgraded.
+    pub create_if_missing: Option<bool>,
+    /// The options of commands that write.
+    pub write: WriteOptions,
+    /// Whether a command publishes its commits before it ends, or leaves that to `dl mirror run`.
+    pub publishes_inline: bool,
+    /// Published versions from one checkpoint to the next; `None` for the mirror's default.
+    pub checkpoint_interval: Option<NonZeroU64>,
+    /// The lag at which a mirror is in alarm.
+    pub lag_alert: Duration,
+    /// How long `dl mirror run --watch` waits after it has expired the history of all tables until it begins again;
+    /// `None` if it never does.
+    pub expire_interval: Option<Duration>,
+    /// The retention of dropped tables, and of the history of tables without a retention of their own, if it differs
+    /// from the catalog's. `dl init` stores it in the catalog.
+    pub retention: Retention,
+    /// How an import treats versions with times ahead of the catalog's clock.
+    pub future_times: FutureTimes,
+    /// How many rows of a result a table shows.
+    pub row_limit: RowLimit,
+    /// The location below which new tables are made.
+    pub warehouse: Option<String>,
+}
 
-/// What a user has set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings(BTreeMap<String, String>);
+/// How many rows of a result a table shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RowLimit {
+    /// A terminal shows the first ones, a file or a pipe gets all.
+    #[default]
+    Terminal,
+    /// So many.
+    Rows(u64),
+    /// All.
+    None,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            catalog: None,
+            connect: ConnectOptions::default(),
+            create_if_missing: None,
+            write: WriteOptions::default(),
+            publishes_inline: true,
+            checkpoint_interval: None,
+            lag_alert: Duration::from_secs(60),
+            expire_interval: Some(Duration::from_secs(60 * 60)),
+            retention: Retention::default(),
+            future_times: FutureTimes::Refuse,
+            row_limit: RowLimit::Terminal,
+            warehouse: None,
+        }
+    }
+}
 
 impl Settings {
-    /// Reads the file, if there is one, and then the single settings, which win.
+    /// Reads the file, if there is one, and then the single settings, which take precedence.
     pub fn read(file: Option<&Path>, single: &[String]) -> Result<Self> {
-        let mut settings = Self::default();
+        let mut texts = Texts::default();
         if let Some(file) = file {
             let place = file.display();
             let text = std::fs::read_to_string(file).map_err(|e| {
@@ -51,38 +112,71 @@ impl Settings {
             })?;
             let table: toml::Table = toml::from_str(&text)
                 .map_err(|e| TxnLogError::invalid(format!("the configuration {place} is not TOML")).with_source(e))?;
-            settings.take_table("", &table, &format!("in {place}"))?;
+            texts.take_table("", &table, &format!("in {place}"))?;
         }
         for setting in single {
             let (key, value) = setting.split_once('=').ok_or_else(|| {
                 TxnLogError::invalid(format!(
-                    "--set {setting:?} is no setting: expected KEY=VALUE, such as mirror.lag_alert=60s"
+                    "invalid --set {setting:?}: expected KEY=VALUE, such as mirror.lag_alert=60s"
                 ))
             })?;
-            settings.take(key.trim(), value.trim().to_string(), "of --set")?;
+            texts.take(key.trim(), value.trim().to_string(), "of --set")?;
         }
-        settings.check()?;
+        let mut settings = Self::default();
+        texts.0.values().try_for_each(|given| settings.set(given))?;
         Ok(settings)
     }
 
-    /// A wrong value is refused before anything is done, even where it would only matter later.
-    fn check(&self) -> Result<()> {
-        self.create_if_missing(true)?;
-        self.publishes_inline()?;
-        self.lag_alert_ms()?;
-        self.write_options()?;
-        self.retention()?;
-        self.checkpoint_interval()?;
-        self.expire_interval()?;
-        self.file_mode()?;
-        self.output_rows()?;
-        self.allowed_paths()?;
-        self.max_waiting()?;
-        self.postgres()?;
-        self.future_times()?;
+    fn set(&mut self, given: &Given) -> Result<()> {
+        match given.key {
+            "catalog" => self.catalog = Some(given.text.clone()),
+            "commit.max_waiting" => self.connect.max_waiting = given.parse::<NonZeroUsize>()?.get(),
+            "concurrency.retries" => self.write.retries = given.parse()?,
+            "durability" => {
+                self.write.durability = given.one_of([("full", Durability::Full), ("catalog", Durability::Catalog)])?;
+            }
+            "import.future_times" => {
+                self.future_times = given.one_of([("refuse", FutureTimes::Refuse), ("accept", FutureTimes::Accept)])?;
+            }
+            "mirror.checkpoint_interval" => self.checkpoint_interval = Some(given.parse()?),
+            "mirror.expire_interval" if given.text == "never" => self.expire_interval = None,
+            "mirror.expire_interval" => self.expire_interval = Some(given.duration()?),
+            "mirror.lag_alert" => self.lag_alert = given.duration()?,
+            "mirror.mode" => self.publishes_inline = given.one_of([("inline", true), ("background", false)])?,
+            "output.rows" if given.text == "all" => self.row_limit = RowLimit::None,
+            "output.rows" => self.row_limit = RowLimit::Rows(given.parse()?),
+            "paths.allowed" => {
+                let places = given.text.split(',').map(str::trim).filter(|place| !place.is_empty());
+                self.connect.allowed_paths = AllowedPaths::below(places)?;
+            }
+            "postgres.readers" => self.connect.postgres.readers = given.parse()?,
+            "postgres.writers" => self.connect.postgres.writers = given.parse()?,
+            "retention.time" => {
+                self.retention.time = Some(given.duration()?);
+                self.write.dropped_retention = self.retention.time;
+            }
+            "retention.versions" => self.retention.versions = Some(given.parse::<NonZeroU64>()?.get()),
+            "sql.file_mode" => self.connect.file_mode = given.file_mode()?,
+            "sql.schema" => {
+                self.create_if_missing = Some(given.one_of([("create_if_missing", true), ("error", false)])?);
+            }
+            "warehouse" => self.warehouse = Some(given.text.clone()),
+            _ => return Err(given.wrong()),
+        }
         Ok(())
     }
+}
 
+/// Whether a setting of that name exists.
+pub fn is_setting(key: &str) -> bool {
+    KNOWN.iter().any(|(known, _)| *known == key)
+}
+
+/// The settings that were given, as text, by their keys.
+#[derive(Default)]
+struct Texts(BTreeMap<&'static str, Given>);
+
+impl Texts {
     fn take_table(&mut self, prefix: &str, table: &toml::Table, place: &str) -> Result<()> {
         for (key, value) in table {
             let key = format!("{prefix}{key}");
@@ -105,173 +199,55 @@ impl Settings {
         Ok(())
     }
 
-    fn take(&mut self, key: &str, value: String, place: &str) -> Result<()> {
-        if !is_setting(key) {
-            let known: Vec<_> = KNOWN.iter().map(|(k, _)| *k).collect();
-            return Err(TxnLogError::invalid(format!(
-                "the setting {key:?} {place} is unknown: there are {}",
-                known.join(", ")
-            )));
-        }
-        self.0.insert(key.into(), value);
+    fn take(&mut self, key: &str, text: String, place: &str) -> Result<()> {
+        let known = KNOWN.iter().find(|(known, _)| *known == key);
+        let (key, expected) = *known.ok_or_else(|| unknown(key, place))?;
+        self.0.insert(key, Given { key, expected, text });
         Ok(())
     }
-
-    /// What a setting was set to.
-    pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str)
-    }
-
-    fn wrong(&self, key: &str) -> TxnLogError {
-        let wants = KNOWN.iter().find(|(k, _)| *k == key).map_or("something else", |(_, wants)| wants);
-        TxnLogError::invalid(format!(
-            "the setting {key}={} is wrong: expected {wants}",
-            self.get(key).unwrap_or_default()
-        ))
-    }
-
-    /// Whether a missing catalog may be made, and an older one brought up to date.
-    pub fn create_if_missing(&self, default: bool) -> Result<bool> {
-        match self.get("sql.schema") {
-            None => Ok(default),
-            Some("create_if_missing") => Ok(true),
-            Some("error") => Ok(false),
-            Some(_) => Err(self.wrong("sql.schema")),
-        }
-    }
-
-    /// Whether a command publishes what it has committed before it ends, or leaves that to `dl mirror run`.
-    pub fn publishes_inline(&self) -> Result<bool> {
-        match self.get("mirror.mode") {
-            None | Some("inline") => Ok(true),
-            Some("background") => Ok(false),
-            Some(_) => Err(self.wrong("mirror.mode")),
-        }
-    }
-
-    /// What an import does with versions whose times are ahead of the catalog's clock.
-    pub fn future_times(&self) -> Result<FutureTimes> {
-        match self.get("import.future_times") {
-            None | Some("refuse") => Ok(FutureTimes::Refuse),
-            Some("accept") => Ok(FutureTimes::Accept),
-            Some(_) => Err(self.wrong("import.future_times")),
-        }
-    }
-
-    /// Published versions from one checkpoint to the next; none when the mirror's own choice stands.
-    pub fn checkpoint_interval(&self) -> Result<Option<NonZeroU64>> {
-        let key = "mirror.checkpoint_interval";
-        self.get(key).map(|text| text.parse().map_err(|_| self.wrong(key))).transpose()
-    }
-
-    /// How long `dl mirror run --watch` waits after it has ended the history of all tables until it begins again; `None`:
-    /// it ends none.
-    pub fn expire_interval(&self) -> Result<Option<Duration>> {
-        let key = "mirror.expire_interval";
-        match self.get(key) {
-            None => Ok(Some(EXPIRE_INTERVAL)),
-            Some("never") => Ok(None),
-            Some(text) => self.duration(key, text).map(Some),
-        }
-    }
-
-    fn duration(&self, key: &str, text: &str) -> Result<Duration> {
-        let ms = duration_ms(text).and_then(|ms| u64::try_from(ms).ok());
-        ms.map(Duration::from_millis).ok_or_else(|| self.wrong(key))
-    }
-
-    /// How many rows of a result a table shows: `Some(None)` is all; `None` when nothing was said.
-    pub fn output_rows(&self) -> Result<Option<Option<u64>>> {
-        match self.get("output.rows") {
-            None => Ok(None),
-            Some("all") => Ok(Some(None)),
-            Some(text) => text.parse().map(|rows| Some(Some(rows))).map_err(|_| self.wrong("output.rows")),
-        }
-    }
-
-    /// The permissions of a catalog's file when it is made; none when the catalog's own choice stands.
-    pub fn file_mode(&self) -> Result<Option<u32>> {
-        let Some(text) = self.get("sql.file_mode") else { return Ok(None) };
-        // Whatever else is allowed, its owner reads and writes it.
-        match u32::from_str_radix(text, 8) {
-            Ok(mode) if mode <= 0o777 && mode & 0o600 == 0o600 => Ok(Some(mode)),
-            _ => Err(self.wrong("sql.file_mode")),
-        }
-    }
-
-    /// Where files outside their table's folder may be: everywhere when that is not set.
-    pub fn allowed_paths(&self) -> Result<AllowedPaths> {
-        let Some(text) = self.get("paths.allowed") else { return Ok(AllowedPaths::default()) };
-        AllowedPaths::below(text.split(',').map(str::trim).filter(|place| !place.is_empty()))
-    }
-
-    /// How many commits of a process may wait for those before them; none when the catalog's own choice stands.
-    pub fn max_waiting(&self) -> Result<Option<NonZeroUsize>> {
-        let key = "commit.max_waiting";
-        self.get(key).map(|text| text.parse().map_err(|_| self.wrong(key))).transpose()
-    }
-
-    /// The lag, in milliseconds, at which a mirror is in alarm.
-    pub fn lag_alert_ms(&self) -> Result<i64> {
-        let Some(text) = self.get("mirror.lag_alert") else { return Ok(60_000) };
-        duration_ms(text).ok_or_else(|| self.wrong("mirror.lag_alert"))
-    }
-
-    /// What goes for a catalog in PostgreSQL.
-    pub fn postgres(&self) -> Result<PostgresOptions> {
-        let mut options = PostgresOptions::default();
-        for (key, most) in [("postgres.readers", &mut options.readers), ("postgres.writers", &mut options.writers)] {
-            if let Some(text) = self.get(key) {
-                *most = text.parse().map_err(|_| self.wrong(key))?;
-            }
-        }
-        Ok(options)
-    }
-
-    /// How commands write.
-    pub fn write_options(&self) -> Result<WriteOptions> {
-        let mut options = WriteOptions::default();
-        if let Some(text) = self.get("concurrency.retries") {
-            options.retries = text.parse().map_err(|_| self.wrong("concurrency.retries"))?;
-        }
-        options.durability = match self.get("durability") {
-            None | Some("full") => Durability::Full,
-            Some("catalog") => Durability::Catalog,
-            Some(_) => return Err(self.wrong("durability")),
-        };
-        options.dropped_retention = self.retention()?.time;
-        Ok(options)
-    }
-
-    /// What is kept of tables that were dropped, and of the history of those that do not say it themselves, where it is
-    /// not to be what the catalog says. `dl init` stores it in the catalog.
-    pub fn retention(&self) -> Result<Retention> {
-        let time = self.get("retention.time").map(|text| self.duration("retention.time", text));
-        let versions = self.get("retention.versions").map(|text| {
-            let number = text.parse::<NonZeroU64>();
-            number.map(NonZeroU64::get).map_err(|_| self.wrong("retention.versions"))
-        });
-        Ok(Retention { time: time.transpose()?, versions: versions.transpose()? })
-    }
 }
 
-/// Whether there is a setting of that name.
-pub fn is_setting(key: &str) -> bool {
-    KNOWN.iter().any(|(known, _)| *known == key)
-}
-
-/// `500ms`, `60s`, `5m`, `1h`, `7d` in milliseconds; seconds without a unit.
-pub fn duration_ms(text: &str) -> Option<i64> {
-    let digits = text.trim_end_matches(char::is_alphabetic);
-    let unit = match &text[digits.len()..] {
-        "ms" => 1,
-        "s" | "" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
+fn unknown(key: &str, place: &str) -> TxnLogError {
+    let known: Vec<_> = KNOWN.iter().map(|(known, _)| known.to_string()).collect();
+    let near = near_names(key, &known);
+    let hint = match near.as_slice() {
+        [] => format!("expected one of {}", known.join(", ")),
+        near => format!("did you mean {}?", near.join(" or ")),
     };
-    digits.parse::<i64>().ok()?.checked_mul(unit).filter(|ms| *ms >= 0)
+    TxnLogError::invalid(format!("unknown setting {key:?} {place}: {hint}"))
+}
+
+/// A setting that was given: its key, what it takes, and what was written.
+struct Given {
+    key: &'static str,
+    expected: &'static str,
+    text: String,
+}
+
+impl Given {
+    fn wrong(&self) -> TxnLogError {
+        let Self { key, expected, text } = self;
+        TxnLogError::invalid(format!("invalid setting {key}={text}: expected {expected}"))
+    }
+
+    fn parse<T: FromStr>(&self) -> Result<T> {
+        self.text.parse().map_err(|_| self.wrong())
+    }
+
+    fn one_of<T>(&self, choices: [(&str, T); 2]) -> Result<T> {
+        let chosen = choices.into_iter().find(|(word, _)| *word == self.text);
+        chosen.map(|(_, value)| value).ok_or_else(|| self.wrong())
+    }
+
+    fn duration(&self) -> Result<Duration> {
+        parse_duration(&self.text).ok_or_else(|| self.wrong())
+    }
+
+    /// Whatever else is allowed, the owner of a file reads and writes it.
+    fn file_mode(&self) -> Result<u32> {
+        let mode = u32::from_str_radix(&self.text, 8).ok();
+        mode.filter(|mode| *mode <= 0o777 && mode & 0o600 == 0o600).ok_or_else(|| self.wrong())
+    }
 }
 
 #[cfg(test)]
@@ -287,20 +263,28 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "warehouse = \"/w\"\n[mirror]\nlag_alert = \"2m\"\n").unwrap();
         let settings = Settings::read(Some(file.path()), &["warehouse=/x".into()]).unwrap();
-        assert_eq!(settings.get("warehouse"), Some("/x"));
-        assert_eq!(settings.lag_alert_ms().unwrap(), 120_000);
+        assert_eq!(settings.warehouse.as_deref(), Some("/x"));
+        assert_eq!(settings.lag_alert, Duration::from_secs(120));
     }
 
     #[test]
-    fn a_list_is_one_in_the_file_and_on_the_command_line() {
+    fn lists_are_read_from_the_file_and_the_command_line() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "paths.allowed = [\"s3://a/x\", \"/data\"]\nsql.file_mode = \"0640\"\n").unwrap();
         let settings = Settings::read(Some(file.path()), &[]).unwrap();
         let single = set(&["paths.allowed=s3://a/x, /data"]).unwrap();
-        assert_eq!(settings.allowed_paths().unwrap(), single.allowed_paths().unwrap());
-        assert_eq!(settings.file_mode().unwrap(), Some(0o640));
-        assert_eq!(set(&[]).unwrap().allowed_paths().unwrap(), AllowedPaths::default());
-        assert!(!set(&["paths.allowed="]).unwrap().allowed_paths().unwrap().are_all(), "an empty list allows nothing");
+        assert_eq!(settings.connect.allowed_paths, single.connect.allowed_paths);
+        assert_eq!(settings.connect.file_mode, 0o640);
+        assert_eq!(set(&[]).unwrap().connect.allowed_paths, AllowedPaths::default());
+        assert!(!set(&["paths.allowed="]).unwrap().connect.allowed_paths.are_all(), "an empty list allows nothing");
+    }
+
+    #[test]
+    fn every_known_setting_can_be_set() {
+        for (key, _) in KNOWN {
+            let taken = ["5", "1h", "full", "accept", "inline", "0600", "error"];
+            assert!(taken.iter().any(|text| set(&[&format!("{key}={text}")]).is_ok()), "{key}");
+        }
     }
 
     #[test]
@@ -309,9 +293,9 @@ mod tests {
             let e = set(s).unwrap_err().to_string();
             assert!(e.contains(what), "{e}");
         };
-        says(&["mirror.lagalert=3s"], "\"mirror.lagalert\" of --set is unknown");
+        says(&["mirror.lagalert=3s"], "unknown setting \"mirror.lagalert\" of --set: did you mean mirror.lag_alert?");
         says(&["mirror.lag_alert=soon"], "expected a duration");
-        says(&["durable=full"], "is unknown: there are catalog,");
+        says(&["durable=full"], ": expected one of catalog,");
         says(&["durability=half"], "expected full or catalog");
         says(&["concurrency.retries=-1"], "expected a number");
         for interval in ["0", "-1", "often", "1.5"] {

@@ -1,8 +1,8 @@
-//! What a log knows of all rows without looking at one: how many there are, and the bounds of columns.
+//! Exact statistics of a whole table from its log: the number of rows, and the bounds of columns.
 //!
-//! `SELECT count(*)`, `min(x)` and `max(x)` over a whole table need no data file. [`RequestExactStatistics`] notices such a query and
-//! asks the table's scan for just that, so a query that does not need it never pays for it. The answer is a scan with
-//! exact [`statistics`], out of which DataFusion's own rule `aggregate_statistics` makes the result.
+//! `SELECT count(*)`, `min(x)` and `max(x)` over a whole table need no data file. [`RequestExactStatistics`] recognizes
+//! such a query and requests the statistics from the table's scan, so other queries do not pay for them. The result is
+//! a scan with exact [`statistics`], from which DataFusion's own rule `aggregate_statistics` computes the aggregates.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::{Result, TxnLogReader, TxnLogReaderExt, Version};
 
-/// Asks a scan for statistics where they are all that a query needs of it.
+/// Requests statistics from a scan if the query needs nothing else of it.
 #[derive(Debug)]
 pub(crate) struct RequestExactStatistics;
 
@@ -35,16 +35,16 @@ impl OptimizerRule for RequestExactStatistics {
         if !aggregate.group_expr.is_empty() {
             return Ok(Transformed::no(plan));
         }
-        let asked: Option<Vec<_>> = aggregate.aggr_expr.iter().map(asked_by).collect();
-        let Some(asked) = asked else { return Ok(Transformed::no(plan)) };
-        let mut asked: BTreeSet<_> = asked.into_iter().flatten().collect();
-        asked.insert(StatisticsRequest::RowCount);
-        plan.map_children(|input| ask(input, &asked))
+        let requests: Option<Vec<_>> = aggregate.aggr_expr.iter().map(requests_of).collect();
+        let Some(requests) = requests else { return Ok(Transformed::no(plan)) };
+        let mut requests: BTreeSet<_> = requests.into_iter().flatten().collect();
+        requests.insert(StatisticsRequest::RowCount);
+        plan.map_children(|input| add_requests(input, &requests))
     }
 }
 
-/// What an aggregate needs to know of a table; `None` when that is no statistic.
-fn asked_by(aggregate: &Expr) -> Option<Vec<StatisticsRequest>> {
+/// The statistics that an aggregate needs; `None` if statistics are not sufficient.
+fn requests_of(aggregate: &Expr) -> Option<Vec<StatisticsRequest>> {
     use StatisticsRequest::{Max, Min, NullCount};
     let Expr::AggregateFunction(function) = aggregate.clone().unalias() else { return None };
     let p = &function.params;
@@ -64,29 +64,29 @@ fn asked_by(aggregate: &Expr) -> Option<Vec<StatisticsRequest>> {
 }
 
 /// Pushes statistics requests down to the scan if no node between changes the set of rows.
-fn ask(plan: LogicalPlan, asked: &BTreeSet<StatisticsRequest>) -> PlanResult<Transformed<LogicalPlan>> {
+fn add_requests(plan: LogicalPlan, requests: &BTreeSet<StatisticsRequest>) -> PlanResult<Transformed<LogicalPlan>> {
     match plan {
         LogicalPlan::TableScan(scan) if scan.filters.is_empty() && scan.fetch.is_none() => {
             let before = scan.statistics_requests.len();
-            let all: BTreeSet<_> = scan.statistics_requests.union(asked).cloned().collect();
+            let all: BTreeSet<_> = scan.statistics_requests.union(requests).cloned().collect();
             let new = all.len() > before;
             let scan = TableScan { statistics_requests: all, ..scan };
             Ok(Transformed::new_transformed(LogicalPlan::TableScan(scan), new))
         }
-        LogicalPlan::SubqueryAlias(_) => plan.map_children(|input| ask(input, asked)),
+        LogicalPlan::SubqueryAlias(_) => plan.map_children(|input| add_requests(input, requests)),
         LogicalPlan::Projection(ref p) if p.expr.iter().all(|e| matches!(e, Expr::Column(_))) => {
-            plan.map_children(|input| ask(input, asked))
+            plan.map_children(|input| add_requests(input, requests))
         }
         plan => Ok(Transformed::no(plan)),
     }
 }
 
-/// The exact statistics of a version for these columns; `None` where one that is asked is not exact.
+/// The exact statistics of a version for these columns; `None` if a requested one is not exact.
 pub(crate) async fn statistics(
     reader: &dyn TxnLogReader,
     version: Version,
     schema: &SchemaRef,
-    asked: &[StatisticsRequest],
+    requests: &[StatisticsRequest],
 ) -> Result<Option<Statistics>> {
     let counts = reader.counts(version).await?;
     let Some(rows) = counts.rows.and_then(|rows| usize::try_from(rows).ok()) else { return Ok(None) };
@@ -96,7 +96,7 @@ pub(crate) async fn statistics(
         if !field.is_nullable() {
             column.null_count = Precision::Exact(0);
         }
-        for request in asked {
+        for request in requests {
             match request {
                 StatisticsRequest::Min(c) if c.name == *field.name() => {
                     let Some((min, max)) = reader.min_max(version, field.name()).await? else { return Ok(None) };
@@ -116,7 +116,7 @@ pub(crate) async fn statistics(
     Ok(Some(Statistics { num_rows: Precision::Exact(rows), total_byte_size, column_statistics: columns }))
 }
 
-/// A value of the log as one of a column of that type; `None` when it is not exactly one.
+/// A value of the log as a scalar of a column's type; `None` if it cannot be converted exactly.
 fn scalar(value: Literal, data_type: &DataType) -> Option<ScalarValue> {
     let value = match value {
         Literal::Boolean(b) => ScalarValue::Boolean(Some(b)),

@@ -21,14 +21,13 @@ use crate::delta_rs::{LogView, VirtualTable};
 use crate::error::Explain;
 use crate::write_options::WriteOptions;
 
-/// The folder of the files by which readers without Delta find a table's data files, and what each is called.
+/// The folder of symlink manifests, and the file name of a manifest.
 pub(crate) const MANIFESTS: &str = "_symlink_format_manifest";
 pub(crate) const MANIFEST: &str = "manifest";
 
-/// A Delta table: rows in Parquet at a place, and a log that says which of its files are the table.
+/// A Delta table: rows in Parquet files at a location, and a log that lists its files.
 ///
-/// A table holds no state of its own. Every call reads one version of the log, the newest unless it names one, and
-/// answers from that alone.
+/// A table has no state of its own. Every call reads one version of the log, by default the newest, and no other.
 #[derive(Clone)]
 pub struct DeltaTable {
     pub(crate) location: Location,
@@ -36,23 +35,23 @@ pub struct DeltaTable {
     pub(crate) stores: Arc<dyn Stores>,
 }
 
-/// Where a table's log is.
+/// The kind of a table's log.
 #[derive(Clone)]
 pub(crate) enum Source {
     /// In a catalog.
     Catalog { catalog: Arc<dyn Catalog>, id: TableId, name: TableName, owner: Option<TableOwner> },
     /// In its `_delta_log`; no catalog manages it.
     Plain,
-    /// Wherever this reads it.
+    /// Read by this reader.
     Reader(Arc<dyn TxnLogReader>),
 }
 
 impl DeltaTable {
     /// Opens a table by its URI.
     ///
-    /// `deltasql://sqlite//var/data/meta.db?table=sales.orders` is a table of a catalog. A place (`/data/orders`,
-    /// `s3://bucket/orders`) is the table the catalog in `DELTALAKEDB_CATALOG` has there; with no such catalog, or none
-    /// there in it, its log is its `_delta_log`.
+    /// `deltasql://sqlite//var/data/meta.db?table=sales.orders` is a table of a catalog. A location (`/data/orders`,
+    /// `s3://bucket/orders`) is the table there in the catalog in `DELTALAKEDB_CATALOG`; without such a catalog, or if
+    /// it has no table there, its log is its `_delta_log`.
     pub async fn open(uri: &str) -> Result<Self> {
         if CatalogUri::is_catalog_uri(uri) {
             return Self::open_in(connect(uri).await?, &table_of(uri)?).await;
@@ -67,7 +66,7 @@ impl DeltaTable {
         Self::open_plain(location, environment()).await
     }
 
-    /// The table at a place whose log is its `_delta_log`, whatever a catalog says.
+    /// The table at a location with its `_delta_log` as the log, even if a catalog manages it.
     pub async fn open_plain(location: Location, stores: Arc<dyn Stores>) -> Result<Self> {
         let table = Self { location, source: Source::Plain, stores };
         table.reader().await?;
@@ -80,33 +79,34 @@ impl DeltaTable {
         Ok(Self::of_entry(catalog, entry))
     }
 
-    /// The table that an entry of a catalog is of.
+    /// The table of an entry of a catalog.
     pub fn of_entry(catalog: Arc<dyn Catalog>, entry: TableEntry) -> Self {
         let source = Source::Catalog { catalog, id: entry.id, name: entry.name, owner: entry.owner };
         Self { location: entry.location, source, stores: environment() }
     }
 
-    /// The same table, whose files are in the object stores that are given.
+    /// Uses the given object stores for its files.
     pub fn with_stores(self, stores: Arc<dyn Stores>) -> Self {
         Self { stores, ..self }
     }
 
-    /// A table whose data files are at `uri`, a place or a table of a catalog, and whose log is what `reader` reads. It
-    /// can only be read.
+    /// A table whose data files are at `uri`, a location or a table of a catalog, and whose log is read by `reader`. It
+    /// is read-only.
     pub async fn open_with_reader(uri: &str, reader: Arc<dyn TxnLogReader>) -> Result<Self> {
-        let location = match CatalogUri::is_catalog_uri(uri) {
-            true => require(connect(uri).await?.as_ref(), &table_of(uri)?).await?.location,
-            false => Location::parse(uri)?,
+        let location = if CatalogUri::is_catalog_uri(uri) {
+            require(connect(uri).await?.as_ref(), &table_of(uri)?).await?.location
+        } else {
+            Location::parse(uri)?
         };
         Ok(Self { location, source: Source::Reader(reader), stores: environment() })
     }
 
-    /// Where its data files are.
+    /// The location of its data files.
     pub fn location(&self) -> &Location {
         &self.location
     }
 
-    /// The object stores it is in.
+    /// Its object stores.
     pub fn stores(&self) -> &Arc<dyn Stores> {
         &self.stores
     }
@@ -119,7 +119,7 @@ impl DeltaTable {
         }
     }
 
-    /// Refuses who changes it without being its owner, before any file is written. Only the commit decides.
+    /// Rejects a change by a program that is not its owner, before any file is written. The commit checks it again.
     pub(crate) fn check_owner(&self, options: &WriteOptions) -> Result<()> {
         match &self.source {
             Source::Catalog { name, owner, .. } => check_owner(name, owner.as_ref(), options.owner.as_ref()),
@@ -127,7 +127,7 @@ impl DeltaTable {
         }
     }
 
-    /// Its log as it is now.
+    /// A reader of its current log.
     pub async fn reader(&self) -> Result<Arc<dyn TxnLogReader>> {
         match &self.source {
             Source::Catalog { catalog, id, .. } => Ok(catalog.reader(*id)),
@@ -141,38 +141,37 @@ impl DeltaTable {
         self.reader().await?.head().await
     }
 
-    /// How many files, bytes and rows it has at a version, without reading a data file.
+    /// The number of files, bytes and rows at a version, without reading a data file.
     pub async fn counts(&self, at: At) -> Result<Counts> {
         let reader = self.reader().await?;
         let version = reader.snapshot(at).await?.version();
         reader.counts(version).await
     }
 
-    /// The least and the greatest value of a column, without reading a data file; `None` where the log does not hold
-    /// them exactly.
+    /// The minimum and maximum of a column, without reading a data file; `None` if the log does not have them exactly.
     pub async fn min_max(&self, at: At, column: &str) -> Result<Option<(Literal, Literal)>> {
         let reader = self.reader().await?;
         let version = reader.snapshot(at).await?.version();
         reader.min_max(version, column).await
     }
 
-    /// Its columns in Arrow types, as [`Self::scan`] yields them.
+    /// Its columns in Arrow types, as in [`Self::scan`].
     pub async fn schema(&self, at: At) -> Result<SchemaRef> {
-        VirtualTable::without_files(&self.held(at).await?).await?.schema()
+        VirtualTable::without_files(&self.view_at(at).await?).await?.schema()
     }
 
-    /// The add actions of its live files as columns: path, size, partition values, statistics. Flat, `min.price` is a
-    /// column; otherwise `min` is a struct.
+    /// The add actions of its live files as columns: path, size, partition values, statistics. With `flat`, `min.price`
+    /// is a column; otherwise `min` is a struct.
     pub async fn add_actions(&self, at: At, flat: bool) -> Result<RecordBatch> {
-        VirtualTable::matching(&self.held(at).await?, Predicate::Unknown).await?.add_actions(flat)
+        VirtualTable::matching(&self.view_at(at).await?, Predicate::Unknown).await?.add_actions(flat)
     }
 
-    /// The files that have deletion vectors, and for each row of theirs whether it is kept.
+    /// The files that have deletion vectors, with a flag for each row that is kept.
     pub async fn deletion_vectors(&self, at: At) -> Result<Vec<(String, Vec<bool>)>> {
-        VirtualTable::matching(&self.held(at).await?, Predicate::Unknown).await?.deletion_vectors().await
+        VirtualTable::matching(&self.view_at(at).await?, Predicate::Unknown).await?.deletion_vectors().await
     }
 
-    /// Writes the manifests by which readers without Delta find its files (`_symlink_format_manifest`).
+    /// Writes the symlink manifests (`_symlink_format_manifest`), by which readers without Delta find its files.
     pub async fn generate_manifests(&self, at: At) -> Result<()> {
         let reader = self.reader().await?;
         let version = reader.snapshot(at).await?.version();
@@ -200,15 +199,15 @@ impl DeltaTable {
             there.remove(&path);
             store.put(&path, manifest.into()).await?;
         }
-        // Those of folders that have no files any more would name files that are gone.
+        // Manifests of folders without files would name deleted files.
         for path in there.into_iter().filter(|path| path.filename() == Some(MANIFEST)) {
             store.delete(&path).await?;
         }
         Ok(())
     }
 
-    /// Its log at a version, for whoever only reads: they need to know neither applications nor domains.
-    pub(crate) async fn held(&self, at: At) -> Result<LogView> {
+    /// Its log at a version, for readers only: without txns and domains.
+    pub(crate) async fn view_at(&self, at: At) -> Result<LogView> {
         let reader = self.reader().await?;
         let head = match at {
             At::Latest => reader.head().await?,
@@ -218,14 +217,14 @@ impl DeltaTable {
     }
 }
 
-/// The table a catalog URI names.
+/// The table in a catalog URI.
 fn table_of(uri: &str) -> Result<TableRef> {
     let table = CatalogUri::parse(uri)?.table.map(TableRef::Name);
     table.ok_or_else(|| TxnLogError::invalid(format!("{uri} is a catalog and names no table: add ?table=NAME")))
 }
 
 impl fmt::Display for DeltaTable {
-    /// Its name, or its place outside a catalog.
+    /// Its name, or its location outside a catalog.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
             Some(name) => write!(f, "the table {name}"),

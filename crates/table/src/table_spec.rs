@@ -1,4 +1,4 @@
-//! What a new table is, beside its columns.
+//! The properties of a new table other than its columns.
 
 use std::collections::HashMap;
 
@@ -6,27 +6,27 @@ use deltalakedb_log::action::Add;
 
 use crate::write_options::SaveMode;
 
-/// What a new table is, beside its columns.
+/// The properties of a new table other than its columns.
 #[derive(Clone, Debug, Default)]
 pub struct TableSpec {
-    /// The columns it is partitioned by.
+    /// The partition columns.
     pub partition_by: Vec<String>,
     /// Its properties, such as `delta.appendOnly`.
     pub properties: HashMap<String, String>,
-    /// Takes properties that Delta does not know.
+    /// Accepts properties unknown to Delta.
     pub unknown_properties: bool,
-    /// The name in its metadata, which has nothing to do with the catalog's.
+    /// The name in its metadata, which is independent of the catalog's.
     pub name: Option<String>,
-    /// What it is about.
+    /// The description.
     pub description: Option<String>,
-    /// The mode in which it is written, as its history tells.
+    /// The mode of its first write, for its history.
     pub mode: SaveMode,
-    /// Data files that are there and become its rows.
+    /// Existing data files with its rows.
     pub files: Vec<Add>,
 }
 
 impl TableSpec {
-    /// A table of that partitioning and those properties.
+    /// A table with these partition columns and properties.
     pub fn new(partition_by: &[String], properties: &HashMap<String, String>) -> Self {
         Self { partition_by: partition_by.to_vec(), properties: properties.clone(), ..Self::default() }
     }

@@ -1,4 +1,4 @@
-//! Stories of tables in a catalog, checked against plain delta-rs on what the catalog would publish.
+//! Tests of tables in a catalog, compared with plain delta-rs on the log that the catalog would publish.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ mod transactions;
 mod vacuums;
 mod values;
 
-pub(crate) struct Room {
+pub(crate) struct Fixture {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) catalog: Arc<MemoryCatalog>,
     pub(crate) clock: Arc<MovableClock>,
@@ -68,7 +68,7 @@ impl Clock for MovableClock {
     }
 }
 
-impl Room {
+impl Fixture {
     pub(crate) fn new() -> Self {
         let clock = Arc::new(MovableClock::new(1_700_000_000_000, 7));
         let catalog = Arc::new(MemoryCatalog::new(clock.clone()));
@@ -92,7 +92,7 @@ impl Room {
         DeltaTable::open_in(self.catalog.clone(), &TableRef::Name(name.parse().unwrap())).await.unwrap()
     }
 
-    /// The oldest version of a table that is retained.
+    /// The oldest retained version of a table.
     async fn base(&self, name: &str) -> u64 {
         self.catalog.find(&TableRef::Name(name.parse().unwrap())).await.unwrap().unwrap().base_version
     }
@@ -119,7 +119,7 @@ async fn check(table: &DeltaTable, scan: &Scan, want: &[&str]) {
     assert_eq!(text(&table.read(scan).await.unwrap()), want, "{scan:?}");
 }
 
-/// Writes the log as the mirror would, and holds plain delta-rs' opinion against ours.
+/// Writes the log as the mirror would, and compares the results of plain delta-rs with ours.
 async fn check_plain(table: &DeltaTable) {
     let reader = table.reader().await.unwrap();
     let log = table.location().local_path().unwrap().join("_delta_log");
@@ -155,9 +155,9 @@ fn data_files(table: &DeltaTable) -> usize {
 }
 
 #[tokio::test]
-async fn rows_go_in_and_come_out_at_every_version() {
-    let room = Room::new();
-    let table = room.create("orders", "id long not null, day string, amount double", &["day"]).await;
+async fn rows_are_written_and_read_at_every_version() {
+    let fixture = Fixture::new();
+    let table = fixture.create("orders", "id long not null, day string, amount double", &["day"]).await;
     let options = WriteOptions { committer: Some("ann".into()), ..WriteOptions::default() };
     let wrote = table.write(rows(&[1, 2, 3], &["a", "b/c d", ""]), SaveMode::Append, &options).await.unwrap();
     assert_eq!(wrote.unwrap().version, 1);
@@ -165,7 +165,7 @@ async fn rows_go_in_and_come_out_at_every_version() {
     check(&table, &Scan::default(), &["|1|a||", "|2|b/cd||", "|3|||", "|4|a||"]).await;
     let scan = Scan { filter_sql: Some("day = 'a' AND id > 1".into()), ..Scan::default() };
     check(&table, &scan, &["|4|a||"]).await;
-    // The protocol says that an empty text is null as a partition. delta-rs reads it as it is, and so it is found.
+    // The protocol defines an empty partition value as null. delta-rs reads it as an empty text, and so it is found.
     for (filter, want) in [("day = ''", &["|3|||"][..]), ("day IS NULL", &[]), ("day < 'a'", &["|3|||"])] {
         check(&table, &Scan { filter_sql: Some(filter.into()), ..Scan::default() }, want).await;
     }
@@ -190,8 +190,8 @@ async fn rows_go_in_and_come_out_at_every_version() {
 
 #[tokio::test]
 async fn files_carry_statistics() {
-    let room = Room::new();
-    let table = room.create("t", "id long, day string", &[]).await;
+    let fixture = Fixture::new();
+    let table = fixture.create("t", "id long, day string", &[]).await;
     table.write(rows(&[5, 7], &["x", "y"]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
     let files = table.reader().await.unwrap().files(1, None).await.unwrap();
     let files: Vec<_> = files.try_collect().await.unwrap();
@@ -202,9 +202,9 @@ async fn files_carry_statistics() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_refused_before_a_file_is_written() {
-    let room = Room::new();
-    let table = room.create("t", "id integer not null, day date", &[]).await;
+async fn incompatible_rows_are_refused_before_a_file_is_written() {
+    let fixture = Fixture::new();
+    let table = fixture.create("t", "id integer not null, day date", &[]).await;
     let refuse = async |batches: Vec<RecordBatch>, want: &str| {
         let e = table.write(batches, SaveMode::Append, &WriteOptions::default()).await.unwrap_err();
         assert!(e.to_string().contains(want), "{e}");
@@ -229,19 +229,19 @@ async fn what_does_not_fit_is_refused_before_a_file_is_written() {
 
 #[tokio::test]
 async fn a_table_can_begin_with_rows() {
-    let room = Room::new();
+    let fixture = Fixture::new();
     let options = WriteOptions::default();
     let by = ["day".to_string()];
-    let new = || room.new_table("t");
+    let new = || fixture.new_table("t");
     let committed =
-        create_with_data(room.catalog.as_ref(), new(), rows(&[1, 2], &["a", "b"]), &by, &HashMap::new(), &options)
+        create_with_data(fixture.catalog.as_ref(), new(), rows(&[1, 2], &["a", "b"]), &by, &HashMap::new(), &options)
             .await;
     assert_eq!(committed.unwrap().version, 0);
-    let table = room.open("t").await;
+    let table = fixture.open("t").await;
     check(&table, &Scan::default(), &["|1|a|", "|2|b|"]).await;
     check_plain(&table).await;
     let again =
-        create_with_data(room.catalog.as_ref(), new(), rows(&[1], &["a"]), &by, &HashMap::new(), &options).await;
+        create_with_data(fixture.catalog.as_ref(), new(), rows(&[1], &["a"]), &by, &HashMap::new(), &options).await;
     assert_eq!(again.unwrap_err().kind(), ErrorKind::AlreadyExists);
     let elsewhere = MemoryCatalog::new(Arc::new(SeededClock::new(0, 1)));
     let e = create_with_data(&elsewhere, new(), rows(&[1], &["a"]), &by, &HashMap::new(), &options).await.unwrap_err();
@@ -249,32 +249,32 @@ async fn a_table_can_begin_with_rows() {
 }
 
 #[tokio::test]
-async fn writes_to_several_tables_are_one() {
-    let room = Room::new();
+async fn writes_to_several_tables_are_one_commit() {
+    let fixture = Fixture::new();
     let (a, b) =
-        (room.create("a", "id long, day string", &[]).await, room.create("b", "id long, day string", &[]).await);
+        (fixture.create("a", "id long, day string", &[]).await, fixture.create("b", "id long, day string", &[]).await);
     let options = WriteOptions::default();
     let prepare =
         async |t: &DeltaTable, mode| t.prepare_write(rows(&[1], &["x"]), mode, &options).await.unwrap().unwrap();
     let (in_a, in_b) = (prepare(&a, SaveMode::Append).await, prepare(&b, SaveMode::Overwrite).await);
     check(&a, &Scan::default(), &[]).await;
-    let committed = commit(room.catalog.as_ref(), vec![in_a, in_b], &WriteOptions::default()).await.unwrap();
+    let committed = commit(fixture.catalog.as_ref(), vec![in_a, in_b], &WriteOptions::default()).await.unwrap();
     assert_eq!(committed.iter().map(|c| c.version).collect::<Vec<_>>(), [1, 1]);
 
-    // An overwrite that was overtaken takes the append with it, and both clean up.
+    // An overwrite with a conflict also prevents the append, and both remove their files.
     let (in_a, in_b) = (prepare(&a, SaveMode::Append).await, prepare(&b, SaveMode::Overwrite).await);
     b.write(rows(&[2], &["y"]), SaveMode::Append, &options).await.unwrap();
-    let e = commit(room.catalog.as_ref(), vec![in_a, in_b], &WriteOptions::default()).await.unwrap_err();
+    let e = commit(fixture.catalog.as_ref(), vec![in_a, in_b], &WriteOptions::default()).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
     check(&a, &Scan::default(), &["|1|x|"]).await;
     assert_eq!((data_files(&a), data_files(&b)), (1, 2));
 }
 
 #[tokio::test]
-async fn a_failed_commit_leaves_the_files_of_what_is_committed() {
-    let room = Room::new();
-    let table = room.create("t", "id long, day string", &[]).await;
-    // Two writes of one table at once are refused: what became of them before decides.
+async fn a_failed_commit_keeps_files_that_are_committed() {
+    let fixture = Fixture::new();
+    let table = fixture.create("t", "id long, day string", &[]).await;
+    // Two writes to one table at once are rejected, after their earlier outcome is looked up.
     for committed in 0..=2 {
         let mut writes = Vec::new();
         for _ in 0..2 {
@@ -282,38 +282,38 @@ async fn a_failed_commit_leaves_the_files_of_what_is_committed() {
             writes.push(write.unwrap().unwrap());
         }
         for write in &writes[..committed] {
-            room.catalog.commit_all(vec![write.request().clone()]).await.unwrap().committed().unwrap();
+            fixture.catalog.commit_all(vec![write.request().clone()]).await.unwrap().committed().unwrap();
         }
         let files = data_files(&table);
-        let outcome = commit(room.catalog.as_ref(), writes, &WriteOptions::default()).await;
+        let outcome = commit(fixture.catalog.as_ref(), writes, &WriteOptions::default()).await;
         assert_eq!(outcome.is_ok(), committed == 2, "{outcome:?}");
         assert_eq!(data_files(&table), if committed == 0 { files - 2 } else { files });
     }
 }
 
 #[tokio::test]
-async fn an_append_passes_others_but_not_a_new_schema() {
-    let room = Room::new();
-    let table = room.create("t", "id long, day string", &[]).await;
+async fn an_append_conflicts_only_with_a_change_of_schema() {
+    let fixture = Fixture::new();
+    let table = fixture.create("t", "id long, day string", &[]).await;
     let options = WriteOptions::default();
     let pending = table.prepare_write(rows(&[1], &["x"]), SaveMode::Append, &options).await.unwrap().unwrap();
     table.write(rows(&[2], &["y"]), SaveMode::Overwrite, &options).await.unwrap();
-    assert_eq!(commit(room.catalog.as_ref(), vec![pending], &WriteOptions::default()).await.unwrap()[0].version, 2);
+    assert_eq!(commit(fixture.catalog.as_ref(), vec![pending], &WriteOptions::default()).await.unwrap()[0].version, 2);
 
     let pending = table.prepare_write(rows(&[3], &["z"]), SaveMode::Append, &options).await.unwrap().unwrap();
     let metadata = Action::Metadata(table.head().await.unwrap().metadata);
-    let request = CommitRequest::new(room.id("t").await, Uuid::nil(), Base::Exactly(2), vec![metadata]);
-    room.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
-    let e = commit(room.catalog.as_ref(), vec![pending], &WriteOptions::default()).await.unwrap_err();
+    let request = CommitRequest::new(fixture.id("t").await, Uuid::nil(), Base::Exactly(2), vec![metadata]);
+    fixture.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+    let e = commit(fixture.catalog.as_ref(), vec![pending], &WriteOptions::default()).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
     assert_eq!(data_files(&table), 2);
 }
 
 #[tokio::test]
-async fn features_the_catalog_answers_for_do_not_stop_writes() {
-    let room = Room::new();
-    let table = room.create("t", "id long, day string", &[]).await;
-    let id = room.id("t").await;
+async fn features_that_the_catalog_provides_do_not_prevent_writes() {
+    let fixture = Fixture::new();
+    let table = fixture.create("t", "id long, day string", &[]).await;
+    let id = fixture.id("t").await;
     let metadata = table.head().await.unwrap().metadata;
     let upgrade = async |base: u64, features: &[&str], properties: &[(&str, &str)]| {
         let features: Vec<String> = features.iter().map(|f| f.to_string()).collect();
@@ -328,7 +328,7 @@ async fn features_the_catalog_answers_for_do_not_stop_writes() {
         metadata.configuration.extend(properties.iter().map(|(k, v)| (k.to_string(), Some(v.to_string()))));
         let actions = vec![Action::Protocol(protocol), Action::Metadata(metadata)];
         let request = CommitRequest::new(id, Uuid::from_u128(base.into()), Base::Exactly(base), actions);
-        room.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+        fixture.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
     };
     upgrade(0, &["inCommitTimestamp", "domainMetadata", "appendOnly"], &[("delta.enableInCommitTimestamps", "true")])
         .await;
@@ -340,23 +340,23 @@ async fn features_the_catalog_answers_for_do_not_stop_writes() {
 }
 
 #[tokio::test]
-async fn a_plain_table_is_read_and_written_where_it_is() {
-    let room = Room::new();
-    let managed = room.create("t", "id long, day string", &["day"]).await;
+async fn a_plain_table_is_read_and_written_by_its_location() {
+    let fixture = Fixture::new();
+    let managed = fixture.create("t", "id long, day string", &["day"]).await;
     managed.write(rows(&[1, 2], &["a", "b"]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
     check_plain(&managed).await;
     let path = managed.location().to_string();
     let by_path = DeltaTable::open(&path).await.unwrap();
     let e = by_path.write(rows(&[3], &["c"]), SaveMode::Append, &WriteOptions::default()).await.unwrap_err();
     assert!(e.to_string().contains("is managed by the catalog") && data_files(&managed) == 2, "{e}");
-    // Another engine writes on: the table is no catalog's any more.
+    // Another engine continues the log: no catalog manages the table any more.
     std::fs::write(managed.location().local_path().unwrap().join("_delta_log/00000000000000000002.json"), "").unwrap();
     let plain = DeltaTable::open(&path).await.unwrap();
     for mode in [SaveMode::Overwrite, SaveMode::Append] {
         plain.write(rows(&[3], &["c"]), mode, &WriteOptions::default()).await.unwrap();
     }
     check(&plain, &Scan::default(), &["|3|c|", "|3|c|"]).await;
-    let e = DeltaTable::open(room.dir.path().to_str().unwrap()).await.unwrap_err();
+    let e = DeltaTable::open(fixture.dir.path().to_str().unwrap()).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::NotFound, "{e}");
     let only_read = DeltaTable::open_with_reader(&path, managed.reader().await.unwrap()).await.unwrap();
     check(&only_read, &Scan::default(), &["|1|a|", "|2|b|"]).await;
@@ -366,10 +366,10 @@ async fn a_plain_table_is_read_and_written_where_it_is() {
 
 #[tokio::test]
 async fn a_table_opens_by_its_uri() {
-    let room = Room::new();
-    let uri = format!("deltasql://sqlite/{}", room.dir.path().join("meta.db").display());
+    let fixture = Fixture::new();
+    let uri = format!("deltasql://sqlite/{}", fixture.dir.path().join("meta.db").display());
     let catalog = connect(&uri).await.unwrap();
-    let (new, options) = (room.new_table("sales.orders"), WriteOptions::default());
+    let (new, options) = (fixture.new_table("sales.orders"), WriteOptions::default());
     create_with_data(catalog.as_ref(), new, rows(&[1], &["a"]), &[], &HashMap::new(), &options).await.unwrap();
     let table = DeltaTable::open(&format!("{uri}?table=sales.orders")).await.unwrap();
     table.write(rows(&[2], &["b"]), SaveMode::Append, &options).await.unwrap();
@@ -381,14 +381,14 @@ async fn a_table_opens_by_its_uri() {
 }
 
 #[tokio::test]
-async fn a_table_need_not_be_on_a_local_disk() {
-    let room = Room::new();
+async fn a_table_may_be_in_an_in_memory_store() {
+    let fixture = Fixture::new();
     let location = Location::parse("memory:///some%20bucket/t").unwrap();
     let new = NewTable::new("t".parse().unwrap(), location);
     let (by, options) = (["day".to_string()], WriteOptions::default());
-    let (catalog, properties) = (room.catalog.as_ref(), HashMap::new());
+    let (catalog, properties) = (fixture.catalog.as_ref(), HashMap::new());
     create_with_data(catalog, new, rows(&[1], &["a b"]), &by, &properties, &options).await.unwrap();
-    let table = room.open("t").await;
+    let table = fixture.open("t").await;
     table.write(rows(&[2], &["%"]), SaveMode::Append, &options).await.unwrap();
     check(&table, &Scan::default(), &["|1|ab|", "|2|%|"]).await;
 }

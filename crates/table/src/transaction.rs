@@ -1,8 +1,10 @@
 //! Several operations on several tables as one commit.
 //!
-//! A transaction sees every table as it was when it began, and its own changes on top. They are staged: data files that
-//! no commit names yet, and commits that delta-rs made for a log only this transaction reads. At the end the commits of
-//! each table become one, and all tables change together or not at all.
+//! A transaction sees every table as it was when it began, with its own changes on top. They are staged: data files
+//! that no commit names yet, and commits that delta-rs made on a log that only this transaction reads. At the end the
+//! commits of each table become one, and all tables change together or not at all.
+
+mod member;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -11,35 +13,35 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use deltalakedb_log::action::{Action, Add, CommitInfo, Remove};
 use deltalakedb_log::commit::{Base, CommitRequest, Committed, Isolation, NewTable, Reads};
 use deltalakedb_log::{
-    At, Catalog, ErrorKind, FileKey, Object, Point, Predicate, Result, Snapshot, TableId, TableName, TableOwner,
-    TableRef, TxnLogError, TxnLogTransactionError, check_owner, require,
+    At, Catalog, ErrorKind, FileKey, Point, Predicate, Result, Snapshot, TableId, TableName, TableRef, TxnLogError,
+    TxnLogTransactionError, check_owner, require,
 };
 use futures::TryStreamExt;
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::create::{check_partitioning, check_place};
-use crate::delta_rs::{self, LogView, NewFiles, StagedCommit, TableSchema, finish, named_paths};
+use self::member::{Member, flatten};
+use crate::create::{check_location, check_partitioning};
+use crate::delta_rs::{self, LogView, StagedCommit, TableSchema, finish, named_paths};
 use crate::operations::{Operation, StagedOperation, WriteRows};
 use crate::scan::{Scan, scan};
 use crate::table_spec::TableSpec;
 use crate::write::{Rows, check_not_behind, commit_requests, remove};
 use crate::write_options::{MAX_TIMEOUT, SaveMode, WriteOptions};
 
-/// How a transaction runs.
+/// The options of a transaction.
 #[derive(Clone, Debug)]
 pub struct TransactionOptions {
-    /// How it writes.
+    /// The options of its writes.
     pub write: WriteOptions,
-    /// Whether what it read must still be so when it commits. Without it transactions have snapshot isolation: each
-    /// reads one state of all tables, and two that change the same file do not both commit.
+    /// Whether everything it read must be unchanged when it commits. Without it transactions have snapshot isolation:
+    /// each reads one state of all tables, and two that change the same file do not both commit.
     pub serializable: bool,
-    /// How many tables it may touch.
+    /// The maximum number of tables.
     pub max_tables: usize,
-    /// How old it may become. Files of a transaction that is younger are safe from vacuum.
+    /// The maximum age. Vacuum spares the files of younger transactions.
     pub timeout: Duration,
 }
 
@@ -70,40 +72,26 @@ impl Default for TransactionOptions {
 /// # }
 /// ```
 ///
-/// Dropped before it is committed, it is rolled back: its data files are removed, within a runtime soon after that.
+/// A transaction that is dropped before it is committed is rolled back: its data files are removed, asynchronously
+/// within a runtime.
 pub struct Transaction {
     catalog: Arc<dyn Catalog>,
     options: TransactionOptions,
     began_at: i64,
-    /// When it began, in the order of the catalog's commits.
+    /// The point at which it began, in the order of the catalog's commits.
     point: Point,
     members: Mutex<Option<Members>>,
 }
 
-/// What it touched; `None` once it has ended.
+/// Its tables; `None` once it has ended.
 type Members = BTreeMap<TableName, Member>;
 
-/// A table that a transaction touched.
-struct Member {
-    id: TableId,
-    owner: Option<TableOwner>,
-    base: Base,
-    /// The table with what each operation would commit on top.
-    state: LogView,
-    files: Vec<NewFiles>,
-    reads: Reads,
-    /// Whether the operations that changed rows told so in files of changes; `None` as long as there was none.
-    in_changes: Option<bool>,
-    /// The files added by operations that did: the rows in them may have changed already.
-    rewritten: HashSet<FileKey>,
-}
-
 impl Transaction {
-    /// Begins a transaction: it sees every table as it is now, also one that it first touches later.
+    /// Begins a transaction: it sees every table as it is now, also tables that it first uses later.
     pub async fn begin(catalog: Arc<dyn Catalog>, options: TransactionOptions) -> Result<Self> {
         if options.timeout > MAX_TIMEOUT {
             return Err(TxnLogError::invalid(format!(
-                "a transaction may take {} s at the most: vacuum removes older files that no commit names",
+                "a transaction may take at most {} s: vacuum deletes older files that no commit names",
                 MAX_TIMEOUT.as_secs()
             )));
         }
@@ -117,7 +105,7 @@ impl Transaction {
         &self.catalog
     }
 
-    /// How it runs.
+    /// Its options.
     pub fn options(&self) -> &TransactionOptions {
         &self.options
     }
@@ -127,27 +115,29 @@ impl Transaction {
         self.run(table, Operation::Write(WriteRows::new(rows, mode))).await
     }
 
-    /// Deletes the rows of a table that satisfy a condition in SQL; all, without one.
+    /// Deletes the rows of a table that satisfy a condition in SQL; all rows without one.
     pub async fn delete(&self, table: &str, filter: Option<&str>) -> TransactionResult<Value> {
         self.run(table, Operation::Delete { filter: filter.map(String::from) }).await
     }
 
-    /// Sets columns of the rows that satisfy a condition in SQL, of all without one, to the values of expressions.
+    /// Sets columns of the rows that satisfy a condition in SQL, of all rows without one, to the values of expressions.
     pub async fn update(&self, table: &str, set: &[(&str, &str)], filter: Option<&str>) -> TransactionResult<Value> {
         let set = set.iter().map(|(column, value)| (column.to_string(), value.to_string())).collect();
         let (filter, safe_cast) = (filter.map(String::from), false);
         self.run(table, Operation::Update { set, filter, safe_cast }).await
     }
 
-    /// Runs any operation on a table, and gives what it says of itself. One that fails leaves the transaction as it
-    /// was. Files are not put together and versions not restored in a transaction: neither goes with other changes.
+    /// Runs any operation on a table, and returns its metrics. One that fails leaves the transaction unchanged.
+    /// Compaction and restore are not supported in a transaction: neither can be combined with other changes.
     pub async fn run(&self, table: &str, operation: Operation) -> TransactionResult<Value> {
         if matches!(
             operation,
             Operation::Optimize(_) | Operation::Restore(_) | Operation::Repair { .. } | Operation::ReplaceTable(..)
         ) {
             let what = operation.name();
-            return Err(TxnLogError::invalid(format!("{what} is no part of a transaction: run it on its own")).into());
+            return Err(
+                TxnLogError::invalid(format!("{what} cannot be part of a transaction: run it on its own")).into()
+            );
         }
         let name: TableName = table.parse()?;
         let mut guard = self.open().await?;
@@ -168,7 +158,7 @@ impl Transaction {
         Ok(metrics)
     }
 
-    /// Makes a table without rows.
+    /// Creates a table without rows.
     pub async fn create(
         &self,
         new: NewTable,
@@ -180,10 +170,10 @@ impl Transaction {
         let place = new.location.clone();
         let spec = TableSpec::new(partition_by, properties);
         let create = spec.at(&place, &self.options.write);
-        self.make(new, delta_rs::create(create, schema.fields())).await.map(drop)
+        self.stage_creation(new, delta_rs::create(create, schema.fields())).await.map(drop)
     }
 
-    /// Makes a table of rows, whose columns become the table's, and gives what the write says of itself.
+    /// Creates a table from rows, whose columns become the table's, and returns the metrics of the write.
     pub async fn create_with_data(
         &self,
         new: NewTable,
@@ -194,7 +184,7 @@ impl Transaction {
         let rows = rows.into();
         let names: Vec<_> = rows.schema().iter().flat_map(|s| s.fields().iter().map(|f| f.name().clone())).collect();
         if names.is_empty() {
-            let what = format!("the table {} cannot be made of no rows: give it a schema", new.name);
+            let what = format!("the table {} cannot be created without rows: pass a schema", new.name);
             return Err(TxnLogError::invalid(what).into());
         }
         check_partitioning(&names.iter().map(String::as_str).collect::<Vec<_>>(), partition_by)?;
@@ -202,13 +192,17 @@ impl Transaction {
         let spec = TableSpec::new(partition_by, properties);
         let create = spec.at(&place, &self.options.write);
         let (rows, refusal) = rows.in_delta_types();
-        self.make(new, async { refusal.or(delta_rs::create_with_data(create, rows).await) }).await
+        self.stage_creation(new, async { refusal.or(delta_rs::create_with_data(create, rows).await) }).await
     }
 
-    async fn make(&self, new: NewTable, made: impl Future<Output = Result<StagedCommit>>) -> TransactionResult<Value> {
+    async fn stage_creation(
+        &self,
+        new: NewTable,
+        made: impl Future<Output = Result<StagedCommit>>,
+    ) -> TransactionResult<Value> {
         let mut guard = self.open().await?;
         let members = guard.as_mut().ok_or(TxnLogTransactionError::Closed)?;
-        check_place(self.catalog.as_ref(), &new, &self.options.write).await?;
+        check_location(self.catalog.as_ref(), &new, &self.options.write).await?;
         for (name, member) in members.iter() {
             if let Some(taken) = new.taken_by(name, &member.state.location) {
                 return Err(taken.into());
@@ -227,12 +221,12 @@ impl Transaction {
         Ok(metrics)
     }
 
-    /// Reads rows of a table as this transaction sees it. Its `at` may name an earlier state.
+    /// Reads rows of a table as this transaction sees it. `at` may select an earlier version.
     pub async fn read(&self, table: &str, what: &Scan) -> TransactionResult<Vec<RecordBatch>> {
         Ok(self.read_with_schema(table, what).await?.1)
     }
 
-    /// The same, with the columns that the rows have.
+    /// Reads rows together with their schema.
     pub async fn read_with_schema(&self, table: &str, what: &Scan) -> TransactionResult<(SchemaRef, Vec<RecordBatch>)> {
         let name: TableName = table.parse()?;
         let mut state = self.state(&name).await?;
@@ -250,7 +244,7 @@ impl Transaction {
         Ok((schema, rows.map_err(|e| crate::query_error(e, &format!("the table {name} cannot be read")))?))
     }
 
-    /// What a table is, as this transaction sees it, without its rows.
+    /// The state of a table as this transaction sees it, without its rows.
     pub async fn snapshot(&self, table: &str) -> TransactionResult<Snapshot> {
         Ok(self.state(&table.parse()?).await?.snapshot()?)
     }
@@ -262,8 +256,8 @@ impl Transaction {
         Ok(self.member(members, table).await?.state.clone())
     }
 
-    /// Notes that rows of a table were read, of the files a predicate chose: a serializable transaction holds only if
-    /// they are still the same when it commits.
+    /// Records that rows of the files selected by a predicate were read: a serializable transaction commits only if
+    /// they are unchanged.
     pub(crate) async fn note_read(&self, table: &TableName, predicate: Predicate) -> TransactionResult<()> {
         if !self.options.serializable {
             return Ok(());
@@ -283,15 +277,11 @@ impl Transaction {
         Ok(())
     }
 
-    /// Commits everything, or nothing. The versions are in the order of the tables' names; tables without a change get
-    /// none.
+    /// Commits everything, or nothing. The versions are in the order of the tables' names; unchanged tables have none.
     pub async fn commit(self) -> TransactionResult<Vec<Committed>> {
         let members = self.members.lock().await.take().unwrap_or_default();
         let (mut requests, mut files) = (Vec::new(), Vec::new());
-        let isolation = match self.options.serializable {
-            true => Isolation::Serializable,
-            false => Isolation::SnapshotIsolation,
-        };
+        let isolation = if self.options.serializable { Isolation::Serializable } else { Isolation::SnapshotIsolation };
         let mut leftover = Vec::new();
         for (name, member) in members {
             let writes = member.state.staged().next().is_some();
@@ -305,16 +295,16 @@ impl Transaction {
             let before = member.state.staged().flat_map(named_paths).collect();
             let actions = flatten(member.state.staged());
             let gone: HashSet<_> = HashSet::difference(&before, &named_paths(&actions)).cloned().collect();
-            leftover.extend(member.files.iter().map(|files| files.only(&gone)));
+            leftover.extend(member.files.iter().map(|files| files.at_paths(&gone)));
             files.extend(member.files);
             let mut request = CommitRequest::new(member.id, self.options.write.clock.new_uuid(), base, actions);
             request.reads = member.reads;
             request.isolation = Some(isolation);
-            self.options.write.sign(&mut request);
+            self.options.write.set_committer(&mut request);
             tracing::debug!(table = %name, writes, "a transaction commits");
             requests.push(request);
         }
-        // Planning and flattening take time, too: the age is judged last.
+        // Planning and flattening take time as well, so the age is checked last.
         if let Err(e) = self.check_age() {
             remove(&files).await;
             return Err(e);
@@ -327,7 +317,7 @@ impl Transaction {
         Ok(committed)
     }
 
-    /// Ends the transaction without a trace: its data files are removed.
+    /// Rolls back the transaction: its data files are removed.
     pub async fn rollback(self) {
         let members = self.members.lock().await.take().unwrap_or_default();
         for member in members.into_values() {
@@ -335,7 +325,7 @@ impl Transaction {
         }
     }
 
-    /// What it touched so far, while it may go on.
+    /// Its tables, while it is open.
     async fn open(&self) -> TransactionResult<MutexGuard<'_, Option<Members>>> {
         let guard = self.members.lock().await;
         if guard.is_none() {
@@ -348,16 +338,14 @@ impl Transaction {
     fn check_age(&self) -> TransactionResult<()> {
         let age_ms = self.options.write.clock.now_ms().saturating_sub(self.began_at);
         let timeout_ms = i64::try_from(self.options.timeout.as_millis()).unwrap_or(i64::MAX);
-        match age_ms > timeout_ms {
-            true => Err(TxnLogTransactionError::TimedOut { age_ms, timeout_ms }),
-            false => Ok(()),
-        }
+        if age_ms > timeout_ms { Err(TxnLogTransactionError::TimedOut { age_ms, timeout_ms }) } else { Ok(()) }
     }
 
     fn check_room(&self, members: &Members, table: &TableName) -> TransactionResult<()> {
-        match members.len() < self.options.max_tables {
-            true => Ok(()),
-            false => Err(TxnLogTransactionError::TooManyTables { max: self.options.max_tables, table: table.clone() }),
+        if members.len() < self.options.max_tables {
+            Ok(())
+        } else {
+            Err(TxnLogTransactionError::TooManyTables { max: self.options.max_tables, table: table.clone() })
         }
     }
 
@@ -365,12 +353,12 @@ impl Transaction {
         if !members.contains_key(name) {
             let table = TableRef::Name(name.clone());
             let Some(entry) = self.catalog.find_at(&table, &self.point).await? else {
-                // Says what is near, and whether it was made since.
+                // The error has similar names, or says that the table was created since.
                 return Err(match require(self.catalog.as_ref(), &table).await {
                     Err(e) => e.into(),
                     Ok(_) => TxnLogError::new(
                         ErrorKind::NotFound,
-                        format!("the table {name} was made after the transaction began: begin another"),
+                        format!("the table {name} was created after the transaction began: begin another"),
                     )
                     .into(),
                 });
@@ -405,130 +393,4 @@ impl fmt::Debug for Transaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transaction").field("began_at", &self.began_at).field("options", &self.options).finish()
     }
-}
-
-impl Member {
-    fn new(id: TableId, owner: Option<TableOwner>, base: Base, state: LogView) -> Self {
-        let (files, reads, rewritten) = (Vec::new(), Reads::default(), HashSet::new());
-        Self { id, owner, base, state, files, reads, in_changes: None, rewritten }
-    }
-
-    /// Puts what an operation did on top.
-    async fn take(&mut self, name: &TableName, captured: StagedCommit, reads: Reads) -> TransactionResult<()> {
-        let StagedCommit { actions, files, .. } = captured;
-        if let Err(e) = self.put(name, actions) {
-            files.remove().await;
-            return Err(e.into());
-        }
-        self.reads.files.extend(reads.files);
-        self.reads.predicates.extend(reads.predicates);
-        self.reads.whole_table |= reads.whole_table;
-        self.files.push(files);
-        Ok(())
-    }
-
-    fn put(&mut self, name: &TableName, actions: Vec<Action>) -> Result<()> {
-        self.record(name, &actions)?;
-        if actions.is_empty() {
-            return Ok(());
-        }
-        self.state.stage(actions)
-    }
-
-    /// Notes how an operation tells which rows it changed; an error where one commit cannot tell that beside what others
-    /// did. The changes of a version have no order, so it may tell of each row only once.
-    fn record(&mut self, name: &TableName, actions: &[Action]) -> Result<()> {
-        if !actions.iter().any(changes_rows) {
-            return Ok(());
-        }
-        let in_changes = actions.iter().any(|a| matches!(a, Action::Cdc(_)));
-        let refused = |what: &str| {
-            Err(TxnLogError::invalid(format!(
-                "{name} records its changes (delta.enableChangeDataFeed), and {what}: do one of them in a transaction of \
-                 its own"
-            )))
-        };
-        // Readers of changes look at files of changes where a commit has some, and nowhere else.
-        if self.in_changes.is_some_and(|before| before != in_changes) {
-            return refused("a commit cannot say both what was inserted and what was updated");
-        }
-        let changes_again = |a: &Action| matches!(a, Action::Remove(r) if self.rewritten.contains(&r.key()));
-        if in_changes && actions.iter().any(changes_again) {
-            return refused("a commit cannot say of one row that it changed twice, as rows of one file may have");
-        }
-        self.in_changes = Some(in_changes);
-        if in_changes {
-            self.rewritten.extend(actions.iter().filter_map(|a| match a {
-                Action::Add(add) => Some(add.key()),
-                _ => None,
-            }));
-        }
-        Ok(())
-    }
-}
-
-fn changes_rows(action: &Action) -> bool {
-    match action {
-        Action::Add(add) => add.data_change,
-        Action::Remove(remove) => remove.data_change,
-        _ => false,
-    }
-}
-
-/// Combines several commits of one table into one: a later action wins, and a file that is added and removed again is
-/// left out.
-fn flatten<'a>(commits: impl Iterator<Item = &'a [Action]>) -> Vec<Action> {
-    let mut infos = Vec::new();
-    let (mut protocol, mut metadata) = (None, None);
-    let (mut txns, mut domains) = (BTreeMap::new(), BTreeMap::new());
-    let mut adds: BTreeMap<FileKey, Arc<Add>> = BTreeMap::new();
-    let mut removes: BTreeMap<FileKey, Remove> = BTreeMap::new();
-    // Removes of files that were added again.
-    let mut taken_back: BTreeMap<FileKey, Remove> = BTreeMap::new();
-    let mut rest = Vec::new();
-    for actions in commits {
-        let mut added = Vec::new();
-        for action in actions.iter().cloned() {
-            match action {
-                Action::CommitInfo(info) => infos.push(info),
-                Action::Protocol(_) => protocol = Some(action),
-                Action::Metadata(_) => metadata = Some(action),
-                Action::Txn(ref txn) => _ = txns.insert(txn.app_id.clone(), action),
-                Action::DomainMetadata(ref domain) => _ = domains.insert(domain.domain.clone(), action),
-                Action::Add(add) => added.push(add),
-                Action::Remove(remove) => {
-                    let key = remove.key();
-                    match adds.remove(&key) {
-                        None => _ = removes.insert(key, remove),
-                        Some(_) => removes.extend(taken_back.remove_entry(&key)),
-                    }
-                }
-                other => rest.push(other),
-            }
-        }
-        for add in added {
-            let key = add.key();
-            taken_back.extend(removes.remove_entry(&key));
-            adds.insert(key, add);
-        }
-    }
-    let info = summary(infos);
-    let head = info.into_iter().chain(protocol).chain(metadata).chain(txns.into_values()).chain(domains.into_values());
-    let files = removes.into_values().map(Action::Remove).chain(adds.into_values().map(Action::Add));
-    head.chain(files).chain(rest).collect()
-}
-
-/// What several operations say of themselves, as one.
-fn summary(mut infos: Vec<CommitInfo>) -> Option<Action> {
-    if infos.len() < 2 {
-        return infos.pop().map(Action::CommitInfo);
-    }
-    let names: Vec<_> = infos.iter().map(|i| i.0.get::<String>("operation").unwrap_or_default()).collect();
-    let mut parameters = Object::default();
-    // Parameters are texts, as every engine writes them.
-    parameters.set("operations", Value::from(names).to_string());
-    let mut info = Object::default();
-    info.set("operation", "TRANSACTION");
-    info.set("operationParameters", parameters);
-    Some(Action::CommitInfo(CommitInfo(info)))
 }

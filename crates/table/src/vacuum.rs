@@ -1,6 +1,6 @@
-//! Removing files that no version within retention, and no transaction that may still commit, can need.
+//! Removes files that no version within retention, and no transaction that may still commit, can need.
 //!
-//! The catalog has every file of every version, so the files to keep are not guessed from tombstones. A file that is
+//! The catalog has every file of every version, so the files to keep are not inferred from tombstones. A file that is
 //! not in the catalog may belong to a write in progress: it is kept until every transaction that began before has
 //! committed or timed out.
 
@@ -8,16 +8,16 @@ mod clones;
 mod holds;
 mod marks;
 mod options;
-mod place;
+mod table_folder;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use deltalakedb_log::action::{Action, Add};
 use deltalakedb_log::references::folders;
-use deltalakedb_log::time::parse_interval;
+use deltalakedb_log::retention::{before, tombstone_retention};
 use deltalakedb_log::{
-    At, Catalog, Commit, ErrorKind, PlaceKey, Result, Snapshot, TableEntry, TableId, TableRef, TxnLogError,
+    At, Catalog, Commit, ErrorKind, LocationKey, Result, Snapshot, Subject, TableEntry, TableId, TableRef, TxnLogError,
     TxnLogReader, Version, canonical_path, first_commit, require,
 };
 use futures::{StreamExt, TryStreamExt, stream};
@@ -28,75 +28,70 @@ use self::marks::Marks;
 pub(crate) use self::marks::check_none_is_going_on;
 pub use self::options::{Vacuum, Vacuumed};
 use self::options::{hours, millis};
-pub(crate) use self::place::Place;
-use crate::delta_rs::deletion_vector_file;
+pub(crate) use self::table_folder::TableFolder;
 use crate::table::{DeltaTable, Source};
 use crate::write_options::{MAX_TIMEOUT, WriteOptions};
 
-/// What a transaction that is about to reach its greatest age may still need to commit, and clocks may differ by.
+/// The time for the commit of a transaction of the maximum age, and for differences between clocks.
 const MARGIN: Duration = Duration::from_secs(60 * 60);
 
-/// A week.
-const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
-/// How many requests to a store are under way at once.
+/// The maximum number of concurrent requests to a store.
 const AT_ONCE: usize = 16;
 
 /// How many files are removed between two reads of the log.
 const BATCH: usize = 1_000;
 
-/// How many versions are looked through between requests to the store.
+/// How many versions are read between requests to the store.
 pub(crate) const PAGE: Version = 256;
 
 impl DeltaTable {
-    /// Removes files of the table's folder that no retained version and no open transaction needs: not those of a
-    /// version that was the newest within retention, nor of the one that is published and those after it; not those of
-    /// a version that a reader [holds](Self::hold) and those after it; not those that another table of the catalog
-    /// refers to; not those that a transaction may still commit ([`MAX_TIMEOUT`]), none in `_delta_log` or another
-    /// hidden folder. Older versions can then no longer be read.
+    /// Removes files of the table's folder that no retained version and no open transaction needs. It keeps the files
+    /// of versions that were the newest within retention, of the published version and later ones, and of versions that
+    /// a reader [holds](Self::hold) and later ones; files that another table of the catalog refers to; files that a
+    /// transaction may still commit ([`MAX_TIMEOUT`]); and everything in `_delta_log` and other hidden folders. Older
+    /// versions can then no longer be read.
     pub async fn vacuum(&self, what: &Vacuum, options: &WriteOptions) -> Result<Vacuumed> {
         let Source::Catalog { catalog, id, .. } = &self.source else {
             return Err(TxnLogError::invalid(format!(
-                "{self} is in no catalog that knows which files its transactions may still commit: bring it in with \
-                 `dl import`, or vacuum it with the engine that writes it"
+                "{self} is not in a catalog, which records the files that transactions may still commit: import it \
+                 with `dl import`, or vacuum it with the engine that writes it"
             )));
         };
         if !what.dry_run {
             self.check_owner(options)?;
         }
-        // Files that only newer published commits name would look like orphan files to a catalog that lacks these
-        // commits.
+        // Files that only newer published commits name would look like orphan files to a catalog without them.
         deltalakedb_mirror::check_not_behind(catalog.as_ref(), self.stores.as_ref(), *id).await?;
         catalog.compared().insert(*id);
         let reader = catalog.reader(*id);
         let head = reader.snapshot(At::Latest).await?;
-        let default = retention(&head)?;
+        let default = tombstone_retention(&head.head.metadata)?;
         let retain = what.retain.unwrap_or(default);
         if what.enforce_retention && retain < default {
-            return Err(TxnLogError::invalid(format!(
+            let message = format!(
                 "{self} keeps removed files for {} hours (delta.deletedFileRetentionDuration), and {} are asked for: \
                  readers of versions in between would fail, so ask without enforcement (`dl vacuum --force`) if there are none",
                 hours(default),
                 hours(retain)
-            )));
+            );
+            return Err(TxnLogError::invalid(message).about(Subject::Retention { minimum: default, requested: retain }));
         }
         let now = catalog.now_ms().await?;
         let store = self.stores.open(&self.location, options.durability)?;
         let entry = require(catalog.as_ref(), &TableRef::Id(*id)).await?;
-        let mut needed = FileInventory::of(&entry, reader.as_ref(), &head, now.saturating_sub(millis(retain))).await?;
+        let mut needed = NeededFiles::of(&entry, reader.as_ref(), &head, before(now, retain)).await?;
         needed.keep_for_clones(catalog.as_ref(), &self.location, now).await?;
         for version in &what.keep_versions {
             needed.keep_version(reader.as_ref(), *version).await?;
         }
-        let mut found = match what.lite {
-            true => needed.named(store.as_ref(), reader.as_ref()).await?,
-            false => {
-                let grace = now.saturating_sub(millis(retain.max(MAX_TIMEOUT + MARGIN)));
-                let partition_by = &head.head.metadata.partition_columns;
-                needed.listed(store.as_ref(), reader.as_ref(), partition_by, grace).await?
-            }
+        let mut found = if what.lite {
+            needed.unneeded_in_log(store.as_ref(), reader.as_ref()).await?
+        } else {
+            let grace = before(now, retain.max(MAX_TIMEOUT + MARGIN));
+            let partition_by = &head.head.metadata.partition_columns;
+            needed.unneeded_in_folder(store.as_ref(), reader.as_ref(), partition_by, grace).await?
         };
-        let mut held = needed.spare_held(catalog.as_ref(), reader.as_ref(), *id, &mut found).await?;
+        let mut held = needed.keep_held(catalog.as_ref(), reader.as_ref(), *id, &mut found).await?;
         if !what.dry_run {
             catalog.remove_ended_holds(*id).await?;
             needed.forget_folders(catalog.as_ref(), (*id, entry.base_version), head.version()).await?;
@@ -104,7 +99,7 @@ impl DeltaTable {
         if what.dry_run || found.is_empty() {
             return Ok(Vacuumed { held, ..Vacuumed::of(&found) });
         }
-        // To look may have taken longer than history is retained.
+        // The listing may have taken longer than history is retained.
         let newest = reader.snapshot(At::Latest).await?;
         if (&newest.head.metadata, &newest.head.protocol) != (&head.head.metadata, &head.head.protocol) {
             let message =
@@ -117,18 +112,19 @@ impl DeltaTable {
         let removed = async {
             let (mut seen, mut newest) = (head.version(), started);
             while !found.is_empty() {
-                // What was committed meanwhile may have brought files back.
-                needed.keep_new(catalog.as_ref(), *id, (seen + 1, newest)).await?;
+                // Concurrent commits may have added files again.
+                needed.keep_new_versions(catalog.as_ref(), *id, (seen + 1, newest)).await?;
                 needed.keep_for_clones(catalog.as_ref(), &self.location, now).await?;
                 found.retain(|(path, _)| !needed.has(path));
-                held += needed.spare_held(catalog.as_ref(), reader.as_ref(), *id, &mut found).await?;
+                held += needed.keep_held(catalog.as_ref(), reader.as_ref(), *id, &mut found).await?;
                 let batch = found.split_off(found.len().saturating_sub(BATCH));
                 gone.extend_from_slice(&batch);
                 remove(store.as_ref(), batch).await.map_err(|e| {
-                    let what = format!("{self} is vacuumed in part: a file cannot be removed, run it again");
+                    let what =
+                        format!("{self} is only partly vacuumed, because a file cannot be deleted: run it again");
                     TxnLogError::new(ErrorKind::Unavailable, what).with_source(e)
                 })?;
-                (seen, newest) = (newest, marks.go_on(reader.as_ref()).await?);
+                (seen, newest) = (newest, marks.renew_start(reader.as_ref()).await?);
             }
             Ok::<_, TxnLogError>(())
         };
@@ -148,23 +144,23 @@ async fn remove(store: &dyn ObjectStore, files: Vec<(Path, u64)>) -> Result<()> 
 }
 
 /// The files of a table that may still be needed.
-struct FileInventory {
-    place: Place,
-    /// By their decoded paths below the table.
-    files: HashSet<Vec<u8>>,
-    /// The folders of those that are named by absolute paths.
-    folders: BTreeSet<PlaceKey>,
-    /// The versions before those that need files, as far as they are retained with their commits.
+struct NeededFiles {
+    place: TableFolder,
+    /// By their paths in the table's store.
+    files: HashSet<Path>,
+    /// The folders of files with absolute paths.
+    folders: BTreeSet<LocationKey>,
+    /// The versions before those that need files, if they are retained with their commits.
     before: (Version, Version),
 }
 
-impl FileInventory {
-    /// Those of versions that were the newest at `cutoff_ms` or later, of the version that readers of `_delta_log` see,
-    /// and of all later ones.
+impl NeededFiles {
+    /// The files of versions that were the newest at `cutoff_ms` or later, of the version that readers of `_delta_log`
+    /// see, and of all later ones.
     async fn of(entry: &TableEntry, reader: &dyn TxnLogReader, head: &Snapshot, cutoff_ms: i64) -> Result<Self> {
         let oldest = oldest_needed(reader, entry.base_version, entry.published_version, cutoff_ms).await?;
         let first = first_commit(reader, entry.base_version).await?;
-        let (place, files, folders) = (Place::new(&entry.location), HashSet::new(), BTreeSet::new());
+        let (place, files, folders) = (TableFolder::new(&entry.location), HashSet::new(), BTreeSet::new());
         let mut needed = Self { place, files, folders, before: (first, oldest) };
         needed.keep_version(reader, oldest).await?;
         needed.keep_since(reader, (oldest.max(first), head.version())).await?;
@@ -172,10 +168,15 @@ impl FileInventory {
     }
 
     fn has(&self, path: &Path) -> bool {
-        self.files.contains(path.as_ref().as_bytes())
+        self.files.contains(path)
     }
 
-    /// Keeps the files of a version.
+    /// Keeps a file that the log names, if it is below the table.
+    fn keep_path(&mut self, raw: &str) {
+        let path = self.place.object(raw);
+        self.files.extend(path);
+    }
+
     async fn keep_version(&mut self, reader: &dyn TxnLogReader, version: Version) -> Result<()> {
         let mut live = reader.files(version, None).await?;
         while let Some(add) = live.try_next().await? {
@@ -184,9 +185,14 @@ impl FileInventory {
         Ok(())
     }
 
-    /// Keeps what the versions from one to another brought, which were committed meanwhile. Of those whose history has
-    /// ended since, no file is needed that the oldest retained version is without.
-    async fn keep_new(&mut self, catalog: &dyn Catalog, table: TableId, (from, to): (Version, Version)) -> Result<()> {
+    /// Keeps the files added by a range of versions, which were committed concurrently. Of those that have expired
+    /// since, only files of the oldest retained version are needed.
+    async fn keep_new_versions(
+        &mut self,
+        catalog: &dyn Catalog,
+        table: TableId,
+        (from, to): (Version, Version),
+    ) -> Result<()> {
         let reader = catalog.reader(table);
         let oldest = async || Ok::<_, TxnLogError>(require(catalog, &TableRef::Id(table)).await?.base_version);
         let mut base = oldest().await?;
@@ -197,7 +203,7 @@ impl FileInventory {
                 self.keep_all_since(reader.as_ref(), (base, to)).await
             };
             match kept {
-                // More history has ended while it was read.
+                // More history has expired while it was read.
                 Err(e) if e.kind() == ErrorKind::NotFound => match oldest().await? {
                     now if now > base => base = now,
                     _ => return Err(e),
@@ -207,22 +213,19 @@ impl FileInventory {
         }
     }
 
-    /// Keeps the files of a version, which history may begin with, and what those up to another brought.
+    /// Keeps the files of a version, at which history may begin, and those added by the versions up to another.
     async fn keep_all_since(&mut self, reader: &dyn TxnLogReader, (base, to): (Version, Version)) -> Result<()> {
         self.keep_version(reader, base).await?;
         let first = first_commit(reader, base).await?;
         self.keep_since(reader, (first, to)).await
     }
 
-    /// Keeps what the versions from one to another brought.
+    /// Keeps the files added by a range of versions.
     async fn keep_since(&mut self, reader: &dyn TxnLogReader, versions: (Version, Version)) -> Result<()> {
         walk(reader, versions, |action| {
             match action {
                 Action::Add(add) => self.keep(add)?,
-                Action::Cdc(cdc) => {
-                    let path = self.place.below(&cdc.path);
-                    self.files.insert(path);
-                }
+                Action::Cdc(cdc) => self.keep_path(&cdc.path),
                 _ => {}
             }
             Ok(())
@@ -230,9 +233,9 @@ impl FileInventory {
         .await
     }
 
-    /// Keeps what the oldest version that is held and those after it need, takes it out of `found`, and gives how much
-    /// that was.
-    async fn spare_held(
+    /// Keeps the files that the oldest held version and later ones need, removes them from `found`, and returns how
+    /// many there were.
+    async fn keep_held(
         &mut self,
         catalog: &dyn Catalog,
         reader: &dyn TxnLogReader,
@@ -251,44 +254,33 @@ impl FileInventory {
 
     fn keep(&mut self, add: &Add) -> Result<()> {
         self.folders.extend(folders([add]));
-        let path = self.place.below(&add.path);
-        self.files.insert(path);
-        if let Some(vector) = &add.deletion_vector
-            && let Some(url) = deletion_vector_file(vector, self.place.location())?
-        {
-            let path = self.place.below(url.as_str());
-            self.files.insert(path);
-        }
+        add.paths()?.for_each(|path| self.keep_path(&path));
         Ok(())
     }
 
-    /// Gives `found` each file that a commit before all that need one removed, or had only as a file of changes; a page
-    /// of commits at a time, after which `found` may take its time. Commits whose history ends meanwhile are left out.
-    async fn over(
+    /// Passes to `found` each file that a commit before all needed versions removed, or added only as change data; one
+    /// page of commits at a time, after which `found` may take its time. Commits that expire in the meantime are
+    /// omitted.
+    async fn removed_files(
         &mut self,
         reader: &dyn TxnLogReader,
         mut found: impl AsyncFnMut(HashMap<Path, u64>) -> Result<()>,
     ) -> Result<()> {
-        let ((first, last), location) = (self.before, self.place.location().clone());
+        let (first, last) = self.before;
         for from in (first..=last).step_by(PAGE as usize) {
             let mut page = HashMap::new();
             let walked = walk(reader, (from, last.min(from + PAGE - 1)), |action| {
-                let mut over = |path: &str, size: Option<i64>| {
-                    let path = self.place.below(path);
-                    let path = std::str::from_utf8(&path).ok().and_then(|path| Path::parse(path).ok());
-                    if let Some(path) = path.filter(|path| !self.files.contains(path.as_ref().as_bytes())) {
+                let mut removed_files = |path: &str, size: Option<i64>| {
+                    if let Some(path) = self.place.object(path).filter(|path| !self.files.contains(path)) {
                         page.insert(path, size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0));
                     }
                 };
                 match action {
-                    Action::Cdc(cdc) => over(&cdc.path, Some(cdc.size)),
+                    Action::Cdc(cdc) => removed_files(&cdc.path, Some(cdc.size)),
                     Action::Remove(remove) => {
-                        over(&remove.path, remove.size);
-                        if let Some(vector) = &remove.deletion_vector
-                            && let Some(url) = deletion_vector_file(vector, &location)?
-                        {
-                            over(url.as_str(), None);
-                        }
+                        // The size is that of its own file, which is the first.
+                        let mut size = remove.size;
+                        remove.paths()?.for_each(|path| removed_files(&path, size.take()));
                     }
                     _ => {}
                 }
@@ -305,9 +297,13 @@ impl FileInventory {
     }
 
     /// The files that the log names, that are not needed, and that exist.
-    async fn named(&mut self, store: &dyn ObjectStore, reader: &dyn TxnLogReader) -> Result<Vec<(Path, u64)>> {
+    async fn unneeded_in_log(
+        &mut self,
+        store: &dyn ObjectStore,
+        reader: &dyn TxnLogReader,
+    ) -> Result<Vec<(Path, u64)>> {
         let mut there = HashMap::new();
-        self.over(reader, async |page| {
+        self.removed_files(reader, async |page| {
             let inside = page.into_keys().filter(|path| !is_hidden(path, &[]) && !there.contains_key(path));
             let looked = stream::iter(inside.collect::<Vec<_>>()).map(|path| async move {
                 match store.head(&path).await {
@@ -326,9 +322,8 @@ impl FileInventory {
         Ok(there.into_iter().collect())
     }
 
-    /// The files below the table that nobody needs, of which the log knows that, or which nobody put there since
-    /// `grace_ms`.
-    async fn listed(
+    /// The files below the table that are not needed, and that are known to the log or were written before `grace_ms`.
+    async fn unneeded_in_folder(
         &mut self,
         store: &dyn ObjectStore,
         reader: &dyn TxnLogReader,
@@ -347,7 +342,7 @@ impl FileInventory {
             }
         }
         if !young.is_empty() {
-            self.over(reader, async |page| {
+            self.removed_files(reader, async |page| {
                 found.extend(page.into_keys().filter_map(|path| young.remove_entry(&path)));
                 Ok(())
             })
@@ -357,7 +352,7 @@ impl FileInventory {
     }
 }
 
-/// The oldest version that is needed: that which was the newest at `cutoff_ms`, or the one that is published.
+/// The oldest needed version: the one that was the newest at `cutoff_ms`, or the published one.
 async fn oldest_needed(
     reader: &dyn TxnLogReader,
     base: Version,
@@ -372,7 +367,7 @@ async fn oldest_needed(
     Ok(published.unwrap_or(at_cutoff).max(base).min(at_cutoff))
 }
 
-/// Looks at what each version from one to another did.
+/// Passes the actions of each version in a range to a function.
 pub(crate) async fn walk(
     reader: &dyn TxnLogReader,
     (from, to): (Version, Version),
@@ -389,7 +384,7 @@ pub(crate) async fn walk(
     Ok(())
 }
 
-/// What begins with `.` or `_` is not the table's data, but for change data and for folders of partitions.
+/// A path starting with `.` or `_` is not data of the table, except change data and partition folders.
 fn is_hidden(path: &Path, partition_by: &[String]) -> bool {
     path.parts().enumerate().any(|(n, part)| {
         let part = part.as_ref().to_string();
@@ -401,21 +396,12 @@ fn is_hidden(path: &Path, partition_by: &[String]) -> bool {
     })
 }
 
-/// How long a table keeps removed files.
-fn retention(head: &Snapshot) -> Result<Duration> {
-    const PROPERTY: &str = "delta.deletedFileRetentionDuration";
-    let Some(text) = head.head.metadata.property(PROPERTY) else { return Ok(DEFAULT_RETENTION) };
-    parse_interval(text).ok_or_else(|| {
-        TxnLogError::invalid(format!("the property {PROPERTY} is {text:?}: expected for example `interval 7 days`"))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_is_hidden_is_not_data() {
+    fn hidden_files_are_not_data() {
         let by = ["_day".to_string(), "a b".to_string()];
         let check = |path: &str, want: bool| assert_eq!(is_hidden(&Path::parse(path).unwrap(), &by), want, "{path}");
         check("part-0.parquet", false);

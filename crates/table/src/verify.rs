@@ -1,27 +1,25 @@
-//! delta-rs as the independent reader that a mirror is verified with.
+//! delta-rs as the independent reader for the verification of a mirror.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use deltalakedb_log::{Location, Result, Stores, Version};
-use deltalakedb_mirror::{Replayed, Replayer};
+use deltalakedb_mirror::{ReplayedSnapshot, Replayer};
 
 use crate::plain;
 
-/// Replays a plain `_delta_log` with delta-rs, none of whose log reading is ours.
+/// Replays a plain `_delta_log` with delta-rs, without this library's log reader.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DeltaRs;
 
 #[async_trait]
 impl Replayer for DeltaRs {
-    async fn replay(&self, location: &Location, stores: &Arc<dyn Stores>, version: Version) -> Result<Replayed> {
-        let state = plain::replay_in(location, stores, Some(version)).await?;
-        Ok(Replayed {
-            protocol: state.protocol,
-            metadata: state.metadata,
-            txns: state.txns.into_iter().map(|(app, txn)| (app, txn.version)).collect(),
-            domains: state.domains.into_iter().map(|(name, domain)| (name, domain.configuration)).collect(),
-            files: state.files,
-        })
+    async fn replay(
+        &self,
+        location: &Location,
+        stores: &Arc<dyn Stores>,
+        version: Version,
+    ) -> Result<ReplayedSnapshot> {
+        plain::replay_in(location, stores, Some(version)).await
     }
 }

@@ -1,7 +1,7 @@
-//! Writing: data files first, then one commit that names them.
+//! Writes: data files first, then one commit that names them.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{RecordBatch, RecordBatchReader};
@@ -13,6 +13,7 @@ use deltalakedb_log::commit::{Base, CommitRequest, Committed, Outcome};
 use deltalakedb_log::stores::Stores;
 use deltalakedb_log::{Catalog, Clock, ErrorKind, Result, TableId, TxnLogError, TxnLogTransactionError};
 use futures::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
 
 use crate::delta_rs::{CastMode, NewFiles, SchemaAdapter, SchemaMode, StagedCommit, TableSchema};
 use crate::error::query_error;
@@ -55,27 +56,27 @@ impl fmt::Debug for Rows {
 }
 
 impl Rows {
-    /// The columns; `None` for no batches at all, which say nothing of columns.
+    /// The columns; `None` if there are no batches at all, which have no schema.
     pub fn schema(&self) -> Option<&SchemaRef> {
         self.schema.as_ref()
     }
 
-    /// The rows with their large lists as lists, which is what a Delta table makes of them. A file keeps the type it
-    /// was written from: a file with large lists would be unreadable once the structs in them have got another field.
+    /// The rows with large lists converted to lists, the only list type of Delta. A file keeps the type it was written
+    /// with: a file with large lists would be unreadable after the structs in them got another field.
     pub(crate) fn in_delta_types(self) -> (SendableRecordBatchStream, Refusal) {
         let fit = self.schema.as_deref().filter(|schema| holds_large_lists(schema.fields())).and_then(|schema| {
-            // Columns that no table can have are refused by delta-rs.
+            // Columns with unsupported types are rejected by delta-rs.
             let columns = TableSchema::from_arrow(schema).and_then(|columns| columns.to_arrow()).ok()?;
             SchemaAdapter::new("a table", schema, &columns, CastMode::Any).ok()
         });
         match fit {
             None => {
                 let schema = self.stream.schema();
-                self.each(schema, Ok)
+                self.map_batches(schema, Ok)
             }
             Some(fit) => {
                 let mut rows_before = 0;
-                self.each(fit.columns().clone(), move |batch| {
+                self.map_batches(fit.columns().clone(), move |batch| {
                     let fitted = fit.batch(&batch, rows_before);
                     rows_before += batch.num_rows();
                     fitted
@@ -84,8 +85,8 @@ impl Rows {
         }
     }
 
-    /// The rows in the shape of a table; a column more is refused, or taken in, or takes the place of the table's.
-    pub(crate) fn fitted(
+    /// The rows with the schema of a table; an additional column is rejected, added, or replaces the table's columns.
+    pub(crate) fn adapted(
         self,
         table: &str,
         columns: &Schema,
@@ -101,7 +102,7 @@ impl Rows {
         let (out, table, columns) = (fit.columns().clone(), table.to_string(), columns.clone());
         let mut shape = self.schema.clone();
         let mut rows_before = 0;
-        Ok(self.each(out, move |batch| {
+        Ok(self.map_batches(out, move |batch| {
             if shape.as_ref().is_none_or(|shape| *shape != batch.schema()) {
                 shaped(&table, &batch.schema(), &columns, casts)?;
                 shape = Some(batch.schema());
@@ -112,7 +113,7 @@ impl Rows {
         }))
     }
 
-    fn each(
+    fn map_batches(
         self,
         schema: SchemaRef,
         mut f: impl FnMut(RecordBatch) -> Result<RecordBatch> + Send + 'static,
@@ -121,7 +122,7 @@ impl Rows {
         let seen = refusal.clone();
         let rows = self.stream.map(move |batch| {
             let batch = batch.map_err(|e| query_error(e, "the rows to be written cannot be read")).and_then(&mut f);
-            batch.map_err(|e| seen.note(e))
+            batch.map_err(|e| seen.record(e))
         });
         (Box::pin(RecordBatchStreamAdapter::new(schema, rows)), refusal)
     }
@@ -139,49 +140,49 @@ fn holds_large_lists(fields: &Fields) -> bool {
     })
 }
 
-/// Why rows were refused while they were read. delta-rs hands on only the text of it.
+/// The reason why rows were rejected while they were read. delta-rs passes on only its text.
 #[derive(Clone, Default)]
 pub(crate) struct Refusal(Arc<Mutex<Option<TxnLogError>>>);
 
 impl Refusal {
-    fn note(&self, e: TxnLogError) -> DataFusionError {
+    fn record(&self, e: TxnLogError) -> DataFusionError {
         let text = e.to_string();
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(e);
+        self.0.lock().get_or_insert(e);
         DataFusionError::Execution(text)
     }
 
-    /// The outcome of a write, and if rows were refused, that as its error.
+    /// The outcome of a write, replaced by the error of rejected rows if there is one.
     pub(crate) fn or<T>(self, outcome: Result<T>) -> Result<T> {
-        outcome.map_err(|e| self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take().unwrap_or(e))
+        outcome.map_err(|e| self.0.lock().take().unwrap_or(e))
     }
 }
 
-/// A write whose data files are there and which waits for its commit.
+/// A write whose data files exist and that is not committed yet.
 ///
-/// Several of them, of several tables, can be committed at once with [`commit`]. One that is not committed should be
-/// [discarded](Self::discard); dropped, it leaves its files for vacuum.
+/// Several of them, to several tables, can be committed at once with [`commit`]. One that is not committed should be
+/// [discarded](Self::discard); if it is dropped, its files are left for vacuum.
 pub struct PendingWrite {
     pub(crate) request: CommitRequest,
     pub(crate) files: NewFiles,
-    /// When its first file may have been written, in milliseconds since 1970.
+    /// A lower bound of the time of its first file, in milliseconds since 1970.
     pub(crate) began_at: i64,
-    /// A version whose files it names again, so that no vacuum removes them before it is committed.
-    pub(crate) held: Option<HeldVersion>,
+    /// A version whose files it adds again, held so that no vacuum removes them before it is committed.
+    pub(crate) hold: Option<HeldVersion>,
 }
 
 impl PendingWrite {
     pub(crate) fn new(captured: StagedCommit, table: TableId, base: Base, options: &WriteOptions) -> Self {
         let mut request = CommitRequest::new(table, options.clock.new_uuid(), base, captured.actions);
-        options.sign(&mut request);
-        Self { request, files: captured.files, began_at: options.clock.now_ms(), held: None }
+        options.set_committer(&mut request);
+        Self { request, files: captured.files, began_at: options.clock.now_ms(), hold: None }
     }
 
-    /// What would be committed.
+    /// The commit request.
     pub fn request(&self) -> &CommitRequest {
         &self.request
     }
 
-    /// The data files it made.
+    /// The data files that it wrote.
     pub fn files(&self) -> &NewFiles {
         &self.files
     }
@@ -189,7 +190,7 @@ impl PendingWrite {
     /// Removes its data files.
     pub async fn discard(self) {
         self.files.remove().await;
-        release(self.held).await;
+        release(self.hold).await;
     }
 }
 
@@ -199,8 +200,8 @@ impl fmt::Debug for PendingWrite {
     }
 }
 
-/// Commits writes of one catalog, all or none. Those that lose remove their data files; where the outcome cannot be
-/// known, or one of them was committed before, the files stay.
+/// Commits writes to one catalog, all or none. After a conflict the data files are removed; if the outcome is unknown,
+/// or one of the writes was committed before, the files are kept.
 pub async fn commit(
     catalog: &dyn Catalog,
     writes: Vec<PendingWrite>,
@@ -208,12 +209,13 @@ pub async fn commit(
 ) -> Result<Vec<Committed>> {
     let requests: Vec<_> = writes.iter().map(|w| w.request.clone()).collect();
     let age_ms = writes.iter().map(|w| options.clock.now_ms().saturating_sub(w.began_at)).max().unwrap_or(0);
-    let (files, mut held): (Vec<_>, Vec<_>) = writes.into_iter().map(|w| (w.files, w.held)).unzip();
+    let (files, mut holds): (Vec<_>, Vec<_>) = writes.into_iter().map(|w| (w.files, w.hold)).unzip();
     let timeout_ms = i64::try_from(MAX_TIMEOUT.as_millis()).unwrap_or(i64::MAX);
-    let in_time = match age_ms > timeout_ms {
+    let in_time = if age_ms > timeout_ms {
         // Vacuum may have removed their files as orphans.
-        true => Err(TxnLogTransactionError::TimedOut { age_ms, timeout_ms }.into()),
-        false => renew(&mut held).await,
+        Err(TxnLogTransactionError::TimedOut { age_ms, timeout_ms }.into())
+    } else {
+        renew(&mut holds).await
     };
     let committed = match in_time {
         Ok(()) => commit_requests(catalog, requests, files, options).await.map_err(TxnLogError::from),
@@ -222,32 +224,32 @@ pub async fn commit(
             Err(e)
         }
     };
-    for held in held {
-        release(held).await;
+    for hold in holds {
+        release(hold).await;
     }
     committed
 }
 
-/// Sees to it that the versions stay held until the commit is made.
-async fn renew(held: &mut [Option<HeldVersion>]) -> Result<()> {
-    for held in held.iter_mut().flatten() {
-        held.renew(COMMIT).await?;
+/// Renews the holds so that they last until the commit is made.
+async fn renew(holds: &mut [Option<HeldVersion>]) -> Result<()> {
+    for hold in holds.iter_mut().flatten() {
+        hold.renew(COMMIT).await?;
     }
     Ok(())
 }
 
-/// How long a commit may take.
+/// The maximum duration of a commit.
 const COMMIT: Duration = Duration::from_secs(60 * 60);
 
-async fn release(held: Option<HeldVersion>) {
-    if let Some(held) = held
-        && let Err(e) = held.release().await
+async fn release(hold: Option<HeldVersion>) {
+    if let Some(hold) = hold
+        && let Err(e) = hold.release().await
     {
-        tracing::warn!(version = held.version(), error = %e, "a version stays held until its time is over");
+        tracing::warn!(version = hold.version(), error = %e, "a hold could not be released and stays until it expires");
     }
 }
 
-/// The same of requests and the files they name.
+/// Commits requests and the files they name.
 pub(crate) async fn commit_requests(
     catalog: &dyn Catalog,
     requests: Vec<CommitRequest>,
@@ -260,7 +262,7 @@ pub(crate) async fn commit_requests(
             options.notices.of_leaps(catalog, &committed).await;
             return Ok(committed);
         }
-        // Whatever was said, the commit ids decide.
+        // Whatever the error was, the commit ids decide.
         let found = look_up(catalog, &requests).await.unwrap_or_default();
         if let Some(committed) = found.iter().copied().collect::<Option<Vec<_>>>().filter(|all| !all.is_empty()) {
             return Ok(committed);
@@ -282,9 +284,9 @@ pub(crate) async fn commit_requests(
     Err(TxnLogTransactionError::Closed)
 }
 
-/// Refuses to write to a table whose catalog is behind its `_delta_log`, or of whose `_delta_log` nothing is left. A
-/// process compares a table once, before it first writes to it. If the `_delta_log` cannot be read now, the write is
-/// not refused.
+/// Rejects a write to a table whose catalog is behind its `_delta_log`, or whose `_delta_log` is missing although it
+/// was published. A process checks a table once, before its first write to it. If the `_delta_log` cannot be read now,
+/// the write is not rejected.
 pub(crate) async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table: TableId) -> Result<()> {
     if catalog.compared().contains(table) {
         return Ok(());
@@ -299,7 +301,7 @@ pub(crate) async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores,
     Ok(())
 }
 
-/// Longer from time to time, and never the same for two who wait for each other.
+/// Increases with each attempt, with a random part, so that two writers that wait for each other differ.
 fn pause(attempt: u32, clock: &dyn Clock) -> Duration {
     let most = 20_u64 << attempt.min(6);
     let jitter = u64::from(clock.new_uuid().as_fields().0) % most;
@@ -313,7 +315,7 @@ pub(crate) async fn remove(files: &[NewFiles]) {
     }
 }
 
-/// The versions the writes got, as far as they are committed.
+/// The versions of the requests that are committed.
 async fn look_up(catalog: &dyn Catalog, requests: &[CommitRequest]) -> Result<Vec<Option<Committed>>> {
     let writing = requests.iter().filter(|r| r.writes());
     stream::iter(writing).then(|r| catalog.find_commit(r.table, r.commit_id)).try_collect().await

@@ -1,4 +1,4 @@
-//! How writes are done: who commits, where files go, how often a commit is retried.
+//! The options of writes: committer, storage, retries.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use deltalakedb_log::{Catalog, Clock, Committer, Durability, Object, SystemClock
 use parquet::file::properties::WriterProperties;
 use serde_json::Value;
 
-/// What a write does with a table that is there.
+/// How a write treats an existing table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SaveMode {
     /// Adds the rows.
@@ -21,70 +21,70 @@ pub enum SaveMode {
     Append,
     /// Replaces all rows.
     Overwrite,
-    /// Refuses.
+    /// Fails.
     ErrorIfExists,
     /// Does nothing.
     Ignore,
 }
 
-/// How to write.
+/// The options of a write.
 #[derive(Clone, Debug)]
 pub struct WriteOptions {
-    /// Who commits.
+    /// The committer.
     pub committer: Option<String>,
-    /// In whose name it writes: to tables of that owner, and to no others.
+    /// The owner in whose name it writes: to tables of that owner only.
     pub owner: Option<TableOwner>,
-    /// Where ids come from.
+    /// The source of ids.
     pub clock: Arc<dyn Clock>,
-    /// The object stores of tables that are made, and of those of a transaction. A [`crate::DeltaTable`] has its own.
+    /// The object stores of new tables, and of those of a transaction. A [`crate::DeltaTable`] has its own.
     pub stores: Arc<dyn Stores>,
-    /// How often a commit that the database could not take just now is tried again. What was committed meanwhile and
-    /// does not conflict needs no trying again: the commit is moved behind it.
+    /// How often a commit is retried when the database is unavailable. Concurrent commits without a conflict need no
+    /// retry: the commit is rebased onto them.
     pub retries: u32,
-    /// What has reached the disk when a write is acknowledged.
+    /// What is on disk when a write is acknowledged.
     pub durability: Durability,
-    /// The version that an operation sees; the newest, where none is given. What was committed since then and conflicts
-    /// with the operation makes it fail.
+    /// The version that an operation reads; the newest by default. A later commit that conflicts with the operation
+    /// makes it fail.
     pub read_version: Option<Version>,
-    /// How data files are encoded; without it as delta-rs does.
+    /// The encoding of data files; by default that of delta-rs.
     pub parquet: Option<WriterProperties>,
-    /// The size that data files should get, in bytes; `None`: the table's property, or delta-rs' default.
+    /// The target size of data files, in bytes; `None`: the table's property, or delta-rs' default.
     pub target_file_size: Option<NonZeroU64>,
-    /// What the commit says beside what it did: keys of its `commitInfo`.
+    /// Additional keys of the `commitInfo`.
     pub metadata: BTreeMap<String, Value>,
-    /// How far applications are once this is committed.
+    /// The txns of applications that are set with the commit.
     pub applications: Vec<Txn>,
-    /// Where warnings go.
+    /// The receiver of warnings.
     pub notices: Notices,
-    /// How long a table that is dropped can be undropped; without it as long as the catalog keeps history.
+    /// How long a dropped table can be undropped; by default as long as the catalog retains history.
     pub dropped_retention: Option<Duration>,
 }
 
-/// Where the warnings of a commit go, a sentence each: to the listener, or without one to the log of the program.
+/// The receiver of a commit's warnings, one sentence each: a listener, or without one the program's log.
 #[derive(Clone, Default)]
 pub struct Notices(Option<Listener>);
 
 type Listener = Arc<dyn Fn(&str) + Send + Sync>;
 
 impl Notices {
-    /// To a function.
+    /// Passes them to a function.
     pub fn to(listener: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(listener)))
     }
 
-    pub(crate) fn say(&self, what: &str) {
+    pub(crate) fn notify(&self, what: &str) {
         match &self.0 {
             Some(listener) => listener(what),
             None => tracing::warn!("{what}"),
         }
     }
 
-    /// Says of each table whose time is ahead of the catalog's clock which version is the cause.
+    /// Warns about each table whose time is ahead of the catalog's clock, and names the version that is the cause.
     pub(crate) async fn of_leaps(&self, catalog: &dyn Catalog, committed: &[Committed]) {
         for (table, leap) in committed.iter().filter_map(|c| Some((c.table, c.leap?))) {
-            // The commit stands: without the table's name its id says which it is.
+            // The commit has succeeded; if the name cannot be read, the warning uses the table's id.
             let name = catalog.find(&TableRef::Id(table)).await.ok().flatten().map(|entry| entry.name.to_string());
-            self.say(&leap.warning(&name.unwrap_or_else(|| table.to_string())));
+            self.notify(&leap.warning(&name.unwrap_or_else(|| table.to_string())));
         }
     }
 }
@@ -96,20 +96,20 @@ impl fmt::Debug for Notices {
 }
 
 impl WriteOptions {
-    /// The committer that these options name.
+    /// The committer in these options.
     pub fn committer(&self) -> Committer {
         Committer { name: self.committer.clone(), owner: self.owner.clone() }
     }
 
     /// Sets the committer and the owner of a request. A request that creates a table for an owner is made in the name
     /// of that owner.
-    pub(crate) fn sign(&self, request: &mut CommitRequest) {
+    pub(crate) fn set_committer(&self, request: &mut CommitRequest) {
         request.committer = self.committer.clone();
         request.owner = self.owner.clone().or_else(|| request.owner.take());
     }
 
-    /// What a commit says of itself: the operation and its parameters, and what [`Self::metadata`] says beside that, of
-    /// the parameters, too.
+    /// The `commitInfo` of a commit: the operation and its parameters, with the additions of [`Self::metadata`], which
+    /// may also add parameters.
     pub(crate) fn info(&self, operation: &str, mut parameters: Object) -> Object {
         let mut info = Object::default();
         self.metadata.iter().for_each(|(key, value)| info.set(key, value));
@@ -144,5 +144,5 @@ impl Default for WriteOptions {
     }
 }
 
-/// The greatest age a transaction may be allowed: vacuum spares all files that are younger.
+/// The maximum timeout of a transaction: vacuum spares all younger files.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);

@@ -40,12 +40,12 @@ _LEAST_PART = 5 * 1024 * 1024
 class DeltaStorageHandler(FileSystemHandler):  # type: ignore[misc, unused-ignore]
     """The files of a table, by paths relative to it, as a file system of pyarrow.
 
-    Folders are there as long as they have files.
+    Folders exist as long as they have files.
 
     Args:
         table_uri: where the table is.
         options: options for the object store.
-        known_sizes: bytes of files that need not be asked for, by path.
+        known_sizes: known sizes of files in bytes, by path.
 
     Raises:
         ImportError: pyarrow is not installed.
@@ -83,7 +83,7 @@ class DeltaStorageHandler(FileSystemHandler):  # type: ignore[misc, unused-ignor
         Args:
             table: the table.
             options: options for the object store, once this is pickled.
-            known_sizes: bytes of files that need not be asked for, by path.
+            known_sizes: known sizes of files in bytes, by path.
         """
         if not PYARROW_AVAILABLE:
             raise ImportError("Pyarrow is required: install deltalakedb[pyarrow].")
@@ -113,7 +113,7 @@ class DeltaStorageHandler(FileSystemHandler):  # type: ignore[misc, unused-ignor
         return bool(self == other)
 
     def get_type_name(self) -> str:
-        """What kind of file system it is."""
+        """The kind of the file system."""
         return "object-store"
 
     def normalize_path(self, path: str) -> str:
@@ -121,21 +121,21 @@ class DeltaStorageHandler(FileSystemHandler):  # type: ignore[misc, unused-ignor
         return path.strip("/")
 
     def copy_file(self, src: str, dst: str) -> None:
-        """Copies a file, over one that is there."""
+        """Copies a file and replaces an existing one."""
         self._store.copy(self.normalize_path(src), self.normalize_path(dst))
 
     def move(self, src: str, dest: str) -> None:
-        """Renames a file, over one that is there."""
+        """Renames a file and replaces an existing one."""
         self._store.rename(self.normalize_path(src), self.normalize_path(dest))
 
     def create_dir(self, path: str, recursive: bool = True) -> None:
-        """Nothing: a folder is there as soon as it has a file."""
+        """Does nothing: a folder exists as soon as it has a file."""
 
     def delete_file(self, path: str) -> None:
         """Deletes a file.
 
         Raises:
-            FileNotFoundError: it is not there.
+            FileNotFoundError: it does not exist.
         """
         name = self.normalize_path(path)
         self._handler.size(name)
@@ -158,7 +158,7 @@ class DeltaStorageHandler(FileSystemHandler):  # type: ignore[misc, unused-ignor
             path: the folder.
             *args: `missing_dir_ok`, as pyarrow passes it.
             accept_root_dir: whether it may be the whole table.
-            missing_dir_ok: whether it is no error that it is not there.
+            missing_dir_ok: whether a missing folder is accepted.
         """
         prefix = self.normalize_path(path)
         if not prefix and not accept_root_dir:
@@ -174,7 +174,7 @@ class DeltaStorageHandler(FileSystemHandler):  # type: ignore[misc, unused-ignor
         self.delete_dir_contents("", accept_root_dir=True)
 
     def get_file_info(self, paths: list[str]) -> list[FileInfo]:
-        """What is at some paths: a file, a folder, or nothing."""
+        """The kind of some paths: a file, a folder, or nothing."""
         return [self._info(path) for path in paths]
 
     def get_file_info_selector(self, selector: FileSelector) -> list[FileInfo]:
@@ -192,7 +192,7 @@ class DeltaStorageHandler(FileSystemHandler):  # type: ignore[misc, unused-ignor
         """Opens a file for reading at any place.
 
         Raises:
-            FileNotFoundError: it is not there.
+            FileNotFoundError: it does not exist.
         """
         file = self._handler.open_input_file(self.normalize_path(path))
         return pa.PythonFile(file, mode="r")
@@ -201,14 +201,14 @@ class DeltaStorageHandler(FileSystemHandler):  # type: ignore[misc, unused-ignor
         """Opens a file for reading from its beginning.
 
         Raises:
-            FileNotFoundError: it is not there.
+            FileNotFoundError: it does not exist.
         """
         return self.open_input_file(path)
 
     def open_output_stream(
         self, path: str, metadata: Mapping[str, str] | None = None
     ) -> pa.PythonFile:
-        """Opens a file for writing. It is there, whole, when it is closed."""
+        """Opens a file for writing. It becomes visible as a whole when it is closed."""
         size = (self._options or {}).get("max_buffer_size", "")
         if size.isdecimal() and int(size) < _LEAST_PART:
             warnings.warn(
@@ -240,14 +240,14 @@ class DeltaStorageHandler(FileSystemHandler):  # type: ignore[misc, unused-ignor
 class _Calls:
     """The calls of pyarrow's threads, which must not need the interpreter as it ends.
 
-    A thread that asks for the interpreter then never gets it: the process hangs, or is
-    aborted. So the end of the interpreter waits for them, and what they still ask for
-    fails. Threads need it for the last time when they let go of a file.
+    A thread that requests the interpreter then never gets it: the process hangs, or is
+    aborted. So the end of the interpreter waits for the threads, and their further
+    calls fail. Threads need it for the last time when they release a file.
     """
 
     #: Seconds without a call after which no thread is about to make one.
     QUIET = 0.05
-    #: The same while there are files: the program may hold them, or a thread that is
+    #: The same while files are open: the program may use them, or a thread that is
     #: slow.
     QUIET_WITH_FILES = 1.0
     #: Seconds after which the process ends in any case.
@@ -369,7 +369,7 @@ class _Reading(io.RawIOBase):
 
 
 class _Writing(io.BytesIO):
-    """A file that is written. Object stores take it whole."""
+    """A file that is written. It is put to the object store as a whole."""
 
     mode = "wb"
 

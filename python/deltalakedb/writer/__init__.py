@@ -1,4 +1,4 @@
-"""Writing tables, and how their Parquet files are written."""
+"""Writing tables, with the properties of their Parquet files."""
 
 from deltalakedb.writer.convert_to import convert_to_deltalake
 from deltalakedb.writer.properties import (

@@ -1,4 +1,4 @@
-"""Schemas of Arrow as Delta has them, where code for `deltalake` looks for that."""
+"""Arrow schemas in Delta's types, in the module where `deltalake` has them."""
 
 from deltalakedb._arrow import delta_schema as _convert_arro3_schema_to_delta
 

@@ -10,7 +10,7 @@ from deltalakedb.table import DeltaTable
 def try_get_table_and_table_uri(
     table_or_uri: str | Path | DeltaTable, storage_options: dict[str, str] | None = None
 ) -> tuple[DeltaTable | None, str]:
-    """The table, if there is one, and where it is."""
+    """The table, if it exists, and its location."""
     if isinstance(table_or_uri, DeltaTable):
         return table_or_uri, table_or_uri.table_uri
     if not isinstance(table_or_uri, (str, Path)):
@@ -22,7 +22,7 @@ def try_get_table_and_table_uri(
 def try_get_deltatable(
     table_uri: str | Path, storage_options: dict[str, str] | None
 ) -> DeltaTable | None:
-    """The table, if there is one."""
+    """The table, if it exists."""
     try:
         return DeltaTable(table_uri, storage_options=storage_options)
     except TableNotFoundError:

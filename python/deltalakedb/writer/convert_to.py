@@ -1,4 +1,4 @@
-"""Making a table of Parquet files that are there."""
+"""Creating a table from existing Parquet files."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ def convert_to_deltalake(
 
     Args:
         uri: the folder.
-        mode: ``error`` refuses a folder that is a table already, ``ignore`` leaves it
-            as it is.
-        partition_by: the columns that the folders below it stand for.
+        mode: ``error`` rejects a folder that is a table, ``ignore`` leaves it
+            unchanged.
+        partition_by: the partition columns of the folders below it.
         partition_strategy: ``hive`` for folders like ``year=2024``.
         name: the name in the table's metadata.
-        description: what the table is about.
+        description: the description of the table.
         configuration: properties of the table.
         storage_options: options for the object store.
         *args: deprecated; name the arguments below instead.
-        collect_stats: accepted for compatibility, and ignored: the files' statistics go
-            to the log in any case.
-        commit_properties: what the commit says about itself.
-        post_commithook_properties: what follows the commit.
+        collect_stats: accepted for compatibility, and ignored: the statistics of the
+            files are written to the log in any case.
+        commit_properties: properties of the commit.
+        post_commithook_properties: options for the steps after the commit.
 
     Raises:
         DeltaError: the folder is a table, or has no Parquet files.
-        ValueError: there are partition columns without a strategy.
+        ValueError: partition columns are given without a strategy.
 
     Example:
         >>> import os, pyarrow.parquet

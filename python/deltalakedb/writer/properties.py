@@ -30,7 +30,7 @@ class Compression(Enum):
         return _member(cls, value)
 
     def get_level_range(self) -> tuple[int, int]:
-        """The least and the greatest level.
+        """The minimum and the maximum level.
 
         Raises:
             KeyError: it has no levels.
@@ -39,7 +39,7 @@ class Compression(Enum):
         return lowest, highest
 
     def get_default_level(self) -> int:
-        """The level where none is given.
+        """The default level.
 
         Raises:
             KeyError: it has no levels.
@@ -67,7 +67,7 @@ class Compression(Enum):
         return _LEVELS[self]
 
 
-# Least, greatest, default.
+# Minimum, maximum, default.
 _LEVELS = {
     Compression.GZIP: (0, 10, 6),
     Compression.BROTLI: (0, 11, 1),
@@ -101,9 +101,8 @@ class BloomFilterProperties:
 
     Args:
         set_bloom_filter_enabled: whether they are written.
-        fpp: the probability, between 0 and 1, that a filter lets a value pass it should
-            not.
-        ndv: how many distinct values are expected.
+        fpp: the false positive rate, between 0 and 1.
+        ndv: the expected number of distinct values.
 
     Raises:
         ValueError: `fpp` is not between 0 and 1.
@@ -134,13 +133,13 @@ class ColumnProperties:
     """How one column is written.
 
     Args:
-        dictionary_enabled: whether values go through a dictionary.
-        statistics_enabled: for what statistics are kept.
+        dictionary_enabled: whether values are dictionary-encoded.
+        statistics_enabled: the level at which statistics are kept.
         bloom_filter_properties: its bloom filters.
         encoding: how values are encoded, without a dictionary.
 
     Raises:
-        ValueError: there are both a dictionary and an encoding.
+        ValueError: both a dictionary and an encoding are given.
     """
 
     dictionary_enabled: bool | None
@@ -187,13 +186,13 @@ class WriterProperties:
         write_batch_size: rows that are encoded at once.
         max_row_group_size: rows of a row group, at most.
         compression: how pages are compressed.
-        compression_level: how hard, for GZIP, BROTLI and ZSTD.
+        compression_level: the level, for GZIP, BROTLI and ZSTD.
         statistics_truncate_length: bytes of a minimum or a maximum, at most.
         default_column_properties: how columns are written.
         column_properties: how some columns are written, by name.
 
     Raises:
-        ValueError: there is no such compression or level.
+        ValueError: the compression or the level does not exist.
 
     Example:
         >>> WriterProperties(compression="ZSTD", compression_level=3).compression
@@ -241,12 +240,12 @@ class WriterProperties:
     def __str__(self) -> str:
         columns = self.column_properties
         listed = columns and ", ".join(f"column '{k}': {v}" for k, v in columns.items())
-        shown = vars(self) | {"column_properties": listed or None}
-        return f"WriterProperties({', '.join(f'{k}: {v}' for k, v in shown.items())})"
+        attributes = vars(self) | {"column_properties": listed or None}
+        return f"WriterProperties({', '.join(f'{k}: {v}' for k, v in attributes.items())})"
 
 
 def _compression(name: str | None, level: int | None) -> str | None:
-    """The compression as the Parquet writer spells it."""
+    """The name of the compression for the Parquet writer."""
     if name is None:
         if level is not None:
             raise ValueError(

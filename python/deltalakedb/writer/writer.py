@@ -81,42 +81,42 @@ def write_deltalake(
     commit_properties: CommitProperties | None = None,
     post_commithook_properties: PostCommitHookProperties | None = None,
 ) -> None:
-    """Writes rows to a table, in one commit. A table that is not there yet is made.
+    """Writes rows to a table, in one commit. A missing table is created.
 
-    A new table at a place the catalog does not know is registered there as
+    A new table at a location without a table is registered in the catalog as
     ``default.<folder>``.
 
     Args:
-        table_or_uri: a table, or where it is: a path, the URI of an object store, or a
-            ``deltasql://`` URI. A text without a slash is a path, too; only where
-            nothing is there, ``namespace.name`` may be a table of the catalog.
-        data: rows of any library that speaks Arrow: tables, data frames, batches,
-            readers, datasets; or a list or an iterator of batches. It is read as it is
-            written; of an iterator, the first batch tells the schema.
+        table_or_uri: a table, or its location: a path, the URI of an object store, or a
+            ``deltasql://`` URI. A text without a slash is a path as well; only if
+            nothing exists there, ``namespace.name`` may be a table of the catalog.
+        data: rows of any library that supports Arrow: tables, data frames, batches,
+            readers, datasets; or a list or an iterator of batches. It is read while it
+            is written; the first batch of an iterator determines the schema.
         partition_by: the columns that files are partitioned by, for a new table or one
             whose schema is overwritten.
-        mode: what to do where there is a table: ``error``, ``append`` to it,
+        mode: what to do if the table exists: ``error``, ``append`` to it,
             ``overwrite`` its rows, or ``ignore`` the data.
         name: the name in the metadata of a new table.
-        description: what a new table is about.
+        description: the description of a new table.
         configuration: properties of a new table.
         schema_mode: ``merge`` adds new columns to the table, ``overwrite`` replaces its
             schema. Without it, the data must fit the table.
         storage_options: options for the object store.
         predicate: with ``overwrite``, the rows that are replaced, in SQL.
-        target_file_size: bytes of a data file, about. Without it, the property
-            ``delta.targetFileSize`` says.
-        writer_properties: how Parquet files are written.
-        commit_properties: what the commit says about itself.
-        post_commithook_properties: what follows the commit.
+        target_file_size: the approximate size of a data file in bytes. By default the
+            property ``delta.targetFileSize``.
+        writer_properties: properties of the Parquet files.
+        commit_properties: properties of the commit.
+        post_commithook_properties: options for the steps after the commit.
 
     Raises:
         SchemaMismatchError: the data does not fit the table.
-        CommitFailedError: another commit came first and contradicts this one.
+        CommitFailedError: a concurrent commit conflicts with this one.
         CommitOutcomeUnknownError: it is not known whether the rows were committed.
-        DeltaError: the table is there (with ``error``), a value does not fit its type,
-            or a row breaks a constraint.
-        ValueError: `data` is no Arrow data, or `table_or_uri` no table.
+        DeltaError: the table exists (with ``error``), a value does not fit its type,
+            or a row violates a constraint.
+        ValueError: `data` is not Arrow data, or `table_or_uri` is not a table.
 
     Example:
         >>> from deltalakedb import DeltaTable, write_deltalake

@@ -1,4 +1,4 @@
-"""What users of the ``deltalake`` package rely on, as tests for any package like it.
+"""Tests of the behaviour that users of the ``deltalake`` package rely on.
 
 Run against ``deltalake`` itself, then against a drop-in replacement::
 

@@ -75,12 +75,12 @@ def dl() -> ModuleType:
 
 
 def check_mirror(path: str) -> None:
-    """Assert that the mirrored log of ``path`` says what the catalog says."""
+    """Assert that the mirrored log of ``path`` agrees with the catalog."""
     import deltalake
 
     import deltalakedb
 
-    # The catalog says whether there is a table: one that was not published fails.
+    # The catalog decides whether the table exists: an unpublished table fails.
     if not deltalakedb.DeltaTable.is_deltatable(path):
         assert not deltalake.DeltaTable.is_deltatable(path)
         return

@@ -1,7 +1,7 @@
 """Tests whose outcome is expected to differ between the packages.
 
 Both dictionaries map the name of a test, of one of its cases where it ends in brackets,
-to the reason, and to the exceptions by which it must fail: any other is a fault.
+to the reason, and to the exceptions by which it must fail: any other is an error.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import pytest
 from deltalakedb.exceptions import CommitFailedError, DeltaError
 
 ASSERT = (AssertionError,)
-#: What should raise does not.
+#: A call that should raise does not.
 NOTHING = (pytest.fail.Exception,)
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A way in which tables here differ, and the tests of what is done instead.
+    """A difference of tables here, and the tests of their own behaviour.
 
     These are in ``tests/test_differences.py``.
     """

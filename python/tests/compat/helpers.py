@@ -82,7 +82,7 @@ def moment_before_next(table: Any, version: int) -> datetime:
 
 
 def log_files(path: str) -> list[str]:
-    """The files of the log but for checksums, which not every writer has."""
+    """The files of the log without checksums, which not every writer writes."""
     files = (Path(path) / "_delta_log").iterdir()
     return sorted(file.name for file in files if file.suffix != ".crc")
 
@@ -101,7 +101,7 @@ def parquet_file(table: Any) -> pq.ParquetFile:
 
 
 def plain_error(dl: ModuleType, ours: type[Exception] | None = None) -> type[Exception]:
-    """What is raised where `deltalake` raises a bare ``Exception``."""
+    """The exception raised where `deltalake` raises a bare ``Exception``."""
     if dl.__name__ == "deltalake":
         return Exception
     return ours or dl.exceptions.DeltaError

@@ -293,7 +293,7 @@ def test_data_types_of_the_package_survive_json(dl):
 
 
 def test_init_tracing_needs_no_collector():
-    """In a process of its own: it registers a hook for the end of the process."""
+    """In a separate process: it registers a hook for the end of the process."""
     code = f"import {PACKAGE} as dl; dl.init_tracing('http://localhost:9/v1/traces')"
     done = subprocess.run([sys.executable, "-c", code], timeout=60, check=False)
     assert done.returncode == 0

@@ -172,7 +172,7 @@ def test_checkpoint_with_deletion_vectors(dl, path, deleted):
 
 @pytest.fixture
 def plain(dl: ModuleType, path: str) -> Any:
-    """A table without statistics and with fields nobody knows."""
+    """A table without statistics and with unknown fields."""
     write_log(
         path,
         {"minReaderVersion": 1, "minWriterVersion": 2},

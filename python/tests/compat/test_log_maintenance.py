@@ -108,7 +108,7 @@ def test_transaction_versions_survive_a_checkpoint(dl, path):
 
 @pytest.fixture
 def forgetful(dl: ModuleType, path: str) -> Any:
-    """Four versions of a table that keeps its log for no time at all."""
+    """Four versions of a table without log retention."""
     configuration = {
         "delta.logRetentionDuration": "interval 0 days",
         "delta.enableExpiredLogCleanup": "false",

@@ -478,7 +478,7 @@ def test_merge_into_an_append_only_table(dl, path):
 
 
 def test_defect_merge_executed_twice(table):
-    """The error of a used-up builder is an ordinary exception, not a panic."""
+    """The error of an executed builder is an ordinary exception, not a panic."""
     builder = merge(table).when_matched_delete()
     builder.execute()
     with pytest.raises(BaseException) as info:

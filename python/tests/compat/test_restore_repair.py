@@ -105,7 +105,7 @@ def test_restore_options_are_keyword_only(versions):
 
 def test_restore_missing_files(dl, path, versions):
     os.remove(dl.DeltaTable(path, version=0).file_uris()[0])
-    with raises_exactly(dl.exceptions.DeltaError, "missing file|the file .* is gone"):
+    with raises_exactly(dl.exceptions.DeltaError, "missing file|the file .* no longer exists"):
         versions.restore(0)
 
 
@@ -140,7 +140,7 @@ def test_repair_nothing(table):
 
 @pytest.fixture
 def damaged(dl: ModuleType, path: str) -> tuple[Any, str]:
-    """Two files, one of which is gone from disk; and the name of that file."""
+    """Two files, one of which is missing on disk; and the name of that file."""
     dl.write_deltalake(path, ids(1))
     dl.write_deltalake(path, ids(2), mode="append")
     table = dl.DeltaTable(path)

@@ -222,7 +222,7 @@ def test_max_commit_retries_zero_without_contention(dl, table):
 
 @pytest.fixture
 def add(dl: ModuleType, path: str, table: Any) -> Callable[..., Any]:
-    """Writes a Parquet file beside the table's own and describes it."""
+    """Writes a Parquet file next to the table's own and describes it."""
 
     def make(name="new.parquet", data=None, stats='{"numRecords":1}', **partition):
         file = Path(path) / name

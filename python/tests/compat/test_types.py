@@ -1,4 +1,4 @@
-"""What each Arrow type becomes in a table, and what comes back."""
+"""The Delta type of each Arrow type, and the type that is read back."""
 
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal

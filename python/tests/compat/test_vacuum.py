@@ -54,7 +54,7 @@ def test_vacuum_adds_two_commits(dl, path, overwritten):
     overwritten.vacuum(0, dry_run=False, enforce_retention_duration=False)
     assert overwritten.version() == 5
     end, start = dl.DeltaTable(path).history(2)
-    # Here they also say which start and end belong together.
+    # Here they also have an id that connects start and end.
     assert start["operationParameters"].pop("vacuumId", None) == end[
         "operationParameters"
     ].pop("vacuumId", None)

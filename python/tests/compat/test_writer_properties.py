@@ -1,4 +1,4 @@
-"""Writer properties and what they do to the Parquet files."""
+"""Writer properties and their effect on the Parquet files."""
 
 from collections.abc import Callable
 from types import ModuleType

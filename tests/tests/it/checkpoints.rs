@@ -1,26 +1,24 @@
-//! Checkpoints and checksums: what outside readers make of a table when nothing else of its past is left.
+//! Checkpoints and checksums: outside readers read a table from them without older files.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use deltalakedb_log::action::{Action, Add, Metadata, Protocol, Remove, Version};
-use deltalakedb_log::commit::{Base, NewTable};
+use deltalakedb_log::action::{Action, Add, Protocol, Remove, Version};
 use deltalakedb_log::conformance::actions::{domain, file, metadata, protocol, remove, txn, with_dv};
 use deltalakedb_log::stores::environment;
-use deltalakedb_log::{
-    Artifact, At, Catalog, Clock, CommitRequest, Object, StoredCheckpoint, SystemClock, TableEntry, TableId, TableRef,
-};
+use deltalakedb_log::{Artifact, At, Clock, Object, StoredCheckpoint, SystemClock};
 use deltalakedb_mirror::{Finding, Mirror, VerifyOptions};
 use deltalakedb_table::DeltaRs;
 use deltalakedb_tests::{
-    Database, catalog, contents, databases, golden, import, location, our_rows, our_state, same_state, sqlite,
-    their_rows, their_state, unpack,
+    catalog, contents, databases, golden, import, our_rows, our_state, same_state, sqlite, their_rows, their_state,
+    unpack,
 };
 use futures::TryStreamExt;
-use uuid::Uuid;
 
-/// Tables of which a plain reader says something else than the log does, whatever checkpoints there are.
+use crate::shop::Shop;
+
+/// Tables that a plain reader reads differently from the log, with any checkpoint.
 const ODD: &[&str] = &["canonicalized-paths-normal-b", "canonicalized-paths-special-a"];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,65 +53,27 @@ async fn golden_tables_open_from_our_checkpoint_alone() {
     assert_eq!(refused, broken, "all others were checked");
 }
 
-/// Leaves of a log the newest commit, our checkpoint of it, and the hint.
+/// Leaves only the newest commit, our checkpoint of it, and the hint in a log.
 pub(crate) fn only_the_checkpoint(table: &Path, head: Version) {
     let log = table.join("_delta_log");
     let kept = [format!("{head:020}.json"), format!("{head:020}.checkpoint.parquet"), "_last_checkpoint".into()];
     for entry in std::fs::read_dir(&log).unwrap().map(Result::unwrap) {
         let name = entry.file_name().into_string().unwrap();
-        match entry.path().is_dir() {
-            true => std::fs::remove_dir_all(entry.path()).unwrap(),
-            false if !kept.contains(&name) => std::fs::remove_file(entry.path()).unwrap(),
-            false => {}
+        if entry.path().is_dir() {
+            std::fs::remove_dir_all(entry.path()).unwrap();
+        } else if !kept.contains(&name) {
+            std::fs::remove_file(entry.path()).unwrap();
         }
     }
 }
 
-/// A table without data, and its mirror.
-struct Shop {
-    dir: tempfile::TempDir,
-    catalog: Arc<dyn Catalog>,
-    mirror: Mirror,
-    id: TableId,
-}
-
 impl Shop {
-    async fn new(properties: &str) -> Self {
-        Self::with(Database::Sqlite, protocol(), metadata(properties)).await
-    }
-
-    async fn with(database: Database, protocol: Protocol, metadata: Metadata) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let catalog = catalog(database, dir.path()).await;
-        let id = TableId(Uuid::new_v4());
-        let new = NewTable::new("t".parse().unwrap(), location(&dir.path().join("t")));
-        let actions = vec![Action::Protocol(protocol), Action::Metadata(metadata)];
-        let request = CommitRequest::new(id, Uuid::new_v4(), Base::Create(new), actions);
-        catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
-        let mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock));
-        Self { dir, catalog, mirror, id }
-    }
-
-    async fn commit(&self, actions: Vec<Action>) -> Version {
-        let head = self.entry().await.current_version;
-        let request = CommitRequest::new(self.id, Uuid::new_v4(), Base::Exactly(head), actions);
-        self.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap()[0].version
-    }
-
-    async fn append(&self, path: &str) -> Version {
-        self.commit(vec![Action::add(file(path, 0, 9))]).await
-    }
-
-    async fn entry(&self) -> TableEntry {
-        self.catalog.find(&TableRef::Id(self.id)).await.unwrap().unwrap()
-    }
-
-    fn log(&self, name: &str) -> std::path::PathBuf {
+    fn log_file(&self, name: &str) -> std::path::PathBuf {
         self.dir.path().join("t/_delta_log").join(name)
     }
 
     fn checkpoint(&self, version: Version) -> std::path::PathBuf {
-        self.log(&format!("{version:020}.checkpoint.parquet"))
+        self.log_file(&format!("{version:020}.checkpoint.parquet"))
     }
 
     /// The versions that have a checkpoint.
@@ -123,11 +83,11 @@ impl Shop {
     }
 
     fn hinted(&self) -> Option<Version> {
-        let hint = std::fs::read(self.log("_last_checkpoint")).ok()?;
+        let hint = std::fs::read(self.log_file("_last_checkpoint")).ok()?;
         serde_json::from_slice::<Object>(&hint).unwrap().get("version")
     }
 
-    /// What plain delta-rs makes of the newest version, with nothing of the past but the checkpoint, is ours.
+    /// Checks that plain delta-rs reads our newest version from the checkpoint alone.
     async fn opens_from_the_checkpoint_alone(&self, what: &str) {
         let entry = self.entry().await;
         let head = entry.current_version;
@@ -141,7 +101,7 @@ impl Shop {
         self.mirror.verify(&self.entry().await, &DeltaRs, every, &|_, _| {}).await.unwrap()
     }
 
-    /// The one finding names the version, and says all this; the command it names mends it.
+    /// Checks that the only finding names the version and contains these texts, and that its command repairs it.
     async fn found_and_mended(&self, version: Version, says: &[&str]) {
         let findings = self.findings().await;
         assert_eq!(findings.len(), 1, "one finding for one cause: {findings:#?}");
@@ -169,7 +129,7 @@ async fn every_tenth_version_gets_a_checkpoint_and_every_version_a_checksum() {
         assert_eq!(published, [10, 20], "{database:?}");
         assert_eq!((shop.checkpoints().await, shop.hinted()), (vec![10, 20], Some(20)), "{database:?}");
         for version in 0..=21 {
-            assert!(shop.log(&format!("{version:020}.crc")).exists(), "{database:?}: version {version}");
+            assert!(shop.log_file(&format!("{version:020}.crc")).exists(), "{database:?}: version {version}");
         }
         assert_eq!(shop.findings().await, [], "{database:?}");
         shop.mirror.checkpoint(shop.id).await.unwrap();
@@ -179,7 +139,7 @@ async fn every_tenth_version_gets_a_checkpoint_and_every_version_a_checksum() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_versions_published_at_once_only_the_newest_due_one_gets_a_checkpoint() {
+async fn of_versions_published_together_only_the_newest_due_one_gets_a_checkpoint() {
     let shop = Shop::new("{}").await;
     for n in 0..35 {
         shop.append(&format!("f{n}")).await;
@@ -189,7 +149,7 @@ async fn of_many_versions_published_at_once_only_the_newest_due_one_gets_a_check
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_table_says_how_often_and_else_the_setting() {
+async fn the_checkpoint_interval_is_that_of_the_table_or_the_setting() {
     for (properties, set, due) in [
         ("{}", 3, vec![3, 6]),
         (r#"{"delta.checkpointInterval":"4"}"#, 3, vec![4]),
@@ -215,7 +175,7 @@ fn with_feature(feature: &str) -> Protocol {
     with
 }
 
-/// Files, vectors, tombstones, txns and domains, some of them set anew and some removed.
+/// Commits files, vectors, tombstones, txns and domains, some of them replaced and some removed.
 async fn a_life(shop: &Shop) {
     let (a, b, c) = (file("day=a/a%20b", 0, 9), file("b", 3, 4), file("c", 5, 6));
     shop.commit([&a, &b, &c].map(|f| Action::add(f.clone())).into()).await;
@@ -228,7 +188,7 @@ async fn a_life(shop: &Shop) {
         other => other,
     };
     shop.commit(vec![tombstone(&b), Action::add(with_dv(b.clone(), "vector"))]).await;
-    // Long expired.
+    // Its retention ended long ago.
     shop.commit(vec![remove(&c)]).await;
     shop.commit(vec![txn("app", 8), txn("other", 1), domain("gone", "", true)]).await;
     let odd = Add {
@@ -244,7 +204,7 @@ async fn a_life(shop: &Shop) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_holds_all_there_is() {
+async fn a_checkpoint_has_the_whole_state_of_a_table() {
     for database in databases("checkpoint") {
         for (what, protocol) in [("V1", protocol()), ("V2", with_feature("v2Checkpoint"))] {
             let what = format!("{what} in {database:?}");
@@ -259,7 +219,7 @@ async fn a_checkpoint_holds_all_there_is() {
             assert_eq!((state.txns["app"].version, state.domains.len()), (8, 1), "{what}");
             assert_eq!(shop.findings().await, [], "{what}");
             shop.opens_from_the_checkpoint_alone(&what).await;
-            // By the other reader of ours as well, which keeps everything.
+            // Checked with our own file reader as well, which keeps everything.
             let log = deltalakedb_log::FileTxnLogReader::open(&shop.entry().await.location).await.unwrap();
             let mut files: Vec<Add> =
                 deltalakedb_log::TxnLogReader::files(&log, 6, None).await.unwrap().try_collect().await.unwrap();
@@ -273,10 +233,9 @@ async fn a_checkpoint_holds_all_there_is() {
     }
 }
 
-/// More files and tombstones than the catalog gives at once, and of the tombstones some of one version and some of
-/// another on one page.
+/// More files and tombstones than a page of the catalog, with tombstones of two versions on one page.
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_lost_between_pages() {
+async fn pages_of_a_checkpoint_are_complete() {
     for database in databases("checkpoint") {
         let shop = Shop::with(*database, protocol(), metadata("{}")).await;
         let added = |of: &str, n: usize| (0..n).map(|i| file(&format!("{of}-{i}"), 0, 9)).collect::<Vec<_>>();
@@ -298,7 +257,7 @@ async fn nothing_is_lost_between_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tombstones_and_txns_expire_when_the_table_says_so() {
+async fn tombstones_and_txns_expire_by_table_properties() {
     let tombstones = |properties: &'static str| async move {
         let shop = Shop::new(properties).await;
         a_life(&shop).await;
@@ -326,7 +285,7 @@ async fn tombstones_and_txns_expire_when_the_table_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn statistics_are_text_or_typed_as_the_table_wants() {
+async fn statistics_in_a_checkpoint_follow_the_table_properties() {
     use parquet::file::reader::{FileReader, SerializedFileReader};
     for (json, typed) in [(true, false), (true, true), (false, true), (false, false)] {
         let properties = format!(
@@ -334,7 +293,7 @@ async fn statistics_are_text_or_typed_as_the_table_wants() {
         );
         let shop = Shop::new(&properties).await;
         a_life(&shop).await;
-        // What does not fit the column says nothing, and stops nobody.
+        // Statistics that do not fit the column are ignored, and cause no error.
         let misfit = Add { stats: Some(r#"{"numRecords":1,"minValues":{"id":"x"}}"#.into()), ..file("misfit", 0, 9) };
         shop.commit(vec![Action::add(misfit)]).await;
         shop.mirror.publish(shop.id).await.unwrap();
@@ -362,7 +321,7 @@ async fn statistics_are_text_or_typed_as_the_table_wants() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_that_fails_stops_nothing_and_is_remembered() {
+async fn a_failed_checkpoint_is_recorded_and_stops_no_publishing() {
     let shop = Shop::new(r#"{"delta.checkpointInterval":"2"}"#).await;
     shop.append("a").await;
     shop.mirror.publish(shop.id).await.unwrap();
@@ -394,25 +353,26 @@ async fn the_hint_never_goes_back() {
     shop.mirror.publish(shop.id).await.unwrap();
     shop.mirror.checkpoint(shop.id).await.unwrap();
     assert_eq!(shop.hinted(), Some(5));
-    // Versions 6 to 13 are published at once, so version 10 is due; meanwhile another process was quicker with 11.
+    // Versions 6 to 13 are published at once, so version 10 is due; in the meantime another process has written one of
+    // version 11.
     for n in 6..14 {
         shop.append(&format!("f{n}")).await;
     }
     let newer = r#"{"version":11,"size":14}"#;
-    std::fs::write(shop.log("_last_checkpoint"), newer).unwrap();
+    std::fs::write(shop.log_file("_last_checkpoint"), newer).unwrap();
     assert_eq!(shop.mirror.publish(shop.id).await.unwrap().checkpoint, Some(10));
-    assert_eq!(std::fs::read_to_string(shop.log("_last_checkpoint")).unwrap(), newer);
+    assert_eq!(std::fs::read_to_string(shop.log_file("_last_checkpoint")).unwrap(), newer);
     assert!(shop.mirror.checkpoint(shop.id).await.unwrap().is_last, "that of the newest version leads on");
     assert_eq!(shop.hinted(), Some(13));
     // A hint to nowhere is put right.
-    std::fs::write(shop.log("_last_checkpoint"), r#"{"version":99,"size":9}"#).unwrap();
-    shop.found_and_mended(13, &["_last_checkpoint leads to version 99, of which there is no checkpoint"]).await;
-    std::fs::write(shop.log("_last_checkpoint"), "{\"vers").unwrap();
+    std::fs::write(shop.log_file("_last_checkpoint"), r#"{"version":99,"size":9}"#).unwrap();
+    shop.found_and_mended(13, &["_last_checkpoint points to version 99, which has no checkpoint"]).await;
+    std::fs::write(shop.log_file("_last_checkpoint"), "{\"vers").unwrap();
     shop.found_and_mended(13, &["_last_checkpoint is torn"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verify_finds_what_is_wrong_with_a_checkpoint_or_a_checksum() {
+async fn verify_finds_wrong_checkpoints_and_checksums() {
     let shop = Shop::new("{}").await;
     a_life(&shop).await;
     shop.mirror.publish(shop.id).await.unwrap();
@@ -420,14 +380,14 @@ async fn verify_finds_what_is_wrong_with_a_checkpoint_or_a_checksum() {
     let good = std::fs::read(shop.checkpoint(6)).unwrap();
     std::fs::write(shop.checkpoint(6), &good[..good.len() / 2]).unwrap();
     shop.found_and_mended(6, &["00000000000000000006.checkpoint.parquet is a torn checkpoint"]).await;
-    // Of another table.
+    // The hint of another table.
     let other = Shop::new("{}").await;
     other.append("x").await;
     other.mirror.publish(other.id).await.unwrap();
     other.mirror.checkpoint(other.id).await.unwrap();
     std::fs::copy(other.checkpoint(1), shop.checkpoint(6)).unwrap();
     shop.found_and_mended(6, &["00000000000000000006.checkpoint.parquet has other"]).await;
-    let crc = shop.log("00000000000000000006.crc");
+    let crc = shop.log_file("00000000000000000006.crc");
     let checksum = std::fs::read_to_string(&crc).unwrap();
     for (is, says) in [
         (checksum.replace("\"numFiles\":3", "\"numFiles\":4"), "says numFiles is 4 instead of 3"),
@@ -442,9 +402,9 @@ async fn verify_finds_what_is_wrong_with_a_checkpoint_or_a_checksum() {
     }
 }
 
-/// A checksum is of its version, whoever published the one before: this process, another, or another engine.
+/// A checksum is that of its version, with any publisher of the previous one: this process, another, or another engine.
 #[tokio::test(flavor = "multi_thread")]
-async fn checksums_are_exact_however_they_came_about() {
+async fn checksums_are_exact_whether_counted_or_carried_forward() {
     for database in databases("checkpoint") {
         let shop = Shop::with(*database, protocol(), metadata("{}")).await;
         a_life(&shop).await;
@@ -452,16 +412,16 @@ async fn checksums_are_exact_however_they_came_about() {
         shop.mirror.publish(shop.id).await.unwrap();
         assert_eq!(shop.findings().await, [], "{database:?}");
         let fresh = || Mirror::new(shop.catalog.clone(), Arc::new(SystemClock));
-        // A process of its own for each.
+        // A separate process for each.
         shop.append("x").await;
         fresh().publish(shop.id).await.unwrap();
         shop.commit(vec![remove(&file("x", 0, 9)), txn("app", 9)]).await;
         fresh().publish(shop.id).await.unwrap();
         assert_eq!(shop.findings().await, [], "{database:?}");
-        // The one before is lost, or is not to be believed.
+        // The previous one is missing, or wrong.
         for (n, before) in [None, Some("{}"), Some("{\"numFiles\":77,\"tableSizeBytes\":1}")].into_iter().enumerate() {
             let head = shop.entry().await.current_version;
-            let crc = shop.log(&format!("{head:020}.crc"));
+            let crc = shop.log_file(&format!("{head:020}.crc"));
             match before {
                 None => std::fs::remove_file(&crc).unwrap(),
                 Some(text) => std::fs::write(&crc, text).unwrap(),
@@ -471,7 +431,7 @@ async fn checksums_are_exact_however_they_came_about() {
             std::fs::remove_file(&crc).ok();
             assert_eq!(shop.findings().await, [], "{database:?}: after {before:?}");
         }
-        // This one knew version 6, and was not asked since.
+        // This process has a checksum of version 6, and has not published since.
         shop.append("z").await;
         shop.mirror.publish(shop.id).await.unwrap();
         assert_eq!(shop.findings().await, [], "{database:?}");

@@ -27,7 +27,7 @@ async fn head(catalog: &dyn Catalog, table: TableId) -> Version {
     catalog.begin(&[table]).await.unwrap()[0].version
 }
 
-/// Appends files named after the writer, one commit each, on top of what it sees.
+/// Appends files named after the writer, one commit each, based on the version it reads.
 async fn append(catalog: &dyn Catalog, table: TableId, writer: &str, commits: usize) -> Vec<Committed> {
     let mut done = Vec::new();
     for n in 0..commits {
@@ -42,7 +42,7 @@ async fn append(catalog: &dyn Catalog, table: TableId, writer: &str, commits: us
     done
 }
 
-/// Every version from 1 to the head holds one file, and every file of every writer is there once.
+/// Checks that every version from 1 to the head has one file, and that every file of every writer exists once.
 async fn check_each_once(catalog: &dyn Catalog, table: TableId, writers: &[String], commits: usize) {
     let all = (writers.len() * commits) as Version;
     assert_eq!(head(catalog, table).await, all, "one version for each commit");
@@ -69,7 +69,7 @@ async fn check_each_once(catalog: &dyn Catalog, table: TableId, writers: &[Strin
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn tasks_append_side_by_side() {
+async fn tasks_append_concurrently() {
     const COMMITS: usize = 200;
     let dir = tempfile::tempdir().unwrap();
     let catalog = sqlite(dir.path()).await;
@@ -89,7 +89,7 @@ const WORKER: &str = "DELTALAKEDB_TEST_WORKER";
 const PROCESS_COMMITS: usize = 100;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn processes_append_side_by_side() {
+async fn processes_append_concurrently() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = sqlite(dir.path()).await;
     let table = create(catalog.as_ref(), dir.path()).await;
@@ -125,7 +125,7 @@ async fn worker() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_of_many_removes_wins() {
+async fn of_concurrent_removes_one_wins() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = sqlite(dir.path()).await;
     let table = create(catalog.as_ref(), dir.path()).await;
@@ -152,7 +152,7 @@ async fn one_of_many_removes_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_append_loses_to_a_change_of_schema() {
+async fn an_append_conflicts_with_a_change_of_schema() {
     let dir = tempfile::tempdir().unwrap();
     let catalog: Arc<dyn Catalog> = sqlite(dir.path()).await;
     let table = create(catalog.as_ref(), dir.path()).await;

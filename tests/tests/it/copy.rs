@@ -1,5 +1,5 @@
-//! A catalog copied from each database to each other one: interrupted, continued, brought up to date, and refused where
-//! it went its own way.
+//! A catalog copied from each database to each other one: interrupted, continued, updated, and rejected if the copy has
+//! commits of its own.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,7 +27,7 @@ async fn open(database: Database, dir: &Path, name: &str) -> SqlCatalog {
     SqlCatalog::connect(&uri, ConnectOptions::default()).await.unwrap()
 }
 
-/// A table whose every commit adds a file and whose every third removes an older one.
+/// A table in which every commit adds a file and every third removes an older one.
 struct Growing {
     id: TableId,
     files: Vec<Add>,
@@ -63,7 +63,7 @@ impl Growing {
     }
 }
 
-/// What a catalog says of a table: its entry, states here and there in its history, all of its history and bytes.
+/// A table in a catalog: its entry, some versions, and the whole history with its bytes.
 async fn answers(catalog: &SqlCatalog, table: TableId) -> (String, BTreeMap<Version, State>, String) {
     let entry = catalog.find(&TableRef::Id(table)).await.unwrap().unwrap();
     let mut states = BTreeMap::new();
@@ -80,7 +80,7 @@ async fn answers(catalog: &SqlCatalog, table: TableId) -> (String, BTreeMap<Vers
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_is_the_catalog() {
+async fn a_copy_equals_its_source() {
     let all = databases("copy");
     for from in all {
         let dir = tempfile::tempdir().unwrap();
@@ -103,7 +103,7 @@ async fn copied(source: &SqlCatalog, to: Database, dir: &Path, tables: &mut [Gro
     let what = format!("{} to {to:?}", source.describe());
     let target = open(to, dir, "copy").await;
 
-    // Given up in the middle: nobody sees a table that is not whole.
+    // Cancelled in the middle: a table that is not complete is invisible.
     let begun = Arc::new(AtomicBool::new(false));
     let stop = tokio::sync::Notify::new();
     let progress = |_: u64, _: u64| {
@@ -126,12 +126,12 @@ async fn copied(source: &SqlCatalog, to: Database, dir: &Path, tables: &mut [Gro
     same(&what, source, &target, tables).await;
     assert_eq!(copy_catalog(source, &target, &|_, _| {}).await.unwrap().versions, 0, "{what}: nothing is left to do");
 
-    // What was committed since comes with the next call; the files it ends were copied before.
+    // Later commits are copied by the next call; the files they remove were copied before.
     tables[0].grow(source, 7).await;
     assert_eq!(copy_catalog(source, &target, &|_, _| {}).await.unwrap().versions, 7, "{what}");
     same(&what, source, &target, tables).await;
 
-    // The copy is a catalog: it takes commits. But then it is not a copy any more.
+    // A copy is a catalog and takes commits, but can then no longer be updated.
     let head = target.begin(&[tables[0].id]).await.unwrap()[0].version;
     let action = Action::add(file("own", 0, 9));
     let own = CommitRequest::new(tables[0].id, Uuid::new_v4(), Base::Exactly(head), vec![action]);
@@ -157,7 +157,6 @@ async fn same(what: &str, source: &SqlCatalog, target: &SqlCatalog, tables: &[Gr
     }
 }
 
-/// Drops a table of which nothing is published.
 async fn drop_table(catalog: &SqlCatalog, table: TableId) {
     let lease = catalog.acquire_lease(table, Uuid::new_v4(), 0, i64::MAX).await.unwrap().unwrap();
     let mode = DropMode::Retain { ms: 1_000_000 };
@@ -171,7 +170,7 @@ async fn drop_table(catalog: &SqlCatalog, table: TableId) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_has_the_names_of_now() {
+async fn a_copy_has_the_current_names_of_its_source() {
     for database in databases("copy") {
         let dir = tempfile::tempdir().unwrap();
         let (source, target) = (open(*database, dir.path(), "source").await, open(*database, dir.path(), "copy").await);
@@ -200,7 +199,7 @@ async fn a_copy_has_the_names_of_now() {
             source.rename_table(table, &name.parse().unwrap(), &Committer::default()).await.unwrap();
         }
         copied().await;
-        // Another table has the name and the place of one that was dropped.
+        // Another table has the name and the location of a dropped one.
         drop_table(&source, ids[1]).await;
         let new = NewTable { name: "a".parse().unwrap(), location: location(&dir.path().join("b")), owner: None };
         let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];

@@ -1,5 +1,5 @@
-//! Every operation on a copy of every golden table does what plain delta-rs does, or refuses by name and leaves the
-//! folder as it was.
+//! Every operation on a copy of every golden table has the same result as in plain delta-rs, or is rejected by name and
+//! leaves the folder unchanged.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,15 +13,15 @@ use deltalakedb_tests::{contents, copy, golden, import, location, our_rows, repo
 use futures::StreamExt;
 use serde_json::json;
 
-use crate::operations::{Step, ours, theirs};
+use crate::operations::{Step, delta_rs, deltalakedb};
 
 /// A million rows each, and no feature.
 const LARGE: &[&str] = &["parquet-decimal-dictionaries", "parquet-decimal-dictionaries-v2"];
 
-/// What delta-rs cannot write and we can, because the catalog answers for the feature.
+/// Operations that delta-rs does not support and we do, because the catalog enforces the feature.
 const OURS_ONLY: &[&str] = &["basic-with-vacuum-protocol-check-feature"];
 
-/// They have no row left, or name no file that is there.
+/// Tables without rows, or without existing files.
 const NO_ROWS: &[&str] = &[
     "canonicalized-paths-normal-b",
     "canonicalized-paths-special-a",
@@ -37,7 +37,7 @@ const NO_ROWS: &[&str] = &[
 const NO_SIMPLE_COLUMN: &[&str] = &["data-reader-array-primitives", "data-reader-nullable-field-invalid-schema-key"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operation_does_what_delta_rs_does_or_refuses_and_leaves_no_trace() {
+async fn an_operation_equals_that_of_delta_rs_or_is_refused_without_trace() {
     let Some(tables) = golden() else { return };
     let small = tables.into_iter().filter(|(name, _)| !LARGE.contains(&name.as_str()));
     let checks = small.map(|(name, archive)| async move {
@@ -50,7 +50,7 @@ async fn an_operation_does_what_delta_rs_does_or_refuses_and_leaves_no_trace() {
     let done: Vec<_> = futures::stream::iter(checks).buffer_unordered(4).collect().await;
     let failed: Vec<_> = done.iter().filter(|(_, done)| done.is_err()).map(|(name, _)| name).collect();
     assert!(failed.is_empty(), "{failed:?}, see above");
-    // Which tables no operation ran on is written down: that the others were checked is not left to chance.
+    // The tables on which no operation ran are listed, so that the others are known to be checked.
     let with = |wanted: Checked| -> BTreeSet<&str> {
         let names = done.iter().filter(|(_, done)| done.as_ref().is_ok_and(|done| *done == wanted));
         names.map(|(name, _)| name.as_str()).collect()
@@ -61,7 +61,7 @@ async fn an_operation_does_what_delta_rs_does_or_refuses_and_leaves_no_trace() {
     assert_eq!(with(Checked::NoSimpleColumn), NO_SIMPLE_COLUMN.iter().copied().collect(), "tables of nested columns");
 }
 
-/// What came of a golden table.
+/// The result for a golden table.
 #[derive(Debug, PartialEq)]
 enum Checked {
     NoTable,
@@ -90,12 +90,12 @@ async fn check(name: &str, archive: &Path) -> Checked {
     let protocol = table.head().await.unwrap().protocol;
     let common = protocol.min_reader_version == 1 && protocol.min_writer_version <= 4;
     for (n, (what, step)) in steps.into_iter().enumerate() {
-        // Tables that ask for nothing in particular are one like the other.
+        // Tables without special features behave alike.
         if common && n >= COMMON {
             continue;
         }
         let before = contents(&at);
-        let done = ours::run(&catalog, "t", &here, &step).await;
+        let done = deltalakedb::run(&catalog, "t", &here, &step).await;
         if done.is_err() {
             let after = contents(&at);
             let new: Vec<_> = after.keys().filter(|path| !before.contains_key(*path)).collect();
@@ -105,7 +105,7 @@ async fn check(name: &str, archive: &Path) -> Checked {
             assert_eq!(done.is_ok(), what != "nonsense", "{name}: {what}: {done:?}");
             continue;
         }
-        let theirs = theirs::run(&plain, &step).await;
+        let theirs = delta_rs::run(&plain, &step).await;
         assert_eq!(done.is_ok(), theirs.is_ok(), "{name}: {what}: {done:?}, {theirs:?}");
         if let (Err(ours), Err(theirs)) = (&done, &theirs)
             && let Some((feature, _)) = theirs.to_string().split_once(" is not supported")
@@ -122,7 +122,7 @@ async fn check(name: &str, archive: &Path) -> Checked {
     Checked::Operations
 }
 
-/// So many of the steps are for every table.
+/// The number of steps that run on every table.
 const COMMON: usize = 4;
 
 /// Each operation once, with rows of the table's own.
@@ -178,7 +178,7 @@ async fn a_feature_that_cannot_be_written_is_refused_by_name() {
         if let Some(features) = features {
             protocol["protocol"]["writerFeatures"] = json!(features);
         }
-        // The only one that readers must know, too.
+        // The only feature here that readers must support as well.
         if feature == "typeWidening" {
             protocol["protocol"]["minReaderVersion"] = json!(3);
             protocol["protocol"]["readerFeatures"] = json!([feature]);
@@ -197,7 +197,7 @@ async fn a_feature_that_cannot_be_written_is_refused_by_name() {
             table.read(&Scan { at: At::Version(13), limit: Some(2), ..Scan::default() }).await.unwrap().remove(0);
         let before = contents(&at);
         for (what, step) in steps(&rows) {
-            let refused = ours::run(&catalog, "t", &location(&at), &step).await.unwrap_err();
+            let refused = deltalakedb::run(&catalog, "t", &location(&at), &step).await.unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::Invalid, "{what}: {refused}");
             let said = refused.to_string();
             assert!(said.contains(feature) && said.ends_with("nothing was written"), "{what}, {feature}: {said}");

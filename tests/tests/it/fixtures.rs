@@ -1,5 +1,5 @@
-//! Tables made here, of what the golden tables lack: logs that lost their beginning, in-commit timestamps, domains,
-//! deletion vectors of every kind, two copies of one table.
+//! Tables that the golden tables lack: truncated logs, in-commit timestamps, domains, deletion vectors of every kind,
+//! two copies of one table.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// Every version's rows can be read and are what delta-rs reads.
+/// Checks that the rows of every version can be read and equal those of delta-rs.
 async fn agrees_in_full(catalog: &Arc<dyn Catalog>, table: &TableEntry) {
     let read = agrees_with_delta_rs(catalog, table).await;
     assert_eq!(
@@ -32,8 +32,8 @@ async fn agrees_in_full(catalog: &Arc<dyn Catalog>, table: &TableEntry) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_may_begin_at_a_checkpoint() {
     let Some(tables) = golden() else { return };
-    // Name, version of the checkpoint; V1 in one file, with deletion vectors, in parts; V2 of JSON with sidecars, and of
-    // classic name.
+    // Name, version of the checkpoint; V1 in one file, with deletion vectors, in parts; V2 as JSON with sidecars, and
+    // with a classic name.
     let cases = [
         ("125-iterator-bug", 10),
         ("basic-with-inserts-deletes-checkpoint", 10),
@@ -64,7 +64,7 @@ async fn a_log_may_begin_at_a_checkpoint() {
                 same_state(&what, &our_state(catalog.as_ref(), &table, version).await, &before);
                 let theirs = their_rows(&table.location, version).await.unwrap();
                 assert_eq!(our_rows(&catalog, &table, version).await.unwrap(), theirs, "the rows of {what}");
-                // delta-rs opens a version whose commit is lost, but cannot list its state.
+                // delta-rs opens a version whose commit is missing, but cannot list its state.
                 if keep_its_commit || version > checkpoint {
                     same_state(&what, &before, &their_state(&table.location, version).await.unwrap());
                 }
@@ -98,7 +98,7 @@ async fn in_commit_timestamps_are_the_times_from_where_they_are_enabled() {
     let info = |ms: i64| json!({"commitInfo": {"inCommitTimestamp": ms, "timestamp": 77, "operation": "WRITE"}});
     made.commit(2, &[info(5000), enabled(since)]);
     made.commit(3, &[info(6000), made.add("c", &[3])]);
-    // The files' own times say otherwise from version 2 on.
+    // The modification times of the files differ from version 2 on.
     for (version, ms) in (0..).zip([1000, 2000, 900_000, 800_000]) {
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(ms);
         std::fs::File::options().append(true).open(made.log(version)).unwrap().set_modified(time).unwrap();
@@ -150,8 +150,8 @@ async fn rows_in_deletion_vectors_are_gone() {
     let ids: Vec<i64> = (100..110).collect();
     let plain = made.add("f", &ids);
     made.commit(0, &[json!({"protocol": features}), json!({"metaData": enabled}), plain.clone()]);
-    // Each version replaces the file by itself with another vector: inline, in a file beside the table, in a folder of
-    // vectors with two in one file, and at an absolute place.
+    // Each version adds the file again with another vector: inline, in a file in the table's folder, in a folder of
+    // vectors with two in one file, and with an absolute path.
     let vectors = [
         made.inline(&[0, 9]),
         made.beside("", &[&[1, 2, 3]], 0),
@@ -183,7 +183,7 @@ async fn rows_in_deletion_vectors_are_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_copies_of_one_table_are_two_tables() {
+async fn copies_of_a_table_are_separate_tables() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = sqlite(dir.path()).await;
     let mut tables = Vec::new();
@@ -211,7 +211,7 @@ async fn two_copies_of_one_table_are_two_tables() {
     }
 }
 
-/// A table written by hand.
+/// A hand-written table.
 struct Made {
     dir: tempfile::TempDir,
 }
@@ -248,7 +248,7 @@ impl Made {
         std::fs::write(self.log(version), lines.join("\n")).unwrap();
     }
 
-    /// Writes a data file; gives its add.
+    /// Writes a data file; returns its add.
     fn add(&self, name: &str, ids: &[i64]) -> Value {
         let column: ArrayRef = Arc::new(Int64Array::from(ids.to_vec()));
         let rows = RecordBatch::try_from_iter([("id", column)]).unwrap();
@@ -277,7 +277,7 @@ impl Made {
         vector("i", &base85(&bytes), None, size, rows.len())
     }
 
-    /// Vectors in one file below the table, and which of them is meant.
+    /// Writes vectors to one file below the table, and returns the one selected.
     fn beside(&self, folder: &str, vectors: &[&[u16]], which: usize) -> Value {
         let id = Uuid::from_u128(0x1234_5678_9abc_def0_1122_3344_5566_7788 + vectors.len() as u128);
         let (offset, size) =
@@ -301,7 +301,8 @@ fn vector(kind: &str, place: &str, offset: Option<usize>, size: usize, cardinali
     vector
 }
 
-/// A file of vectors (PROTOCOL.md, "Deletion Vector File Storage Format"); gives offset and size of one of them.
+/// Writes a file of vectors (PROTOCOL.md, "Deletion Vector File Storage Format"); returns offset and size of one of
+/// them.
 fn write_vectors(path: &Path, vectors: &[&[u16]], which: usize) -> (usize, usize) {
     let mut file = vec![1];
     let mut places = Vec::new();
@@ -335,7 +336,7 @@ fn bitmap(rows: &[u16]) -> Vec<u8> {
     bytes
 }
 
-/// Z85 (<https://rfc.zeromq.org/spec/32/>), as the protocol asks for.
+/// Z85 (<https://rfc.zeromq.org/spec/32/>), as the protocol requires.
 fn base85(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 85] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
     let digits = |word: &[u8]| {
@@ -353,7 +354,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 #[test]
-fn encodings_are_right() {
+fn encodings_of_the_fixtures_are_correct() {
     assert_eq!(base85(&[0x86, 0x4F, 0xD2, 0x6F, 0xB5, 0x59, 0xF7, 0x5B]), "HelloWorld");
     assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
 }

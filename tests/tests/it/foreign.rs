@@ -1,4 +1,4 @@
-//! Another engine appends behind the catalog's back: plain delta-rs, from Python.
+//! Another engine appends without the catalog: plain delta-rs, from Python.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ impl Shop {
         self.catalog.find(&TableRef::Name("t".parse().unwrap())).await.unwrap().unwrap()
     }
 
-    /// Another engine does this; gives the version it has come to.
+    /// Runs these steps with the other engine; returns its newest version.
     fn behind_our_back(&self, python: &Path, what: &[&str]) -> u64 {
         let place = self.dir.path().join("t");
         let printed = run_python(python, APPEND, &[&[place.to_str().unwrap()], what].concat());
@@ -60,7 +60,7 @@ impl Shop {
         Ok(table.write(rows, SaveMode::Append, &WriteOptions::default()).await?.unwrap().version)
     }
 
-    /// Everybody says the same of every version.
+    /// Checks that all readers agree on every version.
     async fn all_agree(&self, what: &str) {
         let entry = self.entry().await;
         agrees_with_delta_rs(&self.catalog, &entry).await;
@@ -71,7 +71,7 @@ impl Shop {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_another_engine_appended_is_taken_in_and_we_go_on() {
+async fn foreign_appends_are_imported_and_writes_continue() {
     let Some(python) = python("deltalake, duckdb, polars") else { return };
     for database in databases("foreign") {
         let what = format!("{database:?}");
@@ -82,7 +82,7 @@ async fn what_another_engine_appended_is_taken_in_and_we_go_on() {
 
         let theirs = shop.behind_our_back(&python, &["3", "1", "checkpoint", "2"]);
         assert_eq!(theirs, begin + 4, "{what}");
-        // Publishing finds out, and stops the table before there are two histories.
+        // Publishing detects it, and stops the table before there are two histories.
         let stopped = shop.mirror.publish(shop.entry().await.id).await.unwrap_err().to_string();
         assert!(stopped.contains("dl import"), "{what}: {stopped}");
         assert!(matches!(shop.entry().await.mirror, MirrorState::Diverged { .. }), "{what}");
@@ -93,7 +93,7 @@ async fn what_another_engine_appended_is_taken_in_and_we_go_on() {
         assert_eq!(table.mirror, MirrorState::Following, "{what}: it follows again");
         shop.all_agree(&what).await;
 
-        // Ours again, past a due checkpoint.
+        // Our own commits again, past a due checkpoint.
         for n in 1..=4 {
             assert_eq!(shop.append().await.unwrap(), theirs + n, "{what}");
             let done = shop.mirror.publish(shop.entry().await.id).await.unwrap();
@@ -106,7 +106,7 @@ async fn what_another_engine_appended_is_taken_in_and_we_go_on() {
             our_rows(&shop.catalog, &entry, head).await.unwrap(),
             "{what}"
         );
-        // And theirs on top of ours.
+        // Their commits after ours.
         assert_eq!(shop.behind_our_back(&python, &["1"]), head + 1, "{what}");
         import(&shop.catalog, &shop.dir.path().join("t"), "t").await.unwrap();
         shop.all_agree(&what).await;
@@ -114,7 +114,7 @@ async fn what_another_engine_appended_is_taken_in_and_we_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_commits_of_our_own_unpublished_an_import_halts_and_names_the_choice() {
+async fn an_import_beside_unpublished_commits_halts_and_names_the_choice() {
     let Some(python) = python("deltalake, duckdb, polars") else { return };
     let shop = Shop::new(Database::Sqlite).await;
     let ours = shop.append().await.unwrap();
@@ -123,13 +123,15 @@ async fn with_commits_of_our_own_unpublished_an_import_halts_and_names_the_choic
         let halted = import(&shop.catalog, &shop.dir.path().join("t"), "t").await.unwrap_err();
         assert_eq!(halted.kind(), ErrorKind::Invalid, "{halted}");
         let sentence = halted.to_string();
-        for part in ["dl mirror run", "dl verify default.t", "keep the catalog's by", "or keep the other's by"] {
+        for part in
+            ["dl mirror run", "dl verify default.t", "keep the commits of the catalog by", "or keep the others by"]
+        {
             assert!(sentence.contains(part), "{sentence}");
         }
         assert_eq!(shop.entry().await.current_version, ours, "nothing came in");
         shop.mirror.publish(shop.entry().await.id).await.unwrap_err();
     }
-    // The choice for ours.
+    // The decision for our commits.
     for version in ours..=ours + 1 {
         let file = format!("{version:020}.json");
         std::fs::rename(shop.dir.path().join("t/_delta_log").join(&file), shop.dir.path().join(&file)).unwrap();

@@ -1,4 +1,4 @@
-//! Tables that the reference implementation wrote: imported, every version of theirs says what plain delta-rs says.
+//! Tables written by the reference implementation: imported, and each version compared with plain delta-rs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use deltalakedb_tests::{
 use futures::{StreamExt, TryStreamExt};
 use uuid::Uuid;
 
-/// The tables that are broken on purpose, and what the error must name.
+/// The tables that are broken on purpose, with the expected error.
 pub(crate) const REFUSED: &[(&str, &str)] = &[
     (
         "deltalog-commit-info",
@@ -35,11 +35,11 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("versions-not-contiguous", "00000000000000000001.json is missing"),
 ];
 
-/// The one difference: a file added as `/x` and removed as `file:/x` is gone, for the protocol compares URIs. delta-rs
-/// compares the paths as they are written, and keeps it.
+/// The only difference: a file added as `/x` and removed as `file:/x` is removed, because the protocol compares URIs.
+/// delta-rs compares the paths as written, and keeps it.
 const CANONICALIZED: &[&str] = &["canonicalized-paths-normal-b", "canonicalized-paths-special-a"];
 
-/// Tables whose newest rows delta-rs cannot read: a feature it does not know, and data files that are not there.
+/// Tables whose newest rows delta-rs cannot read: because of an unsupported feature, or missing data files.
 const UNREADABLE: &[&str] = &[
     "basic-with-vacuum-protocol-check-feature",
     "delete-re-add-same-file-different-transactions",
@@ -47,13 +47,13 @@ const UNREADABLE: &[&str] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn golden_tables_are_here_what_they_are_in_delta_rs() {
+async fn golden_tables_read_as_in_delta_rs() {
     let Some(tables) = golden() else { return };
     assert!(tables.len() >= 64, "there are {} golden tables only", tables.len());
     each(&tables, check).await;
 }
 
-/// Checks each table in each database, and gives what was found.
+/// Checks each table in each database, and returns the results.
 async fn each<T: Send + 'static, F>(
     tables: &BTreeMap<String, PathBuf>,
     check: fn(Database, String, PathBuf) -> F,
@@ -64,7 +64,7 @@ where
     let everywhere =
         databases("golden").iter().flat_map(|d| tables.iter().map(|(name, at)| (*d, name.clone(), at.clone())));
     let checks = everywhere.map(|(database, name, archive)| async move {
-        // A task of its own, so that one table's panic leaves the others their say.
+        // A separate task, so that a panic for one table does not stop the others.
         let checked = tokio::spawn(check(database, name.clone(), archive)).await;
         (database, name, checked.ok())
     });
@@ -133,7 +133,7 @@ async fn golden_tables_are_copied_commit_by_commit() {
     }
 }
 
-/// Commits to a table elsewhere what the versions of a table are, as they are. Gives the reason where that cannot be.
+/// Commits the versions of a table byte for byte to a table elsewhere. Returns the reason if that is not possible.
 async fn copy_verbatim(database: Database, name: String, archive: PathBuf) -> Option<String> {
     let dir = tempfile::tempdir().unwrap();
     let at = unpack(&archive, dir.path());
@@ -203,7 +203,7 @@ async fn check_canonicalized(catalog: &Arc<dyn Catalog>, table: &TableEntry) {
     }
 }
 
-/// All that can be asked of a table: each version's state, the history, the newest rows.
+/// All readable facts of a table: each version's state, the history, the newest rows.
 async fn answers(
     catalog: &Arc<dyn Catalog>,
     table: &TableEntry,

@@ -1,5 +1,5 @@
-//! No reader of ours looks into a managed table's `_delta_log`: it is replaced by a link to itself, which fails whoever
-//! opens it, lists it or only asks whether it is there.
+//! No reader of ours reads a managed table's `_delta_log`: it is replaced by a link to itself, which fails every
+//! access.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ fn rows(ids: &[i64], day: &str) -> Vec<RecordBatch> {
     vec![RecordBatch::try_from_iter([("id", ids), ("day", days)]).unwrap()]
 }
 
-/// Two versions of rows, and changes of them that are recorded.
+/// Two versions of rows, with recorded changes.
 async fn filled(catalog: &Arc<dyn Catalog>, dir: &Path, name: &str) -> DeltaTable {
     let new = NewTable::new(name.parse().unwrap(), location(&dir.join(name)));
     let properties = [("delta.enableChangeDataFeed".to_string(), "true".to_string())].into();
@@ -39,7 +39,7 @@ async fn filled(catalog: &Arc<dyn Catalog>, dir: &Path, name: &str) -> DeltaTabl
     table
 }
 
-/// A log that fails whoever looks at it.
+/// Replaces a log by one that fails every access.
 async fn poison(table: &DeltaTable) {
     let log = table.location().local_path().unwrap().join("_delta_log");
     std::fs::remove_dir_all(&log).unwrap();
@@ -53,7 +53,7 @@ async fn poison(table: &DeltaTable) {
     assert!(plain::read(table.location(), None).await.is_err(), "plain delta-rs fails");
 }
 
-/// All that can be asked, and the answers.
+/// The answers to all queries.
 async fn answers(catalog: &Arc<dyn Catalog>, table: &DeltaTable) -> Vec<String> {
     let reader = table.reader().await.unwrap();
     let history = reader.history(HistoryRange::default()).await.unwrap();
@@ -89,7 +89,7 @@ async fn answers(catalog: &Arc<dyn Catalog>, table: &DeltaTable) -> Vec<String> 
     said
 }
 
-/// Everything that can be done; the rows after each.
+/// Runs all operations; returns the rows after each.
 async fn operate(catalog: &Arc<dyn Catalog>, table: &DeltaTable) -> Vec<Vec<String>> {
     let upsert = Merge::on("target.id = source.id")
         .when(MergeClause::MatchedUpdate { condition: None, set: Assignments::All })
@@ -133,7 +133,7 @@ async fn operate(catalog: &Arc<dyn Catalog>, table: &DeltaTable) -> Vec<Vec<Stri
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_of_ours_looks_into_a_delta_log() {
+async fn no_read_or_write_looks_into_a_delta_log() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = sqlite(dir.path()).await;
     let mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock));

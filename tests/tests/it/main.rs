@@ -2,18 +2,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests speak by panicking")]
 #![allow(clippy::print_stderr, reason = "a test that is skipped says why")]
 
-mod arrows;
 mod checkpoints;
 mod concurrency;
 mod copy;
+mod crate_layers;
 mod features;
 mod fixtures;
 mod foreign;
 mod golden;
 mod hidden;
-mod layers;
 mod mirror;
 mod module_graph;
+mod module_layers;
 mod operations;
 mod outside;
 mod owners;
@@ -21,6 +21,7 @@ mod property;
 mod restored;
 mod s3;
 mod semantics;
+mod shop;
 mod sql;
 mod transactions;
 mod uris;

@@ -1,83 +1,39 @@
-//! Publishing, foreign commits, verifying.
+//! Publishing, foreign commits, verification.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use deltalakedb_log::action::{Action, Version};
-use deltalakedb_log::commit::{Base, NewTable};
-use deltalakedb_log::conformance::actions::{domain, file, metadata, protocol, remove, txn};
-use deltalakedb_log::{
-    At, Catalog, CommitRequest, ErrorKind, SeededClock, SystemClock, TableEntry, TableId, TableRef, TxnLogError,
-};
+use deltalakedb_log::conformance::actions::{domain, file, remove, txn};
+use deltalakedb_log::conformance::refused;
+use deltalakedb_log::{At, ErrorKind, SeededClock};
 use deltalakedb_mirror::{Finding, Mirror, Published, VerifyOptions};
 use deltalakedb_table::DeltaRs;
 use deltalakedb_tests::{agrees_with_delta_rs, contents, copy, import, location, repository, sqlite};
 use futures::TryStreamExt;
-use uuid::Uuid;
 
-/// A catalog with one table in a folder of its own.
-struct Shop {
-    dir: tempfile::TempDir,
-    catalog: Arc<dyn Catalog>,
-    mirror: Mirror,
-    id: TableId,
-}
+use crate::shop::Shop;
 
 impl Shop {
-    /// The table is new, and nothing of it is published.
-    async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let catalog = sqlite(dir.path()).await;
-        let id = TableId(Uuid::new_v4());
-        let new = NewTable::new("t".parse().unwrap(), location(&dir.path().join("t")));
-        let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
-        let request = CommitRequest::new(id, Uuid::new_v4(), Base::Create(new), actions);
-        catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
-        Self::with(dir, catalog, id)
-    }
-
     /// The table is the example that delta-rs wrote, imported.
     async fn events() -> Self {
         let dir = tempfile::tempdir().unwrap();
         copy(&repository().join("examples/data/events"), &dir.path().join("t"));
         let catalog = sqlite(dir.path()).await;
         let id = import(&catalog, &dir.path().join("t"), "t").await.unwrap().id;
-        Self::with(dir, catalog, id)
-    }
-
-    fn with(dir: tempfile::TempDir, catalog: Arc<dyn Catalog>, id: TableId) -> Self {
-        let mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock));
-        Self { dir, catalog, mirror, id }
-    }
-
-    async fn try_commit(&self, actions: Vec<Action>) -> Result<Version, TxnLogError> {
-        let head = self.entry().await.current_version;
-        let request = CommitRequest::new(self.id, Uuid::new_v4(), Base::Exactly(head), actions);
-        Ok(self.catalog.commit_all(vec![request]).await?.committed()?[0].version)
-    }
-
-    async fn append(&self, path: &str) -> Version {
-        self.try_commit(vec![Action::add(file(path, 0, 9))]).await.unwrap()
-    }
-
-    async fn entry(&self) -> TableEntry {
-        self.catalog.find(&TableRef::Id(self.id)).await.unwrap().unwrap()
+        Self::of(dir, catalog, id)
     }
 
     async fn body(&self, version: Version) -> Vec<u8> {
         self.catalog.reader(self.id).commit_bytes(version).await.unwrap().unwrap().to_vec()
     }
 
-    fn root(&self) -> PathBuf {
-        self.dir.path().join("t")
-    }
-
-    fn log(&self, version: Version) -> PathBuf {
+    fn commit_file(&self, version: Version) -> PathBuf {
         self.root().join(format!("_delta_log/{version:020}.json"))
     }
 
-    /// How many files of the log end like that.
+    /// The number of files in the log with this ending.
     fn published_files(&self, ending: &str) -> usize {
         contents(&self.root()).keys().filter(|path| path.extension().is_some_and(|e| e == ending)).count()
     }
@@ -87,17 +43,17 @@ impl Shop {
         let info = r#"{"commitInfo":{"timestamp":1,"operation":"WRITE","engineInfo":"another/1.0"}}"#;
         let body = format!("{info}\n{}\n", Action::add(file(path, 0, 9)).to_json()).into_bytes();
         std::fs::create_dir_all(self.root().join("_delta_log")).unwrap();
-        std::fs::write(self.log(version), &body).unwrap();
+        std::fs::write(self.commit_file(version), &body).unwrap();
         body
     }
 
-    async fn findings(&self, options: VerifyOptions) -> Vec<Finding> {
+    async fn findings_of(&self, options: VerifyOptions) -> Vec<Finding> {
         self.mirror.verify(&self.entry().await, &DeltaRs, options, &|_, _| {}).await.unwrap()
     }
 
-    /// The one finding names the version, and says all this.
+    /// Checks that the only finding names the version and contains these texts.
     async fn found(&self, version: Version, says: &[&str]) {
-        let findings = self.findings(VerifyOptions { every_version: true, data: true }).await;
+        let findings = self.findings_of(VerifyOptions { every_version: true, data: true }).await;
         assert_eq!(findings.len(), 1, "one finding for one cause: {findings:#?}");
         assert_eq!(findings[0].version, version, "{}", findings[0]);
         for part in says {
@@ -106,22 +62,15 @@ impl Shop {
     }
 }
 
-fn refused<T: std::fmt::Debug>(result: Result<T, TxnLogError>, kind: ErrorKind, says: &[&str]) {
-    let error = result.unwrap_err();
-    let sentence = error.to_string();
-    assert_eq!(error.kind(), kind, "{sentence}");
-    for part in says {
-        assert!(sentence.contains(part), "{sentence:?} does not say {part:?}");
-    }
-}
-
 fn published(version: Version, count: u64) -> Published {
-    Published { version: Some(version), count, ..Published::default() }
+    let mut published = Published::default();
+    (published.version, published.count) = (Some(version), count);
+    published
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_committed_is_published_as_it_is() {
-    let shop = Shop::new().await;
+async fn commits_are_published_byte_for_byte() {
+    let shop = Shop::new("{}").await;
     shop.append("a").await;
     shop.try_commit(vec![remove(&file("a", 0, 9)), Action::add(file("b%20ü", 5, 6)), txn("app", 7)]).await.unwrap();
     shop.try_commit(vec![domain("d", "c", false)]).await.unwrap();
@@ -133,40 +82,40 @@ async fn what_is_committed_is_published_as_it_is() {
     assert_eq!(shop.published_files("crc"), 4, "their checksums");
     assert_eq!(contents(&shop.root()).len(), 8, "and nothing else");
     for version in 0..4 {
-        assert_eq!(std::fs::read(shop.log(version)).unwrap(), shop.body(version).await, "version {version}");
+        assert_eq!(std::fs::read(shop.commit_file(version)).unwrap(), shop.body(version).await, "version {version}");
         let time = shop.catalog.reader(shop.id).snapshot(At::Version(version)).await.unwrap().head.timestamp;
-        let of_file = std::fs::metadata(shop.log(version)).unwrap().modified().unwrap();
+        let of_file = std::fs::metadata(shop.commit_file(version)).unwrap().modified().unwrap();
         assert_eq!(of_file, SystemTime::UNIX_EPOCH + Duration::from_millis(time.unsigned_abs()), "version {version}");
     }
     assert_eq!(shop.mirror.publish(shop.id).await.unwrap(), published(3, 0), "nothing is left to do");
-    assert_eq!(shop.findings(VerifyOptions { every_version: true, data: false }).await, []);
+    assert_eq!(shop.findings_of(VerifyOptions { every_version: true, data: false }).await, []);
     agrees_with_delta_rs(&shop.catalog, &shop.entry().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publisher_that_died_is_followed_by_one_that_goes_on() {
-    let shop = Shop::new().await;
+async fn a_publisher_continues_after_one_that_died() {
+    let shop = Shop::new("{}").await;
     for path in ["a", "b", "c"] {
         shop.append(path).await;
     }
-    // It put two versions and did not live to say so.
+    // The process put two versions and ended before it recorded that.
     std::fs::create_dir_all(shop.root().join("_delta_log")).unwrap();
     for version in 0..2 {
-        std::fs::write(shop.log(version), shop.body(version).await).unwrap();
+        std::fs::write(shop.commit_file(version), shop.body(version).await).unwrap();
     }
     assert_eq!(shop.mirror.publish(shop.id).await.unwrap(), published(3, 4));
     for version in 0..4 {
-        assert_eq!(std::fs::read(shop.log(version)).unwrap(), shop.body(version).await, "version {version}");
+        assert_eq!(std::fs::read(shop.commit_file(version)).unwrap(), shop.body(version).await, "version {version}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn publishers_do_not_disturb_each_other() {
-    let shop = Shop::new().await;
+async fn concurrent_publishers_publish_every_version_once() {
+    let shop = Shop::new("{}").await;
     for n in 0..150 {
         shop.append(&format!("f{n}")).await;
     }
-    // Time stands nearly still, so no lease runs out, however slow the machine is.
+    // Time hardly advances, so no lease expires, however slow the machine is.
     let clock = Arc::new(SeededClock::new(1_700_000_000_000, 1));
     let publishers = (0..4).map(|_| {
         let (catalog, clock, id) = (shop.catalog.clone(), clock.clone(), shop.id);
@@ -177,12 +126,12 @@ async fn publishers_do_not_disturb_each_other() {
     assert_eq!(done.iter().map(|p| p.count).sum::<u64>(), 151, "each version was published by one of them: {done:?}");
     assert_eq!(shop.entry().await.published_version, Some(150));
     assert_eq!((shop.published_files("json"), shop.published_files("crc")), (151, 151));
-    assert_eq!(shop.findings(VerifyOptions { every_version: true, data: false }).await, []);
+    assert_eq!(shop.findings_of(VerifyOptions { every_version: true, data: false }).await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_is_remembered_until_it_is_mended() {
-    let shop = Shop::new().await;
+async fn a_failure_is_recorded_until_it_is_resolved() {
+    let shop = Shop::new("{}").await;
     shop.append("a").await;
     std::fs::create_dir_all(shop.root()).unwrap();
     std::fs::write(shop.root().join("_delta_log"), "in the way").unwrap();
@@ -202,7 +151,7 @@ async fn a_failure_is_remembered_until_it_is_mended() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_commit_stops_publishing() {
-    let shop = Shop::new().await;
+    let shop = Shop::new("{}").await;
     shop.append("a").await;
     shop.mirror.publish(shop.id).await.unwrap();
     shop.append("b").await;
@@ -211,15 +160,15 @@ async fn a_foreign_commit_stops_publishing() {
     shop.append("d").await;
     let says = ["version 3", "00000000000000000003.json", "another/1.0", "dl verify default.t"];
     refused(shop.mirror.publish(shop.id).await, ErrorKind::Invalid, &says);
-    assert_eq!(std::fs::read(shop.log(3)).unwrap(), foreign, "nothing was overwritten");
-    assert_eq!(std::fs::read(shop.log(2)).unwrap(), shop.body(2).await, "what comes before it is published");
-    assert!(!shop.log(4).exists(), "what comes after it is not");
+    assert_eq!(std::fs::read(shop.commit_file(3)).unwrap(), foreign, "nothing was overwritten");
+    assert_eq!(std::fs::read(shop.commit_file(2)).unwrap(), shop.body(2).await, "what comes before it is published");
+    assert!(!shop.commit_file(4).exists(), "what comes after it is not");
     assert_eq!(shop.entry().await.published_version, Some(2), "the watermark is where publishing stopped");
     refused(shop.mirror.publish(shop.id).await, ErrorKind::Invalid, &says);
     refused(shop.try_commit(vec![Action::add(file("e", 0, 9))]).await, ErrorKind::Invalid, &says);
     assert_eq!(shop.entry().await.current_version, 4, "the table can be read still");
 
-    let findings = shop.findings(VerifyOptions::default()).await;
+    let findings = shop.findings_of(VerifyOptions::default()).await;
     let differs = findings.iter().find(|f| f.version == 3).unwrap_or_else(|| panic!("{findings:?}"));
     assert!(differs.what.contains("00000000000000000003.json") && differs.what.contains("another/1.0"), "{differs}");
     let again = import(&shop.catalog, &shop.root(), "t").await;
@@ -228,21 +177,21 @@ async fn a_foreign_commit_stops_publishing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_version_may_be_foreign_too() {
-    let shop = Shop::new().await;
+    let shop = Shop::new("{}").await;
     let foreign = shop.foreign(0, "theirs");
     let says = ["version 0", "00000000000000000000.json", "dl verify default.t"];
     refused(shop.mirror.publish(shop.id).await, ErrorKind::Invalid, &says);
-    assert_eq!(std::fs::read(shop.log(0)).unwrap(), foreign);
-    let findings = shop.findings(VerifyOptions::default()).await;
+    assert_eq!(std::fs::read(shop.commit_file(0)).unwrap(), foreign);
+    let findings = shop.findings_of(VerifyOptions::default()).await;
     assert!(findings.iter().any(|f| f.what.contains("another/1.0") && f.what.contains("differs")), "{findings:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn foreign_commits_are_taken_in_by_importing_again() {
+async fn foreign_commits_are_imported_by_importing_again() {
     let shop = Shop::events().await;
     let foreign = shop.foreign(14, "theirs-1");
     shop.foreign(15, "theirs-2");
-    let findings = shop.findings(VerifyOptions::default()).await;
+    let findings = shop.findings_of(VerifyOptions::default()).await;
     let first = findings.first().unwrap();
     assert_eq!(first.version, 14, "{findings:?}");
     assert!(first.what.contains("not in the catalog") && first.mend.contains("dl import"), "{first}");
@@ -252,7 +201,7 @@ async fn foreign_commits_are_taken_in_by_importing_again() {
     assert_eq!(shop.append("ours").await, 16);
     assert_eq!(shop.mirror.publish(shop.id).await.unwrap(), published(16, 1));
     agrees_with_delta_rs(&shop.catalog, &shop.entry().await).await;
-    assert_eq!(shop.findings(VerifyOptions { every_version: true, data: false }).await, []);
+    assert_eq!(shop.findings_of(VerifyOptions { every_version: true, data: false }).await, []);
     let again = import(&shop.catalog, &shop.root(), "t").await.unwrap();
     assert_eq!(again.current_version, 16, "with nothing new, importing again changes nothing");
 }
@@ -260,7 +209,7 @@ async fn foreign_commits_are_taken_in_by_importing_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_is_silent_on_a_good_table() {
     let shop = Shop::events().await;
-    assert_eq!(shop.findings(VerifyOptions { every_version: true, data: true }).await, []);
+    assert_eq!(shop.findings_of(VerifyOptions { every_version: true, data: true }).await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -272,14 +221,14 @@ async fn verify_finds_what_is_not_published() {
     shop.append("late").await;
     shop.found(14, &["1 commit is not published yet", "dl mirror run"]).await;
     shop.mirror.publish(shop.id).await.unwrap();
-    assert_eq!(shop.findings(VerifyOptions { every_version: true, data: true }).await, []);
+    assert_eq!(shop.findings_of(VerifyOptions { every_version: true, data: true }).await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_finds_a_missing_commit() {
     for version in [0, 4, 13] {
         let shop = Shop::events().await;
-        std::fs::remove_file(shop.log(version)).unwrap();
+        std::fs::remove_file(shop.commit_file(version)).unwrap();
         shop.found(version, &[&format!("{version:020}.json is missing")]).await;
     }
 }
@@ -288,9 +237,9 @@ async fn verify_finds_a_missing_commit() {
 async fn verify_finds_an_altered_commit() {
     for version in [0, 4, 13] {
         let shop = Shop::events().await;
-        let mut body = std::fs::read(shop.log(version)).unwrap();
+        let mut body = std::fs::read(shop.commit_file(version)).unwrap();
         body.push(b'\n');
-        std::fs::write(shop.log(version), &body).unwrap();
+        std::fs::write(shop.commit_file(version), &body).unwrap();
         shop.found(version, &[&format!("{version:020}.json"), "differs from the catalog at line"]).await;
     }
 }
@@ -308,7 +257,7 @@ async fn verify_finds_a_torn_checkpoint() {
     let checkpoint = shop.root().join("_delta_log/00000000000000000010.checkpoint.parquet");
     let bytes = std::fs::read(&checkpoint).unwrap();
     std::fs::write(&checkpoint, &bytes[..bytes.len() / 2]).unwrap();
-    let findings = shop.findings(VerifyOptions::default()).await;
+    let findings = shop.findings_of(VerifyOptions::default()).await;
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert!(findings[0].to_string().contains("torn checkpoint"), "{}", findings[0]);
 }
@@ -320,5 +269,5 @@ async fn verify_finds_a_missing_data_file() {
     let on_disk = String::from_utf8(deltalakedb_log::canonical_path(&live)).unwrap();
     std::fs::remove_file(Path::new(&shop.root()).join(on_disk)).unwrap();
     shop.found(13, &[&format!("the data file {live} is missing")]).await;
-    assert_eq!(shop.findings(VerifyOptions::default()).await, [], "only when asked for data");
+    assert_eq!(shop.findings_of(VerifyOptions::default()).await, [], "only when asked for data");
 }

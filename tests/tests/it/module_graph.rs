@@ -1,4 +1,4 @@
-//! The modules of a crate as a graph: a file is a node, and what its code names in other files are its edges.
+//! The modules of a crate as a graph: a file is a node, and the names of other files in its code are its edges.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -23,14 +23,14 @@ pub(crate) struct Module {
     children: BTreeSet<String>,
     items: BTreeSet<String>,
     imports: Vec<Import>,
-    /// Paths in code, as they are written.
+    /// Paths in code, as written.
     paths: BTreeSet<Name>,
     /// Every identifier in code.
     names: BTreeSet<String>,
 }
 
 struct Import {
-    /// What it is called here; `*` for all of a module.
+    /// Its local name; `*` for a glob import.
     name: String,
     path: Name,
     is_exported: bool,
@@ -67,7 +67,7 @@ impl Modules {
         self.0.insert(name, module);
     }
 
-    /// Which other modules each names.
+    /// The other modules that each module names.
     pub(crate) fn edges(&self) -> BTreeMap<&Name, BTreeSet<Name>> {
         self.0.iter().map(|(name, module)| (name, self.edges_of(name, module))).collect()
     }
@@ -81,7 +81,7 @@ impl Modules {
         edges
     }
 
-    /// The module that has what a path leads to; `None` outside of the crate.
+    /// The module in which a path resolves; `None` outside the crate.
     fn resolve(&self, from: &Name, path: &[String], seen: &mut BTreeSet<(Name, String)>) -> Option<Name> {
         let (first, rest) = path.split_first()?;
         let (mut at, rest) = match first.as_str() {
@@ -116,7 +116,7 @@ impl Modules {
         Some(at)
     }
 
-    /// The import of all of a module that has a name.
+    /// The glob import of a module that contains a name.
     fn glob<'m>(
         &self,
         at: &Name,
@@ -190,7 +190,7 @@ impl<'ast> Visit<'ast> for Module {
     }
 
     fn visit_item_use(&mut self, import: &'ast syn::ItemUse) {
-        // In a function: it counts like one of the file.
+        // An import in a function counts like one of the file.
         flatten(&import.tree, &mut Name::new(), false, &mut self.imports);
     }
 }
@@ -267,7 +267,7 @@ fn quote(item: &Item) -> TokenStream {
     tokens
 }
 
-/// The lines on which a token begins or ends, but for documentation.
+/// The lines on which a token begins or ends, without documentation.
 fn lines_of(tokens: TokenStream, lines: &mut BTreeSet<usize>) {
     let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {
@@ -288,7 +288,7 @@ fn lines_of(tokens: TokenStream, lines: &mut BTreeSet<usize>) {
     }
 }
 
-/// The modules that name each other in a circle, largest first.
+/// The import cycles, largest first.
 pub(crate) fn circles(edges: &BTreeMap<&Name, BTreeSet<Name>>) -> Vec<Vec<Name>> {
     let reaches = |from: &Name| {
         let (mut seen, mut next) = (BTreeSet::new(), vec![from.clone()]);

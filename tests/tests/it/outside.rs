@@ -1,4 +1,4 @@
-//! Readers from outside on a table of which there is nothing but the newest commit and our checkpoint of it.
+//! Outside readers of a table that consists of the newest commit and our checkpoint of it.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ for place in sys.argv[1:]:
 print(json.dumps(found))
 "#;
 
-/// Tables, and who of the readers cannot read them, checkpoint or not.
+/// Tables, and the readers that cannot read them, with or without a checkpoint.
 const TABLES: &[(&str, &[&str])] = &[
     ("basic-with-inserts-deletes-checkpoint", &[]),
     ("cdf-table-partitioned", &[]),

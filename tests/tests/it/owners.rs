@@ -1,4 +1,4 @@
-//! A table that one program keeps: everybody else reads it, and changes nothing.
+//! A table with an owner: other programs can read it, and cannot change it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,9 +17,10 @@ use deltalakedb_tests::{contents, databases, location};
 use futures::TryStreamExt;
 
 use crate::features::steps;
-use crate::operations::ours;
+use crate::operations::deltalakedb;
 
-const KEPT: &str = "default.t is kept by the row engine of /data, which alone commits to it: use `dl sql --data /data`";
+const KEPT: &str =
+    "default.t is owned by the row engine of /data, which alone may commit to it: use `dl sql --data /data`";
 
 fn rows(id: i64) -> RecordBatch {
     let ids: ArrayRef = Arc::new(Int64Array::from(vec![id]));
@@ -70,7 +71,7 @@ async fn kept(catalog: &Arc<dyn Catalog>, dir: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_changes_a_table_but_its_owner() {
+async fn an_owned_table_is_changed_only_by_its_owner() {
     for database in databases("owners") {
         let dir = tempfile::tempdir().unwrap();
         let own = open(&database.uri(dir.path(), "catalog")).await;
@@ -78,7 +79,7 @@ async fn nothing_changes_a_table_but_its_owner() {
         kept(&catalog, dir.path()).await;
         let (at, before) = (dir.path().join("t"), contents(&dir.path().join("t")));
         for (what, step) in steps(&rows(2)) {
-            refused(ours::run(&catalog, "t", &location(&at), &step).await, what);
+            refused(deltalakedb::run(&catalog, "t", &location(&at), &step).await, what);
             assert!(contents(&at) == before, "{what}: nothing was written");
         }
         let table = DeltaTable::of_entry(catalog.clone(), entry(own.as_ref()).await);
@@ -91,7 +92,7 @@ async fn nothing_changes_a_table_but_its_owner() {
         assert!(contents(&at) == before);
         assert_eq!(entry(own.as_ref()).await.current_version, 1);
 
-        // What another writer put into its log is not taken in.
+        // A commit of another writer in its log is not imported.
         let foreign = at.join("_delta_log/00000000000000000002.json");
         std::fs::write(&foreign, r#"{"commitInfo":{"timestamp":1,"operation":"WRITE"}}"#).unwrap();
         publish(&catalog).await.unwrap_err();
@@ -113,7 +114,7 @@ async fn nothing_changes_a_table_but_its_owner() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_ends_a_table_but_its_owner() {
+async fn an_owned_table_is_ended_only_by_its_owner() {
     for database in databases("owners") {
         let dir = tempfile::tempdir().unwrap();
         let catalog: Arc<dyn Catalog> = open(&database.uri(dir.path(), "catalog")).await;
@@ -147,7 +148,7 @@ async fn nothing_ends_a_table_but_its_owner() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_owner_committed_comes_back_after_a_restore() {
+async fn commits_of_the_owner_are_imported_after_a_restore() {
     let dir = tempfile::tempdir().unwrap();
     let [file, backup] = ["catalog", "backup"].map(|name| dir.path().join(format!("{name}.db")));
     let uri = |file: &Path| format!("deltasql://sqlite/{}", file.display());

@@ -1,5 +1,5 @@
-//! Random histories, from a seed: the catalog in each database against the one in memory, and what it publishes against
-//! plain delta-rs.
+//! Random histories, from a seed: the catalog in each database is compared with the in-memory catalog, and the
+//! published log with plain delta-rs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ const STEPS: u64 = 40;
 const TABLES: usize = 2;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn random_histories_are_the_same_everywhere() {
+async fn random_histories_are_equal_in_every_catalog() {
     let seeds = seeds(SEEDS * soak());
     let everywhere: Vec<_> = databases("property").iter().flat_map(|d| seeds.iter().map(|seed| (*d, *seed))).collect();
     let count = everywhere.len();
@@ -48,8 +48,8 @@ async fn random_histories_are_the_same_everywhere() {
     assert!(committed > count * 20, "most of what is asked is refused: {committed} commits in {count} histories");
 }
 
-/// A clock that is put forward, or back, before every step: both catalogs see the same time and the same ids in a step,
-/// however often they look.
+/// A clock that is moved forward, or back, before every step: both catalogs get the same time and the same ids in a
+/// step, with any number of calls.
 #[derive(Debug)]
 struct Stepped(Mutex<SeededClock>);
 
@@ -79,26 +79,26 @@ struct Story {
     /// The model.
     memory: Arc<dyn Catalog>,
     database: Arc<dyn Catalog>,
-    tables: Vec<Table>,
-    /// What was asked before, to be asked again.
-    asked: Vec<Vec<CommitRequest>>,
+    tables: Vec<TableModel>,
+    /// Earlier requests, to be sent again.
+    requests_made: Vec<Vec<CommitRequest>>,
     dir: PathBuf,
-    /// How many tables were removed after their retention.
+    /// The number of tables removed after their retention.
     removed: usize,
 }
 
-struct Table {
+struct TableModel {
     id: TableId,
     new: NewTable,
-    /// Every file that ever was, live or not.
+    /// All files, including removed ones.
     files: Vec<Add>,
-    /// The hash of the live files of each version, taken when it was the newest.
+    /// The hash of the live files of each version, read when it was the newest.
     hashes: Vec<SetHash>,
     features: Protocol,
     metadata: Metadata,
 }
 
-/// Plays one history; gives how many commits there were, and how many tables were removed.
+/// Runs one history; returns the number of commits and of removed tables.
 async fn run(seed: u64, database: Database) -> (usize, usize) {
     let dir = tempfile::tempdir().unwrap();
     let mut story = Story::new(seed, dir.path(), database).await;
@@ -121,7 +121,7 @@ impl Story {
         let memory = MemoryCatalog::new(clocks[0].clone());
         let options = ConnectOptions { clock: clocks[1].clone(), server_clock: false, ..Default::default() };
         let database = catalog_with(database, dir, options).await;
-        let tables = (0..TABLES).map(|n| Table {
+        let tables = (0..TABLES).map(|n| TableModel {
             id: TableId(Uuid::from_u128(n as u128 + 1)),
             new: NewTable::new(format!("t{n}").parse().unwrap(), location(&dir.join(format!("t{n}")))),
             files: Vec::new(),
@@ -135,7 +135,7 @@ impl Story {
             memory: Arc::new(memory),
             database,
             tables: tables.collect(),
-            asked: Vec::new(),
+            requests_made: Vec::new(),
             dir: dir.to_path_buf(),
             removed: 0,
         }
@@ -144,10 +144,10 @@ impl Story {
     async fn step(&mut self, seed: u64, step: u64) {
         let ms = 1_700_000_000_000 + step as i64 * 10 + self.rng.i64(-50..50);
         self.clocks.iter().for_each(|clock| clock.step(ms, seed.wrapping_mul(1_000_003).wrapping_add(step)));
-        let requests = match self.asked.len() {
+        let requests = match self.requests_made.len() {
             0 => vec![self.create(0)],
             1 => vec![self.create(1)],
-            n if self.rng.u8(..) < 12 => self.asked[self.rng.usize(..n)].clone(),
+            n if self.rng.u8(..) < 12 => self.requests_made[self.rng.usize(..n)].clone(),
             _ if self.rng.u8(..) < 24 => {
                 let table = self.rng.usize(..TABLES);
                 return self.change_life(table, step).await;
@@ -173,21 +173,21 @@ impl Story {
         };
         let in_memory = self.memory.commit_all(requests.clone()).await;
         let in_database = self.database.commit_all(requests.clone()).await;
-        let told = (told(&in_memory), told(&in_database));
-        assert_eq!(told.0, told.1, "step {step}: memory and the database decide alike about {requests:#?}");
-        self.asked.push(requests);
+        let answers = (outcome_text(&in_memory), outcome_text(&in_database));
+        assert_eq!(answers.0, answers.1, "step {step}: memory and the database decide alike about {requests:#?}");
+        self.requests_made.push(requests);
         for n in 0..TABLES {
-            self.note(n, step).await;
+            self.record_version(n, step).await;
         }
     }
 
-    /// Renames a table, drops it, or brings it back, in memory and in the database.
+    /// Renames a table, drops it, or undrops it, in memory and in the database.
     async fn change_life(&mut self, n: usize, step: u64) {
         let (table, catalogs) = (self.tables[n].id, [self.memory.clone(), self.database.clone()]);
         let (what, name) = (self.rng.u8(..4), ["t0", "t1", "u"][self.rng.usize(..3)].parse().unwrap());
-        let mut told = Vec::new();
+        let mut answers = Vec::new();
         for catalog in catalogs {
-            told.push(match what {
+            answers.push(match what {
                 0 | 1 => {
                     format!(
                         "{:?}",
@@ -212,30 +212,30 @@ impl Story {
                     catalog.undrop_table(table, Some(&name), &Committer::default()).await.map_err(|e| e.to_string())
                 ),
             });
-            told.push(format!("{:?}", catalog.tables().await.unwrap()));
-            told.push(format!("{:?}", catalog.inactive_tables(None, 100).await.unwrap()));
+            answers.push(format!("{:?}", catalog.tables().await.unwrap()));
+            answers.push(format!("{:?}", catalog.inactive_tables(None, 100).await.unwrap()));
         }
-        assert_eq!(told[..3], told[3..], "step {step}: memory and the database do the same with {n}");
+        assert_eq!(answers[..3], answers[3..], "step {step}: memory and the database do the same with {n}");
     }
 
-    /// Removes a table that is dropped, long after its retention, and makes another one in its stead.
+    /// Removes a dropped table, long after its retention, and creates another one instead.
     async fn remove(&mut self, n: usize, ms: i64, step: u64) {
         let table = self.tables[n].id;
         if self.database.inactive_table(table).await.unwrap().is_none() {
             return;
         }
-        // Ids of their own, or one would be in the audit already.
+        // New ids, because one would be in the audit already.
         self.clocks.iter().for_each(|clock| clock.step(ms + 2 * COMMIT_IDS_MS, u64::MAX - 2 * step));
-        let mut told = Vec::new();
+        let mut answers = Vec::new();
         for catalog in [self.memory.clone(), self.database.clone()] {
-            told.push(format!("{:?}", catalog.tables_over(None, 100).await.unwrap()));
+            answers.push(format!("{:?}", catalog.removable_tables(None, 100).await.unwrap()));
             while !catalog.remove_table(table).await.unwrap().is_done {}
-            told.push(format!("{:?}", catalog.inactive_tables(None, 100).await.unwrap()));
+            answers.push(format!("{:?}", catalog.inactive_tables(None, 100).await.unwrap()));
         }
-        assert_eq!(told[..2], told[2..], "step {step}: memory and the database remove the same");
+        assert_eq!(answers[..2], answers[2..], "step {step}: memory and the database remove the same");
         self.clocks.iter().for_each(|clock| clock.step(ms, u64::MAX - 2 * step - 1));
         let place = location(&self.dir.join(format!("t{n}-{step}")));
-        self.tables[n] = Table {
+        self.tables[n] = TableModel {
             id: TableId(Uuid::from_u128(self.rng.u128(..))),
             new: NewTable::new(format!("again{step}").parse().unwrap(), place),
             files: Vec::new(),
@@ -248,10 +248,10 @@ impl Story {
             catalog.commit_all(requests.clone()).await.unwrap().committed().unwrap();
         }
         self.removed += 1;
-        self.note(n, step).await;
+        self.record_version(n, step).await;
     }
 
-    /// Publishes a table, and ends some of its history, in memory and in the database.
+    /// Publishes a table and expires some of its history, in memory and in the database.
     async fn expire(&mut self, n: usize, step: u64, now_ms: i64) {
         let table = self.tables[n].id;
         let Some(entry) = self.memory.find(&TableRef::Id(table)).await.unwrap() else {
@@ -267,21 +267,21 @@ impl Story {
         };
         let expiry =
             Expiry { table, keep, up_to: self.rng.u64(..=entry.current_version), committer: Committer::default() };
-        let mut told = Vec::new();
+        let mut answers = Vec::new();
         for catalog in [self.memory.clone(), self.database.clone()] {
-            told.push(format!("{:?}", catalog.end_of_history(table, &keep).await.unwrap()));
-            told.push(format!("{:?}", catalog.expire(&expiry).await.unwrap()));
-            told.push(format!("{:?}", catalog.tables().await.unwrap()));
+            answers.push(format!("{:?}", catalog.end_of_history(table, &keep).await.unwrap()));
+            answers.push(format!("{:?}", catalog.expire(&expiry).await.unwrap()));
+            answers.push(format!("{:?}", catalog.tables().await.unwrap()));
         }
-        assert_eq!(told[..3], told[3..], "step {step}: memory and the database end the same of {n}");
+        assert_eq!(answers[..3], answers[3..], "step {step}: memory and the database end the same of {n}");
     }
 
-    /// The oldest version of a table that is held.
+    /// The oldest retained version of a table.
     async fn base(&self, table: TableId) -> Version {
         self.database.find(&TableRef::Id(table)).await.unwrap().unwrap().base_version
     }
 
-    /// Brings every table back that is dropped.
+    /// Undrops every dropped table.
     async fn bring_back(&self) {
         for catalog in [&self.memory, &self.database] {
             for (n, table) in self.tables.iter().enumerate() {
@@ -302,8 +302,8 @@ impl Story {
         CommitRequest::new(table.id, Uuid::from_u128(self.rng.u128(..)), Base::Create(table.new.clone()), actions)
     }
 
-    /// Remembers what became of a table, if it has a new version.
-    async fn note(&mut self, n: usize, step: u64) {
+    /// Records the state of a table, if it has a new version.
+    async fn record_version(&mut self, n: usize, step: u64) {
         let table = &mut self.tables[n];
         let Some(entry) = self.database.find(&TableRef::Id(table.id)).await.unwrap() else {
             return;
@@ -323,7 +323,7 @@ impl Story {
         }
         let snapshot = self.database.reader(table.id).snapshot(At::Latest).await.unwrap();
         (table.features, table.metadata) = (snapshot.head.protocol, snapshot.head.metadata);
-        // The past stays what it was.
+        // Earlier versions do not change.
         let past = self.rng.u64(entry.base_version..=version);
         let again = set_hash(&live(self.database.as_ref(), table.id, past, None).await);
         assert_eq!(again, table.hashes[past as usize], "step {step}: the files of version {past} have changed");
@@ -342,7 +342,7 @@ impl Story {
         };
         let live: Vec<Add> = match self.memory.find(&TableRef::Id(id)).await.unwrap() {
             Some(_) => live(self.memory.as_ref(), id, head, None).await.into_values().collect(),
-            // Whatever is committed to a table that is dropped is refused.
+            // A commit to a dropped table is rejected.
             None => self.tables[n].files.clone(),
         };
         let mut actions = Vec::new();
@@ -378,13 +378,13 @@ impl Story {
         reads
     }
 
-    /// One thing a commit may do, as actions.
+    /// A random part of a commit, as actions.
     fn change(&mut self, n: usize, live: &[Add]) -> Vec<Action> {
         let (rng, table) = (&mut self.rng, &self.tables[n]);
         let any = |rng: &mut Rng, files: &[Add]| rng.choice(files).cloned();
         match rng.u8(..100) {
             0..30 => (0..rng.usize(1..4)).map(|_| Action::add(new_file(rng))).collect(),
-            // A file that was there once, live or not, and perhaps with other facts.
+            // An existing or removed file, possibly with other facts.
             30..42 => any(rng, &table.files)
                 .map(|f| Action::add(Add { size: rng.i64(0..1 << 60), ..f }))
                 .into_iter()
@@ -427,8 +427,8 @@ impl Story {
         }
     }
 
-    /// Every version says the same in SQLite as in memory, and still has the files it had.
-    async fn check_all_versions(&self, table: &Table) {
+    /// Checks that every version is the same in the database as in memory, and still has the recorded files.
+    async fn check_all_versions(&self, table: &TableModel) {
         let (memory, sqlite) = (self.memory.reader(table.id), self.database.reader(table.id));
         let head = table.hashes.len() as Version - 1;
         let mut rng = Rng::with_seed(head);
@@ -475,8 +475,8 @@ impl Story {
     }
 }
 
-/// How a commit ended, in words that do not depend on the catalog.
-fn told(result: &Result<Outcome, TxnLogError>) -> String {
+/// The outcome of a commit, as a text that does not depend on the catalog.
+fn outcome_text(result: &Result<Outcome, TxnLogError>) -> String {
     match result {
         Ok(outcome) => format!("{outcome:?}"),
         Err(e) => format!("{:?}: {e}", e.kind()),
@@ -502,7 +502,7 @@ fn set_hash(files: &BTreeMap<String, Add>) -> SetHash {
     hash
 }
 
-/// Leaves out what no commit may say: a file added, or removed, twice, and two actions of one kind for one thing.
+/// Removes invalid combinations: a file added, or removed, twice, and two actions of one kind for one thing.
 fn legal(actions: Vec<Action>) -> Vec<Action> {
     let mut seen = std::collections::HashSet::new();
     let thing = |action: &Action| match action {
@@ -581,7 +581,7 @@ fn vector(rng: &mut Rng) -> DeletionVector {
     }
 }
 
-/// The remove of a file, as another engine may spell its path.
+/// The remove of a file, with another spelling of its path.
 fn respelled(rng: &mut Rng, add: &Add) -> Remove {
     let mut remove = Remove::of(add, rng.i64(..), rng.bool());
     if rng.bool() {
@@ -614,8 +614,9 @@ fn changed(rng: &mut Rng, mut metadata: Metadata) -> Metadata {
 
 fn predicate(rng: &mut Rng) -> Predicate {
     let how = *rng.choice(&[Comparison::Eq, Comparison::Lt, Comparison::GtEq]).unwrap();
-    match rng.bool() {
-        true => Predicate::Compare("id".into(), how, Literal::Long(rng.i64(-120..160))),
-        false => Predicate::Compare("day".into(), how, Literal::String(odd_text(rng))),
+    if rng.bool() {
+        Predicate::Compare("id".into(), how, Literal::Long(rng.i64(-120..160)))
+    } else {
+        Predicate::Compare("day".into(), how, Literal::String(odd_text(rng)))
     }
 }

@@ -1,5 +1,5 @@
-//! A catalog that lacks the last commits: it came back from a backup, or its server was replaced by a standby that had
-//! not got them yet.
+//! A catalog that lacks the last commits: it was restored from a backup, or its server was replaced by a standby that
+//! lacked them.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::commit::NewTable;
+use deltalakedb_log::conformance::refused;
 use deltalakedb_log::stores::environment;
 use deltalakedb_log::{
     Catalog, CatalogAdministration, CommitId, ErrorKind, SystemClock, TableEntry, TableRef, TxnLogError, Version,
@@ -17,7 +18,7 @@ use deltalakedb_table::{DeltaTable, SaveMode, Transaction, TransactionOptions, V
 use deltalakedb_tests::{contents, location, repository};
 use tempfile::TempDir;
 
-/// A process with a catalog open, and the tables beside it.
+/// A process with an open catalog, and its tables.
 struct Process {
     catalog: Arc<SqlCatalog>,
     shared: Arc<dyn Catalog>,
@@ -67,7 +68,7 @@ impl Process {
         Ok(done.table.current_version)
     }
 
-    /// The ids of a version's commit, by what its bytes say.
+    /// The id of a version's commit, from its bytes.
     async fn commit_id(&self, name: &str, version: Version) -> CommitId {
         let reader = self.catalog.reader(self.entry(name).await.id);
         let body = reader.commit_bytes(version).await.unwrap().unwrap();
@@ -87,15 +88,6 @@ impl Process {
 fn rows(id: i64) -> Vec<RecordBatch> {
     let ids: ArrayRef = Arc::new(Int64Array::from(vec![id]));
     vec![RecordBatch::try_from_iter([("id", ids)]).unwrap()]
-}
-
-fn refused<T: std::fmt::Debug>(result: Result<T, TxnLogError>, kind: ErrorKind, says: &[&str]) {
-    let error = result.unwrap_err();
-    let sentence = error.to_string();
-    assert_eq!(error.kind(), kind, "{sentence}");
-    for part in says {
-        assert!(sentence.contains(part), "{sentence:?} does not say {part:?}");
-    }
 }
 
 /// The catalog lacks versions 2 and 3 of `t`, which are published. The first thing that happens is a write.
@@ -135,7 +127,7 @@ async fn lacks_two_versions(dir: &Path, p: &Process, lost: CommitId) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_catalog_from_a_backup_takes_no_commits_before_it_has_imported_what_it_lacks() {
+async fn a_restored_catalog_refuses_commits_before_it_has_imported_missing_ones() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("meta.db");
     let uri = format!("deltasql://sqlite/{}", file.display());
@@ -154,9 +146,9 @@ async fn a_catalog_from_a_backup_takes_no_commits_before_it_has_imported_what_it
     lacks_two_versions(dir.path(), &Process::new(&uri).await, lost).await;
 }
 
-/// Of a transaction over two tables neither comes back alone.
+/// A transaction over two tables is never restored in one of them only.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_import_takes_in_all_tables_of_a_transaction_or_none() {
+async fn an_import_loads_every_table_of_a_transaction_or_none() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("meta.db");
     let uri = format!("deltasql://sqlite/{}", file.display());
@@ -194,9 +186,9 @@ async fn an_import_takes_in_all_tables_of_a_transaction_or_none() {
     assert_eq!((p.ids("s").await, p.ids("t").await, p.ids("u").await), (vec![1], vec![1, 1], vec![1]));
 }
 
-/// The commits of a catalog that goes on after a long time may be gone from the log but for a checkpoint.
+/// The commits of a catalog that resumes after a long time may have been removed from the log except for a checkpoint.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_says_that_a_catalog_is_behind_when_the_commits_are_gone() {
+async fn a_catalog_behind_a_checkpoint_is_noticed_without_the_commits() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("meta.db");
     let uri = format!("deltasql://sqlite/{}", file.display());
@@ -217,9 +209,9 @@ async fn a_checkpoint_says_that_a_catalog_is_behind_when_the_commits_are_gone() 
     refused(p.try_write("t", 11).await, ErrorKind::Invalid, &["version 0 of default.t", "version 10", "a checkpoint"]);
 }
 
-/// Another catalog's commit stands where ours was published: there are two histories already.
+/// Another catalog's commit exists where ours was published: there are two histories already.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_catalog_whose_published_commits_are_not_in_the_log_takes_no_more() {
+async fn a_catalog_whose_published_commits_are_missing_in_the_log_refuses_commits() {
     let dir = tempfile::tempdir().unwrap();
     let uri = format!("deltasql://sqlite/{}/meta.db", dir.path().display());
     let p = Process::new(&uri).await;
@@ -236,9 +228,10 @@ async fn a_catalog_whose_published_commits_are_not_in_the_log_takes_no_more() {
     assert_eq!(q.ids("t").await, [1, 2, 3]);
 }
 
-/// Whoever looks while others commit and publish sees their versions before it knows them, and waits for no quiet moment.
+/// A check during concurrent commits and publishing sees versions in the log before it sees them in the catalog, and
+/// does not wait for a pause.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_others_commit_meanwhile_is_no_other_history() {
+async fn concurrent_commits_of_others_are_not_another_history() {
     let dir = tempfile::tempdir().unwrap();
     let uri = format!("deltasql://sqlite/{}/meta.db", dir.path().display());
     let p = Process::new(&uri).await;
@@ -259,9 +252,9 @@ async fn what_others_commit_meanwhile_is_no_other_history() {
     assert!(looking.await.unwrap() > 0);
 }
 
-/// A process that had the catalog open while it was restored is told once, and then sees it as it is.
+/// A process that had the catalog open while it was restored gets one error, and then sees the restored state.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_a_catalog_open_while_it_is_restored_is_told() {
+async fn an_open_catalog_notices_a_restore() {
     let dir = tempfile::tempdir().unwrap();
     let uri = format!("deltasql://sqlite/{}/meta.db", dir.path().display());
     let p = Process::new(&uri).await;
@@ -274,13 +267,13 @@ async fn who_has_a_catalog_open_while_it_is_restored_is_told() {
     assert_eq!(p.ids("t").await, [1, 2]);
 }
 
-/// A server of the test's own; stopped when it is dropped.
+/// A server for one test; stopped when it is dropped.
 struct Server(TempDir, String);
 
 impl Server {
     fn start(command: &str, args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let port = done(command, script(command, &dir, args));
+        let port = stdout_of(command, script(command, &dir, args));
         Self(dir, port.trim().to_string())
     }
 
@@ -300,13 +293,13 @@ fn script(command: &str, dir: &TempDir, args: &[&str]) -> Output {
     run.arg(command).arg(dir.path()).args(args).stdin(Stdio::null()).output().unwrap()
 }
 
-fn done(command: &str, output: Output) -> String {
+fn stdout_of(command: &str, output: Output) -> String {
     assert!(output.status.success(), "scripts/postgres {command}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_standby_that_lacks_the_last_commits_takes_none_before_it_has_imported_them() {
+async fn a_standby_without_the_last_commits_refuses_commits_before_it_has_imported_them() {
     let dir = tempfile::tempdir().unwrap();
     let primary = Server::start("start", &[]);
     let p = Process::new(&primary.uri()).await;
@@ -317,7 +310,7 @@ async fn a_standby_that_lacks_the_last_commits_takes_none_before_it_has_imported
     p.write("t", 2).await;
     p.write("t", 3).await;
     let lost = p.commit_id("t", 3).await;
-    done("kill", script("kill", &primary.0, &[]));
-    done("promote", script("promote", &standby.0, &[]));
+    stdout_of("kill", script("kill", &primary.0, &[]));
+    stdout_of("promote", script("promote", &standby.0, &[]));
     lacks_two_versions(dir.path(), &Process::new(&standby.uri()).await, lost).await;
 }

@@ -17,7 +17,7 @@ use object_store::ObjectStoreExt;
 const BUCKET: &str = "lake";
 const INSIDE: &str = "DELTALAKEDB_TEST_S3";
 
-/// The server, gone when this is.
+/// The server; stopped when it is dropped.
 struct Server {
     process: Child,
     port: u16,
@@ -31,7 +31,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// `None` (having said so) where it is not installed.
+    /// `None`, after a report, if it is not installed.
     fn start() -> Option<Self> {
         let python = python("moto.server")?;
         let quiet = |mut command: Command| {
@@ -68,11 +68,12 @@ impl Server {
 }
 
 #[test]
-fn a_table_lives_in_a_bucket() {
+fn a_table_is_written_published_and_read_in_a_bucket() {
     let Some(server) = Server::start() else { return };
     let made = server.request("PUT", &format!("/{BUCKET}"));
     assert!(made.starts_with("HTTP/1.1 200"), "{made}");
-    // The stores are configured by the environment, and that of a running process is not changed: a process of its own.
+    // The stores are configured by the environment, which cannot be changed in a running process, so another process is
+    // started.
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "s3::inside", "--ignored", "--nocapture"])
         .env(INSIDE, "1")
@@ -90,7 +91,7 @@ fn a_table_lives_in_a_bucket() {
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// What the process above does.
+/// The job of this process.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "no test by itself: the test above starts it"]
 async fn inside() {
@@ -138,7 +139,7 @@ async fn inside() {
 async fn upload(from: &Path, to: &Location) {
     let store = environment().open(to, Durability::Full).unwrap();
     for (path, bytes) in contents(from) {
-        // Names on disk are taken as they are: what looks encoded in them is part of the name.
+        // File names are used literally: an encoded character in one is part of the name.
         let key = object_store::path::Path::parse(path.to_str().unwrap()).unwrap();
         store.put(&key, bytes.into()).await.unwrap();
     }

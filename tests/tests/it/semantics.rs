@@ -1,7 +1,7 @@
-//! SQL means what SQL means: statements run here and in DuckDB, which is the judge.
+//! The semantics of SQL: statements run here and in DuckDB, whose results are the reference.
 //!
-//! The statements are in files beside this: conditions, each of which selects, deletes and updates rows; whole statements;
-//! and merges. What is known to differ is said there with its reason, and is held to exactly that.
+//! The statements are in files in this folder: conditions, each of which selects, deletes and updates rows; whole
+//! statements; and merges. Known differences are listed there with their reasons, and must be exactly as listed.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -35,29 +35,29 @@ const PARTITIONED: (&str, &[&str]) = ("parts", &["p", "q", "day", "b"]);
 /// Rows as text, sorted; `error` where there are none.
 type Answer = Vec<String>;
 
-/// Why the answers differ, and ours.
+/// The reason of a difference, and our answer.
 type Difference = (String, Answer);
 
-/// What is asked of the judge once, and here in one or more ways that mean the same.
+/// A case that runs once in DuckDB, and here in one or more equivalent ways.
 struct Case {
-    /// A statement, and the query for what it left; none, if the statement is a query.
+    /// A statement, and the query for the rows after it; empty if the statement is a query.
     judged: (String, String),
-    ours: Vec<Asked>,
+    ours: Vec<TestStatement>,
     differs: Option<Difference>,
 }
 
 #[derive(Debug)]
-enum Asked {
+enum TestStatement {
     Query(String),
-    /// A statement, and the query for what it left.
+    /// A statement, and the query for the rows after it.
     Change(String, String),
-    /// The same, and what is missing among the rows of the query.
+    /// The same, with the rows that the query must not return.
     Deletion(String, String),
     /// A merge of the rows of `new` into `m`.
     Merge(Merge),
 }
 
-/// Parts of a file that are divided by lines: each with what the comments before it say of a difference and of a table.
+/// Parts of a file that are separated by lines: each with the difference and the table named in its comments.
 fn parts<'a>(text: &'a str, divided_by: &str) -> Vec<(String, Option<Difference>, &'a str)> {
     let (mut why, mut ours, mut table) = (None, None, "");
     let mut parts = Vec::new();
@@ -90,13 +90,13 @@ fn conditions() -> impl Iterator<Item = Case> {
         let ids = format!("SELECT {id} FROM {table}");
         let selected = format!("{ids} WHERE {condition}");
         let updated = format!("UPDATE {table} SET n = -1 WHERE {condition}");
-        // Deletes and updates take the same condition, and take long: each of them every second one.
+        // Deletes and updates use the same condition, and take long, so each runs for every second condition.
         let change = if n % 2 == 0 {
-            Asked::Deletion(format!("DELETE FROM {table} WHERE {condition}"), ids.clone())
+            TestStatement::Deletion(format!("DELETE FROM {table} WHERE {condition}"), ids.clone())
         } else {
-            Asked::Change(updated, format!("{ids} WHERE n = -1"))
+            TestStatement::Change(updated, format!("{ids} WHERE n = -1"))
         };
-        let ours = vec![Asked::Query(selected.clone()), change];
+        let ours = vec![TestStatement::Query(selected.clone()), change];
         Case { judged: (selected, String::new()), ours, differs }
     })
 }
@@ -109,9 +109,9 @@ fn statements() -> impl Iterator<Item = Case> {
             _ => String::new(),
         };
         let ours = if changed.is_empty() {
-            Asked::Query(statement.clone())
+            TestStatement::Query(statement.clone())
         } else {
-            Asked::Change(statement.clone(), changed.clone())
+            TestStatement::Change(statement.clone(), changed.clone())
         };
         Case { judged: (statement, changed), ours: vec![ours], differs }
     })
@@ -127,11 +127,11 @@ fn merges() -> impl Iterator<Item = Case> {
             merge = merge.when(clause);
             judged.push_str(&text);
         }
-        Case { judged: (judged, "SELECT * FROM m".into()), ours: vec![Asked::Merge(merge)], differs }
+        Case { judged: (judged, "SELECT * FROM m".into()), ours: vec![TestStatement::Merge(merge)], differs }
     })
 }
 
-/// A clause of a merge, and how the judge says it.
+/// A clause of a merge, and its equivalent in DuckDB.
 fn clause(line: &str) -> (MergeClause, String) {
     let kinds = ["NOT MATCHED BY SOURCE", "NOT MATCHED", "MATCHED"];
     let (kind, rest) = kinds.iter().find_map(|k| Some((*k, line.strip_prefix(k)?.trim()))).unwrap();
@@ -167,11 +167,11 @@ fn clause(line: &str) -> (MergeClause, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn statements_mean_what_they_mean_to_duckdb() {
+async fn statements_have_the_results_of_duckdb() {
     let Some(python) = python("duckdb, pyarrow") else { return };
     let cases: Vec<_> = conditions().chain(statements()).chain(merges()).collect();
-    let asked: usize = cases.iter().map(|case| case.ours.len()).sum();
-    assert!(asked >= 300, "only {asked} statements are asked");
+    let statement: usize = cases.iter().map(|case| case.ours.len()).sum();
+    assert!(statement >= 300, "only {statement} statements are asked");
 
     let dir = tempfile::tempdir().unwrap();
     let questions: Vec<_> = cases.iter().map(|case| case.judged.clone()).collect();
@@ -187,37 +187,39 @@ async fn statements_mean_what_they_mean_to_duckdb() {
     let mut pairs = Vec::new();
     for (case, judged) in cases.into_iter().zip(judged) {
         let Case { differs, ours, .. } = case;
-        pairs.extend(ours.into_iter().map(|asked| (asked, judged.clone(), differs.clone())));
+        pairs.extend(ours.into_iter().map(|statement| (statement, judged.clone(), differs.clone())));
     }
     let found: Vec<_> = stream::iter(pairs)
-        .map(|(asked, judged, differs)| tokio::spawn(compare(catalog.clone(), asked, judged, differs)))
+        .map(|(statement, judged, differs)| tokio::spawn(compare(catalog.clone(), statement, judged, differs)))
         .buffered(4)
         .map(|done| done.unwrap())
         .collect()
         .await;
     let wrong: Vec<_> = found.into_iter().flatten().collect();
-    assert!(wrong.is_empty(), "{} of {asked}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(wrong.is_empty(), "{} of {statement}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// What is wrong with our answer, if anything is.
+/// The difference of our answer, if there is one.
 async fn compare(
     catalog: Arc<dyn Catalog>,
-    asked: Asked,
+    statement: TestStatement,
     judged: Answer,
     differs: Option<(String, Answer)>,
 ) -> Option<String> {
-    let ours = answer(catalog, &asked).await;
+    let ours = answer(catalog, &statement).await;
     let (ours, error) = ours.map_or_else(|e| (vec!["error".to_string()], e.to_string()), |rows| (rows, String::new()));
     match differs {
         None if ours == judged => None,
-        None => Some(format!("{asked:?}: ours {ours:?}, theirs {judged:?} {error}")),
-        Some(_) if ours == judged => Some(format!("{asked:?}: does not differ any more: {ours:?}")),
+        None => Some(format!("{statement:?}: ours {ours:?}, theirs {judged:?} {error}")),
+        Some(_) if ours == judged => Some(format!("{statement:?}: does not differ any more: {ours:?}")),
         Some((_, known)) if ours == known => None,
-        Some((_, known)) => Some(format!("{asked:?}: ours {ours:?}, said to be {known:?}, theirs {judged:?} {error}")),
+        Some((_, known)) => {
+            Some(format!("{statement:?}: ours {ours:?}, said to be {known:?}, theirs {judged:?} {error}"))
+        }
     }
 }
 
-/// What the judge answers. It also leaves each table as a Parquet file in the folder.
+/// The answers of DuckDB, which also writes each table as a Parquet file to the folder.
 fn judge(python: &std::path::Path, folder: &str, questions: &[(String, String)]) -> Vec<Answer> {
     let mut process = Command::new(python);
     process.args(["-c", JUDGE, TABLES, folder]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -228,7 +230,7 @@ fn judge(python: &std::path::Path, folder: &str, questions: &[(String, String)])
     serde_json::from_slice(&ran.stdout).unwrap()
 }
 
-/// Makes a table of a Parquet file; every two rows become a file.
+/// Creates a table from a Parquet file; every two rows become a file.
 async fn fill(catalog: &Arc<dyn Catalog>, file: &std::path::Path) {
     let name = file.file_stem().unwrap().to_str().unwrap();
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(file).unwrap()).unwrap().build().unwrap();
@@ -248,19 +250,19 @@ async fn fill(catalog: &Arc<dyn Catalog>, file: &std::path::Path) {
     }
 }
 
-/// Our answer. What a statement changes is taken back.
-async fn answer(catalog: Arc<dyn Catalog>, asked: &Asked) -> Result<Answer> {
+/// Our answer. Changes of a statement are undone.
+async fn answer(catalog: Arc<dyn Catalog>, statement: &TestStatement) -> Result<Answer> {
     let mut session = SqlSession::new(catalog.clone(), SqlOptions::default())?;
-    let rows = match asked {
-        Asked::Query(query) => rows(&mut session, query).await?,
-        Asked::Change(statement, query) => rows(&mut session, &format!("BEGIN; {statement}; {query}")).await?,
-        Asked::Deletion(statement, query) => {
+    let rows = match statement {
+        TestStatement::Query(query) => rows(&mut session, query).await?,
+        TestStatement::Change(statement, query) => rows(&mut session, &format!("BEGIN; {statement}; {query}")).await?,
+        TestStatement::Deletion(statement, query) => {
             let mut all = rows(&mut session, query).await?;
             let left = rows(&mut session, &format!("BEGIN; {statement}; {query}")).await?;
             all.retain(|row| !left.contains(row));
             all
         }
-        Asked::Merge(merge) => {
+        TestStatement::Merge(merge) => {
             let tx = Transaction::begin(catalog, TransactionOptions::default()).await?;
             let new = tx.read("new", &Scan::default()).await?;
             let merged = tx.run("m", Operation::Merge(merge.clone(), new.into())).await;
@@ -298,7 +300,7 @@ fn text(batches: &[RecordBatch]) -> Answer {
     all
 }
 
-/// A value as the judge writes it: numbers by their digits, whatever their type.
+/// A value as DuckDB writes it: numbers by their digits, whatever their type.
 fn value(column: &dyn Array, row: usize) -> String {
     if column.is_null(row) {
         return "null".into();

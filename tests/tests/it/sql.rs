@@ -1,4 +1,4 @@
-//! The same SQL gives the same rows, whatever database the log is in.
+//! The same SQL returns the same rows with every database.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use deltalakedb_table::{SqlOptions, SqlResult, SqlSession, query_error};
 use deltalakedb_tests::{catalog, copy, databases, import, repository};
 use futures::TryStreamExt;
 
-/// The rows that statements give, sorted within each result.
+/// The rows returned by statements, sorted within each result.
 async fn ask(session: &mut SqlSession, sql: &str) -> Result<Vec<String>> {
     let mut all = Vec::new();
     let mut script = session.execute(sql)?;
@@ -36,23 +36,23 @@ async fn check(session: &mut SqlSession, sql: &str, want: &[&str]) {
 
 fn without_data(table: &Path) {
     for entry in std::fs::read_dir(table).unwrap().map(|e| e.unwrap().path()) {
-        match entry.is_dir() {
-            true => without_data(&entry),
-            false if entry.extension().is_some_and(|e| e == "parquet") => std::fs::remove_file(entry).unwrap(),
-            false => {}
+        if entry.is_dir() {
+            without_data(&entry);
+        } else if entry.extension().is_some_and(|e| e == "parquet") {
+            std::fs::remove_file(entry).unwrap();
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_database_answers_the_same_queries() {
+async fn every_database_gives_the_same_answers() {
     for database in databases("sql") {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path().join("events");
         copy(&repository().join("examples/data/events"), &at);
         let books = catalog(*database, dir.path()).await;
         import(&books, &at, "web.events").await.unwrap();
-        // No question needs it; a first write and publishing do.
+        // Queries do not need it; a first write and publishing do.
         let away = dir.path().join("away");
         std::fs::rename(at.join("_delta_log"), &away).unwrap();
         let warehouse = Some(dir.path().join("house").display().to_string());
@@ -77,7 +77,7 @@ async fn every_database_answers_the_same_queries() {
         check(&mut s, equal, &["0"]).await;
 
         std::fs::rename(&away, at.join("_delta_log")).unwrap();
-        // What a transaction did is one version of each table, and the past stays what it was.
+        // The changes of a transaction are one version of each table, and earlier versions do not change.
         let moved = "BEGIN; DELETE FROM web.events WHERE id = 5; UPDATE days SET n = n - 1 WHERE day IN (
                      SELECT 1)";
         let refused = ask(&mut s, moved).await.unwrap_err().to_string();

@@ -1,9 +1,9 @@
-//! Money moves between accounts in four tables, by many at once: none is lost, nobody sees half a transfer, and the
-//! history that the clients recorded shows no anomaly that their isolation forbids.
+//! Concurrent transfers of money between accounts in four tables: no money is lost, no reader sees half a transfer, and
+//! the recorded history has no anomaly that the isolation level forbids.
 //!
-//! A row is an account, what is in it, and the ids of the transfers that went through it, in order: that is the list
-//! that [`deltalakedb_tests::history`] looks at. Some transfers only read an account besides, some append a row instead
-//! of changing one, some write an account twice, some are rolled back.
+//! A row has an account, its balance, and the ids of its transfers in order: that is the list that
+//! [`deltalakedb_tests::history`] checks. Some transfers only read a further account, some append a row instead of
+//! changing one, some write an account twice, some are rolled back.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -58,7 +58,7 @@ fn rows(accounts: &[i64], amount: i64, ids: &[Option<&str>]) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns).unwrap()
 }
 
-/// What is in some rows: the sum, and the list of each account.
+/// The sum of the balances of some rows, and the list of each account.
 fn counted(rows: &[RecordBatch]) -> (i64, BTreeMap<i64, Vec<u64>>) {
     let (mut sum, mut lists) = (0, BTreeMap::new());
     for batch in rows {
@@ -74,14 +74,14 @@ fn counted(rows: &[RecordBatch]) -> (i64, BTreeMap<i64, Vec<u64>>) {
     (sum, lists)
 }
 
-/// One client: transfers by chance, each recorded.
+/// A client that makes random transfers and records them.
 struct Teller<'a> {
     catalog: Arc<dyn Catalog>,
     serializable: bool,
     rng: Rng,
-    /// No other transfer has its ids.
+    /// The ids of no other client.
     next: u64,
-    /// Told of each transfer before it is committed, as one whose end nobody knows, and again when it is known.
+    /// Called with each transfer before it is committed, with an unknown outcome, and again with its outcome.
     record: &'a mut (dyn FnMut(&Recorded) + Send),
 }
 
@@ -201,8 +201,8 @@ async fn audits(catalog: Arc<dyn Catalog>, stop: Arc<AtomicBool>) -> Vec<Recorde
     done
 }
 
-/// Two transfers that begin at one point and change the same accounts: the second one loses, whatever the scheduler
-/// does to the others.
+/// Two transfers that begin at one point and change the same accounts: the second one conflicts, whatever the schedule
+/// is.
 async fn collide(catalog: &Arc<dyn Catalog>, serializable: bool) -> [Recorded; 2] {
     let options = TransactionOptions { serializable, ..TransactionOptions::default() };
     let mut begun = Vec::new();
@@ -226,7 +226,8 @@ async fn collide(catalog: &Arc<dyn Catalog>, serializable: bool) -> [Recorded; 2
     done.try_into().unwrap()
 }
 
-/// Nothing but what the isolation allows, and whoever reads what is published counts the same.
+/// Checks that the history has only anomalies that the isolation allows, and that readers of the published tables get
+/// the same sum.
 async fn judge(what: &str, catalog: &Arc<dyn Catalog>, mut history: Vec<Recorded>, serializable: bool) {
     history.extend(collide(catalog, serializable).await);
     history.push(audit(catalog, 1_000_000_000).await);
@@ -247,7 +248,7 @@ async fn judge(what: &str, catalog: &Arc<dyn Catalog>, mut history: Vec<Recorded
     assert_eq!(sum, SUM, "{what}: the sum in the published tables");
 }
 
-/// How many transfers are tried: in CI, and in the long run.
+/// The number of attempted transfers: in CI, and in a long run.
 fn transfers(all: u64) -> u64 {
     if soak() > 1 { all * 5_000 / 300 } else { all }
 }
@@ -289,7 +290,7 @@ async fn work(catalog: Arc<dyn Catalog>, teller: u64, count: u64, serializable: 
 const WORKER: &str = "DELTALAKEDB_TEST_TELLER";
 const PROCESSES: u64 = 4;
 
-/// A process with a teller in it.
+/// A process with one client.
 struct Process {
     child: Child,
     notes: PathBuf,
@@ -311,10 +312,10 @@ impl Process {
         Self { child, notes }
     }
 
-    /// What it did so far.
+    /// The history so far.
     fn history(&self) -> Vec<Recorded> {
         let notes = std::fs::read_to_string(&self.notes).unwrap_or_default();
-        // The last line may be torn.
+        // The last line may be incomplete.
         let lines = notes.split_inclusive('\n').filter(|line| line.ends_with('\n'));
         let done: BTreeMap<_, _> = lines.map(parsed).map(|done| (done.id, done)).collect();
         done.into_values().collect()
@@ -350,7 +351,7 @@ async fn killed(database: Database, serializable: bool) {
     let mut processes: Vec<_> = (1..=PROCESSES).map(|teller| start(teller, each)).collect();
     let mut history = Vec::new();
     for kill in 1..=kills {
-        // When it is in the middle of a commit, as far as one can tell.
+        // While it is probably committing.
         let victim = rng.usize(..processes.len());
         let enough = processes[victim].history().len() + rng.usize(1..4);
         let busy = |process: &Process| {
@@ -377,7 +378,7 @@ async fn killed(database: Database, serializable: bool) {
     judge(&what, &catalog, history, serializable).await;
 }
 
-/// One of the processes above.
+/// The job of such a process.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "no test by itself: the test above starts it"]
 async fn worker() {

@@ -1,4 +1,4 @@
-//! One URI is enough to read and write a table, whatever database its log is in.
+//! One URI is sufficient to read and write a table, with every database.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ async fn a_uri_opens_a_table_to_read_and_write() {
             assert_eq!(counted.rows, Some(there as i64), "{uri}: the log counts what is there");
         }
 
-        // The same table by its place, and for others in its mirror.
+        // The same table by its location, and for others in its mirror.
         let by_place = TableRef::Location(location(&at));
         let table = DeltaTable::open_in(books.clone(), &by_place).await.unwrap();
         for (_, published) in

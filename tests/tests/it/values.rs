@@ -1,4 +1,4 @@
-//! Values to the last digit, for us and for readers from outside.
+//! Exact values, for this library and for outside readers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use futures::TryStreamExt;
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
-fn shown(batches: &[RecordBatch]) -> Vec<String> {
+fn display_rows(batches: &[RecordBatch]) -> Vec<String> {
     let row = |batch: &RecordBatch, row| batch.columns().iter().map(|c| text(c, row)).collect::<Vec<_>>().join(" ");
     let mut rows: Vec<_> = batches.iter().flat_map(|b| (0..b.num_rows()).map(move |n| row(b, n))).collect();
     rows.sort();
@@ -28,12 +28,12 @@ async fn run(session: &mut SqlSession, sql: &str) -> Vec<String> {
     while let Some(result) = script.next().await.unwrap_or_else(|e| panic!("{sql}: {e}")) {
         let SqlResult::Rows(rows) = result else { continue };
         let batches = rows.try_collect::<Vec<_>>().await.map_err(|e| query_error(e, sql)).unwrap();
-        all.extend(shown(&batches));
+        all.extend(display_rows(&batches));
     }
     all
 }
 
-/// For each condition, the ids that each reader finds at the place.
+/// For each condition, the ids that each reader finds at the location.
 const FIND: &str = r#"
 import glob, json, os, sys
 import duckdb, polars, pyarrow
@@ -55,7 +55,7 @@ print(json.dumps(found))
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn decimals_are_exact_from_the_statement_to_readers_from_outside() {
+async fn decimals_are_exact_from_the_statement_to_outside_readers() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path().join("t");
     let catalog = sqlite(dir.path()).await;
@@ -67,7 +67,7 @@ async fn decimals_are_exact_from_the_statement_to_readers_from_outside() {
         ("-999999999999999999", "0.0000000001", "0.10"),
         ("9007199254740993", "99999999999999999999.9999999999", "-99999999999999.95"),
     ];
-    // A file each.
+    // One file each.
     for (id, (a, b, c)) in values.iter().enumerate() {
         run(&mut session, &format!("INSERT INTO t VALUES ({id}, {a}, {b}, {c})")).await;
     }
@@ -121,7 +121,7 @@ fn decimal(units: i128, precision: u8, scale: i8) -> ArrayRef {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn columns_whose_type_was_widened_are_read_from_all_files() {
+async fn widened_columns_are_read_from_all_files() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path().join("t");
     std::fs::create_dir_all(at.join("_delta_log")).unwrap();
@@ -206,7 +206,7 @@ async fn columns_whose_type_was_widened_are_read_from_all_files() {
     let mut session = SqlSession::new(catalog, SqlOptions::default()).unwrap();
     for (filter, want) in asked {
         let scan = Scan { filter_sql: Some(filter.to_string()), columns: Some(vec!["id".into()]), ..Scan::default() };
-        assert_eq!(shown(&table.read(&scan).await.unwrap()), *want, "{filter}");
+        assert_eq!(display_rows(&table.read(&scan).await.unwrap()), *want, "{filter}");
         assert_eq!(run(&mut session, &format!("SELECT id FROM t WHERE {filter} ORDER BY id")).await, *want, "{filter}");
     }
     let top = run(&mut session, "SELECT count(*), max(a), min(b), max(c), max(d), min(e), max(p) FROM t").await;

@@ -1,6 +1,6 @@
-//! What an operation holds in memory, whatever the table has. A program of its own, so that no other test is in the
-//! figures. They are what Rust code has allocated, not what the process holds: how much of what is freed goes back to the
-//! system differs from run to run.
+//! The memory of an operation, independent of the size of the table. A separate program, so that other tests do not
+//! affect the figures. They are the bytes allocated by Rust code, not the resident memory: how much freed memory is
+//! returned to the system differs from run to run.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests speak by panicking")]
 #![allow(clippy::print_stderr, reason = "the figures are worth seeing")]
 
@@ -16,16 +16,16 @@ static MEMORY: PeakAlloc = PeakAlloc;
 
 /// Files that each commit of the tables adds.
 const FILES: u64 = 2_500;
-/// Four times the files may cost so much more: far less than the larger table's actions take, which are about a kilobyte
-/// each.
+/// The allowed growth for four times the files: far less than the actions of the larger table, which take about a
+/// kilobyte each.
 const ALLOWED_MIB: u64 = 16;
 
-/// A checkpoint of many files takes the memory of a few: the rest is in the catalog or in the store. So does the import
-/// of a log that begins with one.
+/// A checkpoint of many files takes the memory of a few: the others are in the catalog or in the store. The same
+/// applies to the import of a log that begins with one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_does_not_hold_the_table_in_memory() {
+async fn memory_of_a_checkpoint_does_not_grow_with_the_table() {
     let commits = 10 * soak();
-    // What the process holds from its first checkpoint on is no table's.
+    // The first checkpoint allocates memory that does not belong to a table.
     grown_by_a_checkpoint(1).await;
     let small = grown_by_a_checkpoint(commits).await;
     let large = grown_by_a_checkpoint(4 * commits).await;
@@ -39,8 +39,8 @@ async fn a_checkpoint_does_not_hold_the_table_in_memory() {
     }
 }
 
-/// The most memory, in MiB, that was allocated at once while the checkpoint of a table was written, and while the table
-/// was imported from nothing else.
+/// The peak of allocated memory, in MiB, while the checkpoint of a table is written, and while the table is imported
+/// from it alone.
 async fn grown_by_a_checkpoint(commits: u64) -> (u64, u64) {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().join("wide");
@@ -67,7 +67,7 @@ async fn grown_by_a_checkpoint(commits: u64) -> (u64, u64) {
     (written, imported.await)
 }
 
-/// The most memory, in MiB, that was allocated at once meanwhile.
+/// The peak of allocated memory, in MiB, during the work.
 async fn grown(work: impl Future<Output = ()>) -> u64 {
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();

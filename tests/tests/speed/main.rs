@@ -1,6 +1,6 @@
-//! The floors below which a catalog is not usable, on every database, by the clock: `make speed` runs them, on a machine
-//! that does nothing else. They are far below what a quiet machine does: `make bench` has the figures. No other test looks
-//! at a clock, and what an operation may ask of a database is counted where the database is.
+//! The minimum speed of a usable catalog, on every database, by the clock: `make speed` runs these tests, on a machine
+//! that is otherwise idle. The limits are far below the speed of such a machine, which `make bench` measures. No other
+//! test uses a clock; the cost of an operation in a database is counted by the database.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests speak by panicking")]
 #![allow(clippy::print_stderr, reason = "the figures are worth seeing")]
 
@@ -22,7 +22,7 @@ async fn imported(catalog: &Arc<dyn Catalog>, at: &Path, name: &str) -> (TableEn
     (import(catalog, at, name).await.unwrap(), began.elapsed())
 }
 
-/// The time below which 95 of 100 openings stay.
+/// The 95th percentile of the time to open.
 async fn p95_of_open(catalog: &Arc<dyn Catalog>, table: &TableEntry) -> Duration {
     let mut took = Vec::new();
     for _ in 0..100 {
@@ -50,12 +50,12 @@ async fn commits(catalog: &Arc<dyn Catalog>, table: &TableEntry) -> Vec<Duration
     took
 }
 
-/// One test after the other, so that they do not slow each other down.
+/// The tests run one after the other, so that they do not slow each other down.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// One database after the other, likewise.
+/// The databases run one after the other, too.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_catalog_keeps_the_promised_floors() {
+async fn a_catalog_reaches_its_performance_floors() {
     let _alone = ALONE.lock().await;
     let logs = tempfile::tempdir().unwrap();
     let (wide, long) = (logs.path().join("wide"), logs.path().join("long"));
@@ -87,7 +87,7 @@ async fn floors(database: Database, wide: &Path, long: &Path) {
     assert!(p95 < Duration::from_millis(500), "{database:?}: 50,000 commits open in less than 500 ms, not {p95:?}");
 }
 
-/// Appends a row so many times, with the checkpoints delta-rs makes by itself.
+/// Appends a row this many times, with the checkpoints that delta-rs writes by itself.
 const APPEND: &str = r#"
 import sys
 import pyarrow as pa
@@ -98,10 +98,10 @@ for n in range(int(times)):
 "#;
 const APPENDS: u64 = 500;
 
-/// The same commits, one table mirrored by us and one written by delta-rs with its own checkpoints: plain delta-rs opens
-/// ours no slower.
+/// The same commits, in one table mirrored by us and one written by delta-rs with its own checkpoints: plain delta-rs
+/// opens ours at least as fast.
 #[tokio::test(flavor = "multi_thread")]
-async fn outside_readers_open_a_mirrored_table_no_slower_than_one_of_delta_rs() {
+async fn outside_readers_open_a_mirrored_table_as_fast_as_one_of_delta_rs() {
     let Some(python) = python("deltalake, duckdb, polars") else { return };
     let _alone = ALONE.lock().await;
     let dir = tempfile::tempdir().unwrap();

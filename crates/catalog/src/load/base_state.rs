@@ -1,5 +1,5 @@
-//! The state that a history may begin with. It may have any number of files, so they are in a spool until all are
-//! there: only then its transaction begins, which does not wait for other tasks.
+//! The base state of a history. It may have any number of files, so they are spooled until all are read: only then does
+//! its transaction begin, which does not wait for other tasks.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -9,7 +9,7 @@ use deltalakedb_log::history::{files_without_base, next_of_base};
 use deltalakedb_log::references::folders;
 use deltalakedb_log::snapshot::{CommitActions, CommitSummary};
 use deltalakedb_log::{
-    AllowedPaths, BaseFiles, BaseState, Commit, FileKey, HistoryItem, HistoryItems, PlaceKey, Result, SetHash,
+    AllowedPaths, BaseFiles, BaseState, Commit, FileKey, HistoryItem, HistoryItems, LocationKey, Result, SetHash,
 };
 use futures::stream::BoxStream;
 
@@ -20,8 +20,8 @@ use crate::database::{Row, Value};
 use crate::spool::{self, Sender};
 use crate::version_rows::{StoredBody, remove_file_values};
 
-/// What a history begins with before its first commit, and how the files after it are encoded.
-pub(super) async fn gather(
+/// Reads the base state of a history before its first commit, and the encoding of the files after it.
+pub(super) async fn read_base_state(
     items: &mut HistoryItems<'_>,
     allowed: &AllowedPaths,
     new: &NewTable,
@@ -30,7 +30,7 @@ pub(super) async fn gather(
     let mut gathered = None;
     while let Some(item) = next_of_base(items).await? {
         match item {
-            HistoryItem::Base(base) => gathered = Some(Gathered::new(*base, layout)?),
+            HistoryItem::Base(base) => gathered = Some(BaseStateRows::new(*base, layout)?),
             HistoryItem::Files(files) => {
                 let gathered = gathered.as_mut().ok_or_else(files_without_base)?;
                 files.live.iter().try_for_each(|add| allowed.check_add(&new.location, add))?;
@@ -45,29 +45,29 @@ pub(super) async fn gather(
     Ok(Some((loaded, layout)))
 }
 
-struct Gathered {
+struct BaseStateRows {
     base: BaseState,
     layout: Layout,
-    live: Spooled,
-    removed: Spooled,
+    live: SpooledFiles,
+    removed: SpooledFiles,
     set_hash: SetHash,
-    folders: BTreeSet<PlaceKey>,
+    folders: BTreeSet<LocationKey>,
 }
 
-/// Rows for files, of each file one.
-struct Spooled {
+/// Rows for files, one for each file.
+struct SpooledFiles {
     known: HashSet<FileKey>,
     rows: Sender,
     stored: BoxStream<'static, Result<Row>>,
 }
 
-impl Spooled {
+impl SpooledFiles {
     fn new() -> Self {
-        let (rows, stored) = spool::pair();
+        let (rows, stored) = spool::channel();
         Self { known: HashSet::new(), rows, stored }
     }
 
-    /// Whether the file is new here.
+    /// Returns whether the file is new here.
     fn put(&mut self, key: FileKey, row: Vec<Value>) -> Result<bool> {
         let is_new = self.known.insert(key);
         if is_new {
@@ -77,7 +77,7 @@ impl Spooled {
     }
 }
 
-impl Gathered {
+impl BaseStateRows {
     fn new(base: BaseState, layout: &Layout) -> Result<Self> {
         let changes = CommitActions {
             metadata: Some(base.metadata.clone()),
@@ -85,7 +85,7 @@ impl Gathered {
             ..CommitActions::default()
         };
         let layout = layout.after(&changes)?;
-        let (live, removed) = (Spooled::new(), Spooled::new());
+        let (live, removed) = (SpooledFiles::new(), SpooledFiles::new());
         Ok(Self { base, layout, live, removed, set_hash: SetHash::default(), folders: BTreeSet::new() })
     }
 
@@ -120,7 +120,7 @@ impl Gathered {
             summary: CommitSummary::of_commit(base.version, base.time.ms, &commit),
             time: base.time,
             commit_id: commit.info().and_then(commit::id_of),
-            // What a base holds is as old as the history of the table here.
+            // The files of a base are as old as the table's history in this catalog.
             group: None,
             body: base.body.as_deref().map(StoredBody::of).transpose()?,
             changes: CommitActions {
@@ -139,7 +139,7 @@ impl Gathered {
     }
 }
 
-/// Files as they will be stored.
+/// Files in their stored form.
 struct Rows {
     live: Vec<(FileKey, Vec<Value>)>,
     removed: Vec<(FileKey, Vec<Value>)>,

@@ -8,40 +8,38 @@ use deltalakedb_log::commit::{self, Group, NewTable};
 use deltalakedb_log::references::folders;
 use deltalakedb_log::snapshot::CommitActions;
 use deltalakedb_log::{
-    CommitId, FileKey, Location, LoggedCommit, PlaceKey, Result, SetHash, TableId, TableName, TableOwner, TxnLogError,
-    Version, check_owner,
+    CommitId, FileKey, LocationKey, LoggedCommit, Result, TableId, TableName, TxnLogError, Version, check_owner,
 };
 use futures::{Stream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
+use super::stored_table::StoredTable;
 use super::version::LoadedVersion;
 use crate::audit::audit;
-use crate::bounds::{BoundsSlots, TableSlots};
+use crate::bounds::TableSlots;
 use crate::codec::{self, int};
-use crate::database::{CommitFailure, DatabaseTransaction, KEYS, Value, WriteStatement, placeholders};
+use crate::database::{CommitFailure, DatabaseTransaction, KEYS, Value, WriteStatement, merge_inserts, placeholders};
 use crate::references::NamedFolders;
-use crate::sql_catalog::{SqlCatalog, Writing};
-use crate::table_lookup::{find_any, owner};
+use crate::sql_catalog::{SqlCatalog, WriteTransaction};
+use crate::table_lookup::find_any;
 use crate::uniqueness::{check_free, check_name_free};
 use crate::version_rows::{
-    VERSION_COLUMNS, changes_but_files, commit_id, end_files, live_keys, register, version_values,
+    BATCH_FILES, BATCH_VERSIONS, VERSION_COLUMNS, commit_id, end_files, live_keys, non_file_changes, register,
+    version_values,
 };
 use crate::{mirror, namespaces};
 
-/// A batch is full at so many file actions, or at so many versions.
-const BATCH_FILES: usize = 50_000;
-const BATCH_VERSIONS: usize = 2_000;
-/// A batch is also full at so many bytes of commits, and no more than that are parsed ahead; one that is larger goes by
-/// itself. What becomes of them in memory is several times as large.
+/// A batch also ends at this many bytes of commits, and at most this many are parsed ahead; a larger commit is a batch
+/// by itself. Parsed commits take several times as much memory.
 pub(super) const BYTES: usize = 4 << 20;
 
-/// The share of the room for bytes that a commit takes.
+/// The number of permits that a commit takes of those for bytes.
 pub(super) fn kilobytes(commit: &LoggedCommit) -> u32 {
     u32::try_from((commit.body.len() >> 10).clamp(1, BYTES >> 10)).unwrap_or(1)
 }
 
-/// What comes with the last batch.
+/// Stored with the last batch.
 pub(super) struct Finish {
     pub(super) published: Option<Version>,
 }
@@ -52,12 +50,12 @@ pub(super) struct Batch {
     pub(super) versions: Vec<LoadedVersion>,
     pub(super) file_actions: usize,
     kilobytes: usize,
-    /// Those of files that are named by absolute paths.
-    folders: BTreeSet<PlaceKey>,
+    /// The folders of files with absolute paths.
+    folders: BTreeSet<LocationKey>,
 }
 
 impl Batch {
-    /// The next of these versions, and how they ended, where they did.
+    /// The next versions, and how the history ended, if it did.
     pub(super) async fn of(
         versions: &mut (impl Stream<Item = Result<LoadedVersion>> + Unpin),
     ) -> (Self, Option<Result<()>>) {
@@ -85,21 +83,21 @@ impl Batch {
         self.versions.push(version);
     }
 
-    pub(super) fn named(&self, table: TableId, new: &NewTable) -> NamedFolders {
+    pub(super) fn named_folders(&self, table: TableId, new: &NewTable) -> NamedFolders {
         let location = Some(new.location.clone());
         NamedFolders { table, location, folders: self.folders.clone(), sources: Vec::new() }
     }
 
-    /// Its versions that belong to transactions over several tables.
-    pub(super) fn parts(&self, name: &TableName) -> Vec<Part> {
+    /// The versions that belong to transactions over several tables.
+    pub(super) fn parts(&self, name: &TableName) -> Vec<TransactionPart> {
         let part = |version: &LoadedVersion| {
             let (ms, group) = (version.time.ms, version.group.clone()?);
-            Some(Part { name: name.clone(), version: version.summary.version, ms, group })
+            Some(TransactionPart { name: name.clone(), version: version.summary.version, ms, group })
         };
         self.versions.iter().filter_map(part).collect()
     }
 
-    fn touched(&self) -> Vec<FileKey> {
+    fn changed_files(&self) -> Vec<FileKey> {
         let keys = |v: &LoadedVersion| {
             let adds = v.changes.adds.iter().map(|(k, _)| *k);
             adds.chain(v.changes.removes.iter().map(|(k, _)| *k)).collect::<Vec<_>>()
@@ -111,7 +109,7 @@ impl Batch {
     }
 }
 
-/// Stores a batch behind what is there, and gives the table's id: an unfinished load keeps the one it has.
+/// Stores a batch after the existing versions, and returns the table's id: an unfinished load keeps its id.
 pub(super) async fn store_batch(
     catalog: &SqlCatalog,
     table: TableId,
@@ -119,62 +117,64 @@ pub(super) async fn store_batch(
     batch: Batch,
     finish: Option<Finish>,
 ) -> Result<TableId> {
-    let sources = NamedFolders::sources(&mut [batch.named(table, new)], catalog.db.as_ref()).await?;
+    let sources = NamedFolders::sources(&mut [batch.named_folders(table, new)], catalog.db.as_ref()).await?;
     let locked = [&[table][..], &sources].concat();
     let mut writing = catalog.begin_write(&locked).await?;
     let parts = batch.parts(&new.name);
     let table = store(catalog, (&mut writing, &locked), table, new, batch, finish).await?;
-    check_whole(writing.session.as_mut(), writing.identity.0, parts).await?;
-    writing.session.commit().await.map_err(CommitFailure::into_error)?;
+    check_whole(writing.tx.as_mut(), writing.identity.0, parts).await?;
+    writing.tx.commit().await.map_err(CommitFailure::into_error)?;
     Ok(table)
 }
 
-/// The same in a session that was begun and has locked these tables.
+/// Stores it in a session that has begun and has locked these tables.
 pub(super) async fn store(
     catalog: &SqlCatalog,
-    (writing, locked): (&mut Writing, &[TableId]),
+    (writing, locked): (&mut WriteTransaction, &[TableId]),
     table: TableId,
     new: &NewTable,
     batch: Batch,
     finish: Option<Finish>,
 ) -> Result<TableId> {
-    let (session_ref, now_ms) = (writing.session.as_mut(), writing.now_ms);
-    let stored = Stored::find(session_ref, table, new).await?;
+    let (tx, now_ms) = (writing.tx.as_mut(), writing.now_ms);
+    let stored = StoredTable::find(tx, table, new).await?;
     if stored.is_none() && batch.versions.is_empty() {
         return Ok(table);
     }
     let mut writes = Vec::new();
-    let Stored { table, name, owner, is_loading, mut head, mut newest_ms, set_hash: mut hash, slots } = match stored {
+    let stored = match stored {
         Some(stored) => stored,
         None => {
-            if let Some(there) = find_any(session_ref, table).await? {
+            if let Some(there) = find_any(tx, table).await? {
                 return Err(there.is_not_live());
             }
-            check_free(session_ref, new, None).await?;
+            check_free(tx, new, None).await?;
             writes.extend(register(table, new, "loading", now_ms));
-            Stored::nothing_yet(table, new)
+            StoredTable::nothing_yet(table, new)
         }
     };
+    let StoredTable { id: table, name, owner, is_loading, mut head, mut newest_ms, set_hash: mut hash, slots, .. } =
+        stored;
     check_owner(&name, owner.as_ref(), new.owner.as_ref())?;
-    let named = NamedFolders { sources: locked.to_vec(), ..batch.named(table, new) };
-    writes.extend(named.record(session_ref, &new.name).await?);
+    let named = NamedFolders { sources: locked.to_vec(), ..batch.named_folders(table, new) };
+    writes.extend(named.record(tx, &new.name).await?);
     if name != new.name {
-        check_name_free(session_ref, &new.name).await?;
+        check_name_free(tx, &new.name).await?;
         writes.push(rename(table, &new.name));
     }
     let ids = batch.versions.iter().filter_map(|version| version.commit_id).collect();
-    let mut known_ids = known_ids(session_ref, table, ids).await?;
+    let mut known_ids = known_ids(tx, table, ids).await?;
     let live = match head {
-        Some(_) => live_keys(session_ref, table, &batch.touched()).await?,
+        Some(_) => live_keys(tx, table, &batch.changed_files()).await?,
         // A table without a version has no files.
         None => Vec::new(),
     };
-    let mut files = Files::new(live.into_iter());
+    let mut files = LiveFiles::new(live.into_iter());
     let mut rows = Vec::with_capacity(batch.versions.len());
     let (mut protocol, mut metadata) = (None, None);
     let base = batch.versions.first().map(|v| v.summary.version);
     writes.extend(batch.versions.last().and_then(|v| v.layout.slots.insert(table, slots.0.len())));
-    // Free when all is stored.
+    // Released when everything is stored.
     let mut room = Vec::with_capacity(batch.versions.len());
     for mut loaded in batch.versions {
         room.extend(loaded.room.take());
@@ -191,13 +191,13 @@ pub(super) async fn store(
         }
         if let Some(before) = loaded.files.take() {
             hash = before.set_hash;
-            before.write(session_ref, table, version).await?;
+            before.write(tx, table, version).await?;
         }
         loaded.changes.advance(&mut hash, |key| files.is_live(key));
         files.follow(version, &mut loaded.changes, &loaded.layout.owned);
         protocol = loaded.changes.protocol.as_ref().map(|_| version).or(protocol);
         metadata = loaded.changes.metadata.as_ref().map(|_| version).or(metadata);
-        writes.extend(changes_but_files(table, version, &loaded.changes)?);
+        writes.extend(non_file_changes(table, version, &loaded.changes)?);
         rows.push((loaded.summary, loaded.time, loaded.body, hash));
     }
     writes.extend(files.store(table));
@@ -225,26 +225,22 @@ pub(super) async fn store(
     if let Some(finish) = finish {
         writes
             .push(WriteStatement::run("UPDATE dl_tables SET state = 'live' WHERE table_id = ?", vec![table.0.into()]));
-        writes.push(mirror::follow(table, finish.published));
+        writes.push(mirror::set_following(table, finish.published));
         writes.push(audit(catalog, now_ms, None, "IMPORT", table, head));
-        // Last, since others who make tables in the namespace wait for it.
+        // Last, because other transactions that create tables in the namespace wait for it.
         writes.push(namespaces::has_table(&new.name, now_ms));
     }
-    let mut writes = joined(writes);
+    let mut writes = merge_inserts(writes);
     if is_loading {
-        writes = writes.into_iter().map(WriteStatement::unseen).collect();
+        writes = writes.into_iter().map(WriteStatement::into_unused_table).collect();
     }
-    session_ref.write(writes).await?;
-    check_complete(session_ref, table, new).await?;
+    tx.write(writes).await?;
+    check_complete(tx, table, new).await?;
     Ok(table)
 }
 
-/// Those of these commit ids that are stored already. A log may hold one twice: the first counts.
-async fn known_ids(
-    session: &mut dyn DatabaseTransaction,
-    table: TableId,
-    ids: Vec<CommitId>,
-) -> Result<HashSet<CommitId>> {
+/// The commit ids that are stored already. A log may have an id twice: the first one counts.
+async fn known_ids(tx: &mut dyn DatabaseTransaction, table: TableId, ids: Vec<CommitId>) -> Result<HashSet<CommitId>> {
     let mut known = HashSet::new();
     for ids in ids.chunks(KEYS) {
         let sql = format!(
@@ -252,7 +248,7 @@ async fn known_ids(
             placeholders(ids.len())
         );
         let params = std::iter::once(table.0.into()).chain(ids.iter().map(|id| id.0.as_slice().into()));
-        for mut row in session.query(&sql, params.collect()).await? {
+        for mut row in tx.query(&sql, params.collect()).await? {
             let id = row.blob()?.try_into();
             known.insert(CommitId(id.map_err(|_| TxnLogError::corrupt("a stored commit id is not 32 bytes"))?));
         }
@@ -260,7 +256,7 @@ async fn known_ids(
     Ok(known)
 }
 
-/// Gives an unfinished load another name.
+/// Renames an unfinished load.
 fn rename(table: TableId, name: &TableName) -> WriteStatement {
     let sql = "UPDATE dl_tables SET namespace = ?, name = ?, name_key = ? WHERE table_id = ? AND state = 'loading'";
     let params =
@@ -269,66 +265,48 @@ fn rename(table: TableId, name: &TableName) -> WriteStatement {
 }
 
 /// The part of a table in a transaction over several.
-pub(super) struct Part {
+pub(super) struct TransactionPart {
     name: TableName,
     version: Version,
     ms: i64,
     group: Group,
 }
 
-/// Refuses a part of a transaction of this catalog while another table that was there then lacks its own.
-pub(super) async fn check_whole(session: &mut dyn DatabaseTransaction, catalog: Uuid, parts: Vec<Part>) -> Result<()> {
+/// Rejects a part of a transaction of this catalog while another table that existed then lacks its own part.
+pub(super) async fn check_whole(
+    tx: &mut dyn DatabaseTransaction,
+    catalog: Uuid,
+    parts: Vec<TransactionPart>,
+) -> Result<()> {
     let catalog = catalog.to_string();
-    for Part { name, version, ms, group } in parts.into_iter().filter(|part| part.group.catalog == catalog) {
+    for TransactionPart { name, version, ms, group } in parts.into_iter().filter(|part| part.group.catalog == catalog) {
         for other in group.participants.into_iter().filter(|other| *other != name) {
             let sql = "SELECT t.table_id, b.committed_at FROM dl_tables t \
                        JOIN dl_table_versions b ON b.table_id = t.table_id AND b.version = t.base_version \
                        WHERE t.name_key = ? AND t.state = 'live'";
-            let Some(mut row) = session.query(sql, vec![other.to_string().into()]).await?.pop() else { continue };
+            let Some(mut row) = tx.query(sql, vec![other.to_string().into()]).await?.pop() else { continue };
             let (table, begins) = (row.blob()?, row.int()?);
             if begins > ms {
                 continue;
             }
-            // Nearly always both have one time: one that is ahead of the clock has a time of its own.
+            // Usually both have the same time: only a version ahead of the clock has a time of its own.
             let part = |and: &str| {
                 format!("SELECT 1 FROM dl_table_versions WHERE table_id = ? AND group_id = ? {and} LIMIT 1")
             };
             let params = vec![Value::Blob(table), group.id.as_str().into()];
-            let at_once = session.query(&part("AND committed_at = ?"), [&params[..], &[ms.into()]].concat()).await?;
-            if at_once.is_empty() && session.query(&part(""), params).await?.is_empty() {
-                return Err(commit::half_of_a_group(&name, version, &other));
+            let at_once = tx.query(&part("AND committed_at = ?"), [&params[..], &[ms.into()]].concat()).await?;
+            if at_once.is_empty() && tx.query(&part(""), params).await?.is_empty() {
+                return Err(commit::incomplete_transaction(&name, version, &other));
             }
         }
     }
     Ok(())
 }
 
-/// The same writes, those into one table together: they are many small ones, one for each version.
-fn joined(writes: Vec<WriteStatement>) -> Vec<WriteStatement> {
-    let mut joined: Vec<WriteStatement> = Vec::new();
-    for write in writes {
-        let WriteStatement::Insert(more) = write else {
-            joined.push(write);
-            continue;
-        };
-        let same = joined.iter_mut().find_map(|w| match w {
-            WriteStatement::Insert(insert) if insert.table == more.table && insert.columns == more.columns => {
-                Some(insert)
-            }
-            _ => None,
-        });
-        match same {
-            Some(insert) => insert.append(more),
-            None => joined.push(WriteStatement::Insert(more)),
-        }
-    }
-    joined
-}
-
-/// Refuses a log that has no protocol or no metadata.
-async fn check_complete(session: &mut dyn DatabaseTransaction, table: TableId, new: &NewTable) -> Result<()> {
+/// Rejects a log without protocol or metadata.
+async fn check_complete(tx: &mut dyn DatabaseTransaction, table: TableId, new: &NewTable) -> Result<()> {
     let sql = "SELECT protocol_version, metadata_version FROM dl_tables WHERE table_id = ?";
-    let mut row = session.query(sql, vec![table.0.into()]).await?.pop();
+    let mut row = tx.query(sql, vec![table.0.into()]).await?.pop();
     let mut has = || row.as_mut().map(|r| r.opt_int()).transpose().map(|v| v.flatten().is_some());
     for what in ["protocol", "metadata"] {
         if !has()? {
@@ -341,69 +319,14 @@ async fn check_complete(session: &mut dyn DatabaseTransaction, table: TableId, n
     Ok(())
 }
 
-/// A table that is there already: half loaded, or live and about to get more history.
-struct Stored {
-    table: TableId,
-    name: TableName,
-    owner: Option<TableOwner>,
-    is_loading: bool,
-    head: Option<Version>,
-    /// The time of the head, in milliseconds since 1970.
-    newest_ms: Option<i64>,
-    set_hash: SetHash,
-    slots: BoundsSlots,
-}
-
-impl Stored {
-    async fn find(session: &mut dyn DatabaseTransaction, table: TableId, new: &NewTable) -> Result<Option<Self>> {
-        let sql = format!(
-            "SELECT t.location, t.table_id, t.namespace, t.name, t.owner, t.state, t.current_version, t.current_ts, \
-             v.set_hash, {} FROM dl_tables t \
-             LEFT JOIN dl_table_versions v ON v.table_id = t.table_id AND v.version = t.current_version \
-             WHERE t.location_key = ? AND (t.state = 'loading' OR t.table_id = ?)",
-            BoundsSlots::subquery("t")
-        );
-        let params = vec![new.location.key().as_str().into(), table.0.into()];
-        let Some(mut row) = session.query(&sql, params).await?.pop() else { return Ok(None) };
-        if !Location::stored(&row.text()?)?.is_place_of(&new.location) {
-            return Ok(None);
-        }
-        let (table, name) = (TableId(row.uuid()?), TableName { namespace: row.text()?, name: row.text()? });
-        let owner = owner(&mut row)?;
-        let is_loading = row.text()? == "loading";
-        let (head, newest_ms, hash) = (row.opt_version()?, row.opt_int()?, row.opt_blob()?);
-        let set_hash = match hash {
-            Some(hash) => SetHash::from_bytes(&hash)
-                .ok_or_else(|| TxnLogError::corrupt(format!("the set hash of {} is not 32 bytes", new.name)))?,
-            None => SetHash::default(),
-        };
-        let slots = BoundsSlots::read(row.opt_text()?.as_deref())?;
-        Ok(Some(Self { table, name, owner, is_loading, head, newest_ms, set_hash, slots }))
-    }
-
-    fn nothing_yet(table: TableId, new: &NewTable) -> Self {
-        let (set_hash, slots) = (SetHash::default(), BoundsSlots::default());
-        Self {
-            table,
-            name: new.name.clone(),
-            owner: new.owner.clone(),
-            is_loading: true,
-            head: None,
-            newest_ms: None,
-            set_hash,
-            slots,
-        }
-    }
-}
-
-/// The files of a batch: those that are live after each version, and the rows to write at its end.
-struct Files {
-    live: HashMap<FileKey, Life>,
+/// The files of a batch: those live after each version, and the rows to write at its end.
+struct LiveFiles {
+    live: HashMap<FileKey, LiveFile>,
     rows: Vec<FileRow>,
     ended: BTreeMap<Version, Vec<FileKey>>,
 }
 
-/// A file that comes with a version of the batch. Its row is made when it is written: it is several times as large.
+/// A file added by a version of the batch. Its row is built when it is written, because it is several times as large.
 struct FileRow {
     key: FileKey,
     add: Arc<Add>,
@@ -413,38 +336,38 @@ struct FileRow {
 }
 
 #[derive(Clone, Copy)]
-enum Life {
-    /// Live in the database.
+enum LiveFile {
+    /// Live, and stored in the database.
     Stored,
-    /// Live in `rows`.
+    /// Live, at this index in `rows`.
     InBatch(usize),
 }
 
-impl Files {
+impl LiveFiles {
     fn new(live: impl Iterator<Item = FileKey>) -> Self {
-        Self { live: live.map(|k| (k, Life::Stored)).collect(), rows: Vec::new(), ended: BTreeMap::new() }
+        Self { live: live.map(|k| (k, LiveFile::Stored)).collect(), rows: Vec::new(), ended: BTreeMap::new() }
     }
 
     fn is_live(&self, key: &FileKey) -> bool {
         self.live.contains_key(key)
     }
 
-    /// Follows one commit; takes its adds.
+    /// Applies one commit; takes its adds.
     fn follow(&mut self, version: Version, changes: &mut CommitActions, slots: &Arc<TableSlots>) {
         for (key, _) in &changes.removes {
             self.end(*key, version);
         }
         for (key, add) in std::mem::take(&mut changes.adds) {
             self.end(key, version);
-            self.live.insert(key, Life::InBatch(self.rows.len()));
+            self.live.insert(key, LiveFile::InBatch(self.rows.len()));
             self.rows.push(FileRow { key, add, added: version, removed: None, slots: slots.clone() });
         }
     }
 
     fn end(&mut self, key: FileKey, version: Version) {
         match self.live.remove(&key) {
-            Some(Life::Stored) => self.ended.entry(version).or_default().push(key),
-            Some(Life::InBatch(row)) => self.rows[row].removed = Some(version),
+            Some(LiveFile::Stored) => self.ended.entry(version).or_default().push(key),
+            Some(LiveFile::InBatch(row)) => self.rows[row].removed = Some(version),
             None => {}
         }
     }
@@ -452,9 +375,9 @@ impl Files {
     fn store(mut self, table: TableId) -> Vec<WriteStatement> {
         let mut writes: Vec<_> =
             self.ended.iter().flat_map(|(version, keys)| end_files(table, *version, keys)).collect();
-        // Slots that are given on the way are unknown before.
+        // Columns of slots that were assigned during the batch are unknown in earlier rows.
         let widest = self.rows.iter().max_by_key(|file| file.slots.columns().len());
-        let of_file = widest.map_or(Vec::new(), |file| codec::written_file_columns(&file.slots).collect());
+        let of_file = widest.map_or(Vec::new(), |file| codec::file_columns(file.slots.columns()));
         let (width, life) = (of_file.len(), ["table_id", "version", "removed_version"]);
         let columns = Vec::from_iter(life.into_iter().chain(of_file));
         let row = move |FileRow { key, add, added, removed, slots }: FileRow| {
@@ -463,7 +386,7 @@ impl Files {
             row.resize(life.len() + width, Value::Null);
             Ok(row)
         };
-        // In the order of the keys, neighbours in the index come one after the other.
+        // In key order, so that neighbouring index entries are inserted one after the other.
         self.rows.sort_unstable_by_key(|file| (file.key, file.added));
         writes.push(WriteStatement::insert_lazy("dl_add_files", &columns, self.rows.into_iter().map(row)));
         writes

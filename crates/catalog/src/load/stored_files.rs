@@ -1,11 +1,12 @@
-//! The files that a history begins with, as rows in a spool, and how they are written.
+//! The files of a base state, as spooled rows, and how they are written.
 
 use std::collections::BTreeSet;
 
-use deltalakedb_log::{PlaceKey, Result, SetHash, TableId, Version};
+use deltalakedb_log::{LocationKey, Result, SetHash, TableId, Version};
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 
+use crate::bounds;
 use crate::codec::{self, int};
 use crate::copy::CHUNK_BYTES;
 use crate::database::{DatabaseTransaction, Row, Value, WriteStatement};
@@ -19,29 +20,25 @@ pub(super) struct StoredFiles {
     pub(super) count: usize,
     /// The hash of the live ones.
     pub(super) set_hash: SetHash,
-    /// The folders of those that are named by absolute paths.
-    pub(super) folders: BTreeSet<PlaceKey>,
+    /// The folders of the files with absolute paths.
+    pub(super) folders: BTreeSet<LocationKey>,
 }
 
 impl StoredFiles {
     /// Writes them as those of a version.
-    pub(super) async fn write(
-        self,
-        session: &mut dyn DatabaseTransaction,
-        table: TableId,
-        version: Version,
-    ) -> Result<()> {
+    pub(super) async fn write(self, tx: &mut dyn DatabaseTransaction, table: TableId, version: Version) -> Result<()> {
         let life = [table.0.into(), int(version), Value::Null];
-        let columns = [&["table_id", "version", "removed_version"][..], &codec::file_columns()].concat();
-        write(session, "dl_add_files", &columns, &life, self.live).await?;
+        let columns =
+            [&["table_id", "version", "removed_version"][..], &codec::file_columns(&bounds::COLUMNS)].concat();
+        write(tx, "dl_add_files", &columns, &life, self.live).await?;
         let columns = [&["table_id", "version"][..], &remove_file_columns()].concat();
-        write(session, "dl_remove_files", &columns, &life[..2], self.removed).await
+        write(tx, "dl_remove_files", &columns, &life[..2], self.removed).await
     }
 }
 
-/// Writes rows, each behind the same first values; they may be fewer than the columns, which are null then.
+/// Writes rows, each after the same first values; missing values at the end of a row are null.
 async fn write(
-    session: &mut dyn DatabaseTransaction,
+    tx: &mut dyn DatabaseTransaction,
     table: &'static str,
     columns: &[&'static str],
     first: &[Value],
@@ -52,8 +49,8 @@ async fn write(
         let row = rows.try_next().await?;
         if !chunk.is_empty() && (bytes > CHUNK_BYTES || row.is_none()) {
             let rows = WriteStatement::insert(table, &columns[..width], std::mem::take(&mut chunk));
-            // A table begins with them.
-            session.write(vec![rows.unseen()]).await?;
+            // These are the first rows of a new table.
+            tx.write(vec![rows.into_unused_table()]).await?;
             bytes = 0;
         }
         let Some(row) = row else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! A version of a history that is loaded: parsed, and encoded as it will be stored.
+//! A version of a loaded history: parsed, and encoded in its stored form.
 
 use std::sync::Arc;
 
@@ -7,19 +7,16 @@ use deltalakedb_log::action::Metadata;
 use deltalakedb_log::commit::{self, Group, NewTable};
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::{CommitActions, CommitSummary};
-use deltalakedb_log::{
-    Commit, CommitId, CommitTime, ErrorKind, FutureTimes, Location, LoggedCommit, Result, TableId, TxnLogError,
-};
+use deltalakedb_log::{Commit, CommitId, CommitTime, ErrorKind, FutureTimes, LoggedCommit, Result, TxnLogError};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::stored_files::StoredFiles;
+use super::stored_table::StoredTable;
 use crate::bounds::{BoundsSlots, TableSlots};
-use crate::codec::{self, METADATA_COLUMNS, qualified};
-use crate::database::Database;
 use crate::sql_catalog::SqlCatalog;
 use crate::version_rows::StoredBody;
 
-/// How the files of a version are encoded.
+/// The encoding of the files of a version.
 #[derive(Clone, Default)]
 pub(super) struct Layout {
     metadata: Option<Arc<Metadata>>,
@@ -29,25 +26,16 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// That of a table as it is stored, and its id: an unfinished load keeps the one it has.
-    pub(super) async fn stored(db: &dyn Database, table: TableId, new: &NewTable) -> Result<(TableId, Self)> {
-        let sql = format!(
-            "SELECT t.location, t.table_id, {}, {} FROM dl_tables t \
-             JOIN dl_metadata_updates m ON m.table_id = t.table_id AND m.version = t.metadata_version \
-             WHERE t.location_key = ? AND (t.state = 'loading' OR t.table_id = ?)",
-            BoundsSlots::subquery("t"),
-            qualified("m", &METADATA_COLUMNS)
-        );
-        let params = vec![new.location.key().as_str().into(), table.0.into()];
-        let Some(mut row) = db.query(&sql, params).await?.pop() else { return Ok((table, Self::default())) };
-        if !Location::stored(&row.text()?)?.is_place_of(&new.location) {
-            return Ok((table, Self::default()));
-        }
-        let (table, slots) = (TableId(row.uuid()?), BoundsSlots::read(row.opt_text()?.as_deref())?);
-        let metadata = codec::read_metadata(&mut row)?;
+    /// That of a table as it is stored.
+    pub(super) fn of(stored: StoredTable) -> Result<Self> {
+        let Some(metadata) = stored.metadata else { return Ok(Self::default()) };
         let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
+        Ok(Self::new(metadata.into(), schema, stored.slots))
+    }
+
+    fn new(metadata: Arc<Metadata>, schema: Schema, slots: BoundsSlots) -> Self {
         let owned = slots.owned(schema.into());
-        Ok((table, Self { metadata: Some(metadata.into()), slots: slots.into(), owned: owned.into() }))
+        Self { metadata: Some(metadata), slots: slots.into(), owned: owned.into() }
     }
 
     pub(super) fn after(&self, changes: &CommitActions) -> Result<Self> {
@@ -59,16 +47,15 @@ impl Layout {
         let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
         let mut slots = BoundsSlots::clone(&self.slots);
         slots.assign(&schema, &metadata, &changes.domains);
-        let owned = slots.owned(schema.into());
-        Ok(Self { metadata: Some(metadata), slots: slots.into(), owned: owned.into() })
+        Ok(Self::new(metadata, schema, slots))
     }
 }
 
-/// A version as it came.
+/// A parsed version.
 pub(super) struct Parsed {
     summary: CommitSummary,
     pub(super) time: CommitTime,
-    /// Its id, where a catalog of ours made it.
+    /// Its id, if a catalog of ours made it.
     commit_id: Option<CommitId>,
     group: Option<Group>,
     body: Bytes,
@@ -86,8 +73,8 @@ impl Parsed {
         Ok(Self { summary, time: c.time, commit_id, group, body: c.body, changes, room: None })
     }
 
-    /// Refuses files where the catalog allows none, and a time that leaps ahead of its clock unless such are accepted.
-    /// `before` is the time of the version before.
+    /// Rejects files that the catalog does not allow, and a time ahead of the clock unless such times are accepted.
+    /// `before` is the time of the previous version.
     pub(super) fn check(
         &self,
         catalog: &SqlCatalog,
@@ -103,7 +90,7 @@ impl Parsed {
     }
 }
 
-/// A version as it will be stored.
+/// A version in its stored form.
 pub(super) struct LoadedVersion {
     pub(super) summary: CommitSummary,
     pub(super) time: CommitTime,
@@ -111,10 +98,10 @@ pub(super) struct LoadedVersion {
     pub(super) group: Option<Group>,
     pub(super) body: Option<StoredBody>,
     pub(super) changes: CommitActions,
-    /// Files that are not in `changes`, where history begins with them.
+    /// Files that are not in `changes`, if history begins with them.
     pub(super) files: Option<StoredFiles>,
     pub(super) layout: Layout,
-    /// Free once the version is stored.
+    /// Released once the version is stored.
     pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
@@ -135,8 +122,8 @@ impl LoadedVersion {
     }
 }
 
-/// Runs what takes long, such as parsing, in a thread that may do so.
+/// Runs a slow function, such as parsing, on a blocking thread.
 pub(super) async fn in_thread<T: Send + 'static, U: Send + 'static>(input: T, f: fn(T) -> Result<U>) -> Result<U> {
-    let done = tokio::task::spawn_blocking(move || f(input)).await;
-    done.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a thread stopped").with_source(e))?
+    let finished = tokio::task::spawn_blocking(move || f(input)).await;
+    finished.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a thread stopped").with_source(e))?
 }

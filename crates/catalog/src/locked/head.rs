@@ -3,9 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use deltalakedb_log::action::Add;
-use deltalakedb_log::commit::{
-    Base, CommitRequest, Committed, ConflictChecker, Current, NewTable, Prepared, WinningCommit,
-};
+use deltalakedb_log::commit::{CommitRequest, Committed, ConflictChecker, Current, NewTable, Prepared, WinningCommit};
 use deltalakedb_log::stamp::{self, TimeLeap};
 use deltalakedb_log::{
     Commit, CommitId, FileKey, MirrorState, PathKey, Result, SetHash, TableId, TableName, TableState, TxnLogError,
@@ -21,31 +19,31 @@ use crate::version_rows::file_key;
 
 /// A table under the lock.
 pub(super) struct LockedHead {
-    /// As the transactions so far leave it; what is known of conflicts and live files is that of one request.
+    /// The state after the transactions so far; its conflict and live files are those of one request.
     pub(super) current: Current,
     pub(super) mirror: MirrorState,
     /// The oldest retained version.
     pub(super) oldest: Version,
     pub(super) state: TableState,
     pub(super) slots: BoundsSlots,
-    /// The newest version that is stored, and those that changed the protocol and the metadata last.
+    /// The newest stored version, and those that last changed the protocol and the metadata.
     pub(super) stored: Option<Version>,
     changed: [Option<Version>; 2],
-    /// What the transactions so far committed, behind the stored version.
+    /// The commits of the transactions so far, after the stored version.
     new: Vec<NewCommit>,
-    /// The live files at the paths that the batch touches.
+    /// The live files at the paths touched by the batch.
     pub(super) live: HashMap<PathKey, Vec<(FileKey, Add)>>,
 }
 
-/// A commit of the batch, for those behind it.
+/// A commit of the batch, for later transactions.
 struct NewCommit {
     prepared: Prepared,
-    /// Parsed once a request has to look at it.
+    /// Parsed when a request has to be checked against it.
     parsed: Option<Commit>,
 }
 
 impl LockedHead {
-    /// A table that a request creates.
+    /// The head of a table that a request creates.
     pub(super) fn of_new(new: &NewTable) -> Self {
         Self {
             current: Current::without_version(new.name.clone(), new.owner.clone()),
@@ -60,10 +58,10 @@ impl LockedHead {
         }
     }
 
-    /// The first commit after the base that the request conflicts with: one that is stored, or one of the batch.
+    /// The first commit after the base that conflicts with the request: a stored one, or one of the batch.
     pub(super) async fn conflict(
         &mut self,
-        session: &mut dyn DatabaseTransaction,
+        tx: &mut dyn DatabaseTransaction,
         request: &CommitRequest,
         base: Version,
     ) -> Result<Option<WinningCommit>> {
@@ -72,7 +70,7 @@ impl LockedHead {
             ConflictChecker::new(request, current.state.as_ref().map(|(_, metadata)| metadata), &current.live);
         let is_old = changed.iter().all(|version| *version <= Some(base));
         if *stored > Some(base) && !(is_old && checker.needs_only_protocol_and_metadata()) {
-            let found = conflict::find(session, (request.table, &current.name), &mut checker, base).await?;
+            let found = conflict::find(tx, (request.table, &current.name), &mut checker, base).await?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -95,7 +93,7 @@ impl LockedHead {
         Ok(None)
     }
 
-    /// Goes on to a commit that was decided.
+    /// Advances to a commit that was decided.
     pub(super) fn advance(&mut self, prepared: &Prepared) {
         let (current, changes) = (&mut self.current, &prepared.changes);
         current.version = Some(prepared.version);
@@ -115,7 +113,7 @@ impl LockedHead {
         }
     }
 
-    /// Keeps a commit for the transactions behind it: its files, and what they may conflict with.
+    /// Keeps a commit for later transactions of the batch: its files, and what they may conflict with.
     pub(super) fn keep(&mut self, prepared: Prepared) {
         let ended: HashSet<_> = prepared.ended.iter().collect();
         if !ended.is_empty() {
@@ -127,9 +125,9 @@ impl LockedHead {
         self.new.push(NewCommit { prepared, parsed: None });
     }
 
-    /// Moves the stored head to where the batch brings it, by compare-and-set: were the lock ever not one, no commit would
-    /// be lost silently.
-    pub(super) fn moved(&self, table: TableId) -> WriteStatement {
+    /// Moves the stored head to the newest version of the batch, by compare-and-set: if the lock failed, no commit
+    /// would be lost silently.
+    pub(super) fn move_head(&self, table: TableId) -> WriteStatement {
         let sql = "UPDATE dl_tables SET current_version = ?, current_ts = ?, base_version = coalesce(base_version, ?), \
                    protocol_version = ?, metadata_version = ? \
                    WHERE table_id = ? AND coalesce(current_version, -1) = ?";
@@ -148,17 +146,17 @@ impl LockedHead {
     }
 }
 
-/// The heads of the tables, and which of the requests are committed already.
+/// The heads of the tables, and the requests that are committed already.
 pub(super) async fn lock_heads(
-    session: &mut dyn DatabaseTransaction,
+    tx: &mut dyn DatabaseTransaction,
     requests: &[&CommitRequest],
 ) -> Result<(HashMap<TableId, LockedHead>, CommitsById)> {
-    // Of each table one request comes with its head; of the others only the commit ids are left to look up.
+    // For each table, one request is looked up with the head; the commit ids of the others separately.
     let mut tables = HashSet::new();
     let (first, others): (Vec<_>, Vec<_>) = requests.iter().copied().partition(|request| tables.insert(request.table));
-    // The pairs are rows, and each leads to its commit id by key: as alternatives in a condition, four or more of them
-    // would make SQLite go through all ids that the tables ever had. It keeps the order of a CROSS JOIN; with any other it
-    // goes through the large table, and looks each row up among the pairs, once these are some hundreds.
+    // The pairs are rows, and each finds its commit id by key: as alternatives in a condition, four or more pairs would
+    // make SQLite scan all ids that the tables ever had. SQLite keeps the join order of a CROSS JOIN; with any other
+    // join it scans the large table and looks each row up among the pairs, once there are some hundreds of pairs.
     let sql = format!(
         "WITH own (table_id, commit_id) AS (VALUES {}) \
          SELECT t.table_id, t.namespace, t.name, t.owner, t.state, mirror.state, mirror.diverged_version, \
@@ -180,7 +178,7 @@ pub(super) async fn lock_heads(
         requests.iter().flat_map(|r| [r.table.0.into(), r.commit_id.0.as_slice().into()]).collect()
     };
     let (mut heads, mut known) = (HashMap::new(), CommitsById::new());
-    for row in session.query(&sql, ids(&first)).await? {
+    for row in tx.query(&sql, ids(&first)).await? {
         let (table, head) = locked_head(row, &mut known)?;
         heads.insert(table, head);
     }
@@ -190,7 +188,7 @@ pub(super) async fn lock_heads(
              FROM own CROSS JOIN dl_commit_ids c WHERE c.table_id = own.table_id AND c.commit_id = own.commit_id",
             vec!["(?, ?)"; requests.len()].join(", "),
         );
-        for mut row in session.query(&sql, ids(requests)).await? {
+        for mut row in tx.query(&sql, ids(requests)).await? {
             let (table, id) = (TableId(row.uuid()?), commit_id(&mut row)?);
             let (version, timestamp) = (row.version()?, row.int()?);
             known.insert((table, id), Committed { table, version, timestamp, leap: None });
@@ -208,7 +206,7 @@ fn commit_id(row: &mut Row) -> Result<CommitId> {
 /// Commits by table and id.
 pub(crate) type CommitsById = HashMap<(TableId, CommitId), Committed>;
 
-/// A table, and the commit that is `known` by the id that was asked for with it.
+/// A table, and the commit that is `known` by the id that was looked up with it.
 fn locked_head(mut row: Row, known: &mut CommitsById) -> Result<(TableId, LockedHead)> {
     let table = TableId(row.uuid()?);
     let name = TableName { namespace: row.text()?, name: row.text()? };
@@ -241,9 +239,9 @@ fn locked_head(mut row: Row, known: &mut CommitsById) -> Result<(TableId, Locked
     Ok((table, head))
 }
 
-/// The first version whose time is ahead of the catalog's clock, where the newest is.
+/// The first version ahead of the catalog's clock, if the newest version is ahead.
 pub(super) async fn leap(
-    session: &mut dyn DatabaseTransaction,
+    tx: &mut dyn DatabaseTransaction,
     table: TableId,
     newest_ms: i64,
     now_ms: i64,
@@ -254,18 +252,16 @@ pub(super) async fn leap(
     let sql = "SELECT version, committed_at FROM dl_table_versions \
                WHERE table_id = ? AND committed_at > ? ORDER BY committed_at LIMIT 1";
     let after = now_ms.saturating_add(stamp::MARGIN_MS);
-    let row = session.query(sql, vec![table.0.into(), after.into()]).await?.pop();
+    let row = tx.query(sql, vec![table.0.into(), after.into()]).await?.pop();
     row.map(|mut row| Ok(TimeLeap { version: row.version()?, timestamp: row.int()?, now_ms })).transpose()
 }
 
-/// The live files at the paths that the requests touch.
+/// The live files at these paths of tables.
 pub(super) async fn live_files(
-    session: &mut dyn DatabaseTransaction,
-    requests: &[&CommitRequest],
+    tx: &mut dyn DatabaseTransaction,
+    paths: HashSet<(TableId, PathKey)>,
 ) -> Result<Vec<(TableId, FileKey, Add)>> {
-    let stored = requests.iter().filter(|request| !matches!(request.base, Base::Create(_)));
-    let paths = stored.flat_map(|request| request.touched().into_iter().map(|path| (request.table, path)));
-    let (paths, mut live) = (Vec::from_iter(paths.collect::<HashSet<_>>()), Vec::new());
+    let (paths, mut live) = (Vec::from_iter(paths), Vec::new());
     for paths in paths.chunks(KEYS) {
         let sql = format!(
             "WITH own (table_id, path_key) AS (VALUES {}) SELECT a.table_id, a.file_key, {} FROM own \
@@ -275,17 +271,14 @@ pub(super) async fn live_files(
             qualified("a", &ADD_COLUMNS),
         );
         let params = paths.iter().flat_map(|(table, path)| [table.0.into(), path.0.as_slice().into()]);
-        for mut row in session.query(&sql, params.collect()).await? {
+        for mut row in tx.query(&sql, params.collect()).await? {
             live.push((TableId(row.uuid()?), file_key(&mut row)?, codec::read_add(&mut row)?));
         }
     }
     Ok(live)
 }
 
-/// Which of the requests are committed, asked by a session that has their locks.
-pub(crate) async fn committed(
-    session: &mut dyn DatabaseTransaction,
-    requests: &[&CommitRequest],
-) -> Result<CommitsById> {
-    Ok(lock_heads(session, requests).await?.1)
+/// The requests that are committed already, looked up by a session that has their locks.
+pub(crate) async fn committed(tx: &mut dyn DatabaseTransaction, requests: &[&CommitRequest]) -> Result<CommitsById> {
+    Ok(lock_heads(tx, requests).await?.1)
 }

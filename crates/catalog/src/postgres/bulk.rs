@@ -1,8 +1,8 @@
-//! Many rows at once.
+//! Inserts of many rows.
 //!
-//! As arrays in parameters, one for each column. COPY is faster by half, and is used only where no other transaction waits
-//! for this one: while the server waits for the rows of a COPY its client is not idle, so no setting would ever end the
-//! transaction of one that has stopped.
+//! The rows are arrays in parameters, one for each column. COPY is one and a half times as fast, but is used only if no
+//! other transaction waits for this one: while the server waits for the rows of a COPY its client is not idle, so no
+//! timeout would end the transaction of a client that has stopped.
 
 use std::iter::Peekable;
 
@@ -12,15 +12,15 @@ use sqlx::{Arguments, AssertSqlSafe};
 
 use super::errors::failed;
 use super::literals::{MAX_BYTES, check_text, spelled};
-use crate::ahead::Ahead;
 use crate::database::{Insert, MANY_ROWS, Value};
+use crate::prefetch::Prefetch;
 
-/// The rows of a COPY are sent when they are so many bytes.
+/// The rows of a COPY are sent in parts of this many bytes.
 const PART_BYTES: usize = 1 << 20;
 
-/// Inserts rows. `schema` is that of the table, quoted; `uri` is what messages call the database.
+/// Inserts rows. `schema` is the quoted schema of the table; `uri` is the database's name in messages.
 pub(super) async fn insert(connection: &mut PgConnection, schema: &str, uri: &str, insert: Insert) -> Result<u64> {
-    if insert.is_unseen {
+    if insert.is_unused_table {
         copy(connection, schema, uri, insert).await
     } else {
         arrays(connection, schema, uri, insert).await
@@ -30,27 +30,27 @@ pub(super) async fn insert(connection: &mut PgConnection, schema: &str, uri: &st
 async fn arrays(connection: &mut PgConnection, schema: &str, uri: &str, insert: Insert) -> Result<u64> {
     let (table, columns, many) = (insert.table, insert.columns.clone(), insert.count >= MANY_ROWS);
     let mut rows = insert.into_rows().peekable();
-    let mut batch = move || match take(&mut rows)? {
+    let mut batch = move || match next_rows(&mut rows)? {
         some if some.is_empty() => Ok(None),
         some => statement(table, &columns, some).map(Some),
     };
-    let mut batches = Ahead::new(std::iter::from_fn(move || batch().transpose()), many)?;
+    let mut batches = Prefetch::new(std::iter::from_fn(move || batch().transpose()), many)?;
     let mut inserted = 0;
     while let Some(batch) = batches.next().await? {
         let (sql, arguments) = batch?;
-        // Of no name, so nothing of it is left in the server's session.
+        // An unnamed statement, so that nothing of it stays in the server's session.
         let query = sqlx::query_with(AssertSqlSafe(spelled(schema, &sql, &[])?), arguments).persistent(false);
         inserted += query.execute(&mut *connection).await.map_err(|e| failed(uri, e))?.rows_affected();
     }
     Ok(inserted)
 }
 
-/// The statement that inserts rows, and what it binds.
+/// The statement that inserts rows, with its arguments.
 fn statement(table: &str, columns: &[&str], rows: Vec<Vec<Value>>) -> Result<(String, PgArguments)> {
     let mut values: Vec<_> = rows.into_iter().map(Vec::into_iter).collect();
     let (mut names, mut from, mut arguments) = (Vec::new(), Vec::new(), PgArguments::default());
     for column in columns {
-        // A column that is not named is null.
+        // A column that is not listed is null.
         let Some(array) = Array::next(&mut values)? else { continue };
         names.push(*column);
         from.push(format!("${}::{}", names.len(), array.sql_type()));
@@ -67,13 +67,13 @@ fn statement(table: &str, columns: &[&str], rows: Vec<Vec<Value>>) -> Result<(St
     Ok((format!("INSERT INTO {table} ({}) SELECT * FROM unnest({})", names.join(", "), from.join(", ")), arguments))
 }
 
-/// By COPY in its binary form: integers are `bigint`, the rest is its bytes.
+/// Uses COPY in its binary format: integers are `bigint`, other values their bytes.
 async fn copy(connection: &mut PgConnection, schema: &str, uri: &str, insert: Insert) -> Result<u64> {
     let fail = |e| failed(uri, e);
     let sql = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", insert.table, insert.columns.join(", "));
     let many = insert.count >= MANY_ROWS;
     let mut rows = insert.into_rows().peekable();
-    let mut parts = Ahead::new(std::iter::from_fn(move || part(&mut rows).transpose()), many)?;
+    let mut parts = Prefetch::new(std::iter::from_fn(move || part(&mut rows).transpose()), many)?;
     let mut copy = connection.copy_in_raw(&spelled(schema, &sql, &[])?).await.map_err(fail)?;
     copy.send(&b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0"[..]).await.map_err(fail)?;
     loop {
@@ -90,7 +90,7 @@ async fn copy(connection: &mut PgConnection, schema: &str, uri: &str, insert: In
     copy.finish().await.map_err(fail)
 }
 
-/// The next rows, as the server is sent them at once.
+/// The next part of the rows.
 fn part(rows: &mut Peekable<impl Iterator<Item = Result<Vec<Value>>>>) -> Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     while bytes.len() <= PART_BYTES
@@ -125,13 +125,13 @@ fn binary(row: &[Value], bytes: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// How much the rows hold.
+/// The size of the rows in bytes.
 pub(super) fn bytes_of(rows: &[Vec<Value>]) -> usize {
     rows.iter().flatten().map(Value::size).sum()
 }
 
-/// The next rows that go in one statement: as many as do not make it too long.
-fn take(rows: &mut Peekable<impl Iterator<Item = Result<Vec<Value>>>>) -> Result<Vec<Vec<Value>>> {
+/// The next rows of one statement, limited by its size.
+fn next_rows(rows: &mut Peekable<impl Iterator<Item = Result<Vec<Value>>>>) -> Result<Vec<Vec<Value>>> {
     let (mut bytes, mut taken) = (0, Vec::new());
     let mut fits = |row: &Result<Vec<Value>>| {
         let first = bytes == 0;
@@ -152,7 +152,7 @@ enum Array {
 }
 
 impl Array {
-    /// Those of the first column, taken off the rows; `None` where all are null, since their type is unknown.
+    /// The values of the first column, removed from the rows; `None` when all are null, because their type is unknown.
     fn next(rows: &mut [std::vec::IntoIter<Value>]) -> Result<Option<Self>> {
         let mut values = rows.iter_mut().map(|row| row.next().unwrap_or(Value::Null));
         let (mut nulls, mut array) = (0, None);
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(column(vec![Value::Null, text("1")]).unwrap(), Some("text[]"));
         let long = vec![vec![Value::Blob(vec![0; MAX_BYTES])], vec![Value::Int(1)], vec![Value::Int(2)]];
         let mut long = long.into_iter().map(Ok).peekable();
-        let mut taken = || take(&mut long).unwrap().len();
+        let mut taken = || next_rows(&mut long).unwrap().len();
         assert_eq!([taken(), taken()], [1, 2], "one that is too long goes by itself");
     }
 }

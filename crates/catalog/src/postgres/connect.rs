@@ -1,4 +1,4 @@
-//! How the server is reached, and whether it is there.
+//! Connections to the server, and probes of its availability.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -10,21 +10,21 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgSslMode};
 use super::errors::failed;
 use crate::uri::PostgresBackend;
 
-/// How long a server that is gone may take to come back before a call fails.
+/// How long a call waits for an unavailable server before it fails.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
-/// For how long the result of one probe of the server answers all calls.
+/// How long the result of one probe of the server is used for all calls.
 const PROBE_SERVES: Duration = Duration::from_secs(1);
 
 /// The connections for one kind of work.
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
     pub(super) pool: PgPool,
-    /// The setting that says how many there are at most.
+    /// The setting for their maximum number.
     pub(super) setting: &'static str,
 }
 
 impl Connections {
-    /// The error of a call on one of them.
+    /// The error of a call on one of these connections.
     pub(super) fn failed(&self, uri: &str, e: sqlx::Error) -> TxnLogError {
         let sqlx::Error::PoolTimedOut = e else { return failed(uri, e) };
         let (most, setting) = (self.pool.options().get_max_connections(), self.setting);
@@ -36,11 +36,11 @@ impl Connections {
     }
 }
 
-/// A question that many ask at once: one finds out for all.
+/// A query that many callers make at once: one caller runs it for all.
 #[derive(Debug, Default)]
 pub(super) struct Probe(tokio::sync::Mutex<Option<(Instant, Answer)>>);
 
-/// What was found out. An error cannot be cloned, so it is kept as its kind and its sentence.
+/// The result. An error cannot be cloned, so its kind and its message are kept.
 type Answer = Result<(), (ErrorKind, String)>;
 
 impl Probe {
@@ -51,24 +51,24 @@ impl Probe {
             return answer.clone().map_err(|(kind, message)| TxnLogError::new(kind, message));
         }
         let answer = find_out.await;
-        let told = answer.as_ref().copied().map_err(|e| (e.kind(), e.to_string()));
-        *last = Some((Instant::now(), told));
+        let shared = answer.as_ref().copied().map_err(|e| (e.kind(), e.to_string()));
+        *last = Some((Instant::now(), shared));
         answer
     }
 }
 
-pub(super) fn options(place: &PostgresBackend) -> sqlx::Result<PgConnectOptions> {
-    // Through a URL, so that what it does not say is looked for where libpq looks.
+pub(super) fn options(backend: &PostgresBackend) -> sqlx::Result<PgConnectOptions> {
+    // Through a URL, so that missing parts are taken from where libpq takes them.
     let mut url = url::Url::parse("postgres://").map_err(sqlx::Error::config)?;
-    let port = place.port.map(|port| port.to_string());
-    // The client knows no way to try without TLS first: it tries with.
+    let port = backend.port.map(|port| port.to_string());
+    // The client cannot try without TLS first, so it tries with TLS.
     let prefer = String::from("prefer");
-    let sslmode = place.sslmode.as_ref().map(|mode| if mode == "allow" { &prefer } else { mode });
+    let sslmode = backend.sslmode.as_ref().map(|mode| if mode == "allow" { &prefer } else { mode });
     let pairs = [
-        ("dbname", Some(&place.database)),
-        ("host", place.host.as_ref()),
+        ("dbname", Some(&backend.database)),
+        ("host", backend.host.as_ref()),
         ("port", port.as_ref()),
-        ("user", place.user.as_ref()),
+        ("user", backend.user.as_ref()),
         ("sslmode", sslmode),
     ];
     for (key, value) in pairs {
@@ -77,15 +77,15 @@ pub(super) fn options(place: &PostgresBackend) -> sqlx::Result<PgConnectOptions>
         }
     }
     let mut options = PgConnectOptions::from_url(&url)?;
-    let told = place.sslmode.is_some() || std::env::var_os("PGSSLMODE").is_some_and(|mode| !mode.is_empty());
-    if !told && !is_local(&options) {
-        // What leaves this machine is encrypted or not sent.
+    let is_set = backend.sslmode.is_some() || std::env::var_os("PGSSLMODE").is_some_and(|mode| !mode.is_empty());
+    if !is_set && !is_local(&options) {
+        // Traffic that leaves this machine is encrypted or not sent.
         options = options.ssl_mode(PgSslMode::Require);
     }
     Ok(options.application_name("deltalakedb").statement_cache_capacity(0).disable_statement_logging())
 }
 
-/// Whether the server is reached without a network: through a socket, or this machine's own address.
+/// Whether the connection uses no network: a socket, or an address of this machine.
 fn is_local(options: &PgConnectOptions) -> bool {
     let host = options.get_host();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn one_finds_out_for_all_who_ask_at_once() {
+    async fn concurrent_callers_share_one_probe() {
         let (probe, asked) = (Probe::default(), std::sync::atomic::AtomicU32::new(0));
         let ask = || {
             probe.ask(async {
@@ -118,12 +118,12 @@ mod tests {
     }
 
     #[test]
-    fn a_server_on_another_machine_is_not_spoken_to_in_clear_unless_told_so() {
-        let check = |host: &str, told: Option<&str>, expected: PgSslMode| {
-            let sslmode = told.map(String::from);
-            let place = PostgresBackend { host: Some(host.into()), sslmode, ..PostgresBackend::default() };
-            let mode = options(&place).unwrap().get_ssl_mode();
-            assert_eq!(format!("{mode:?}"), format!("{expected:?}"), "{host} {told:?}");
+    fn remote_servers_require_tls_by_default() {
+        let check = |host: &str, option: Option<&str>, expected: PgSslMode| {
+            let sslmode = option.map(String::from);
+            let backend = PostgresBackend { host: Some(host.into()), sslmode, ..PostgresBackend::default() };
+            let mode = options(&backend).unwrap().get_ssl_mode();
+            assert_eq!(format!("{mode:?}"), format!("{expected:?}"), "{host} {option:?}");
         };
         for local in ["localhost", "127.0.0.1", "127.1.2.3", "::1", "/run/postgresql"] {
             check(local, None, PgSslMode::Prefer);
@@ -138,12 +138,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_finds_no_connection_free_is_told_which_setting_that_is() {
+    async fn an_exhausted_pool_names_its_setting() {
         let pool = PgPoolOptions::new().max_connections(3).connect_lazy_with(PgConnectOptions::new_without_pgpass());
         let writers = Connections { pool, setting: "postgres.writers" };
-        let told = writers.failed("the catalog", sqlx::Error::PoolTimedOut);
-        assert_eq!(told.kind(), ErrorKind::Unavailable);
-        let text = told.to_string();
+        let error = writers.failed("the catalog", sqlx::Error::PoolTimedOut);
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        let text = error.to_string();
         assert!(text.contains("may have 3 connections") && text.contains("raise postgres.writers"), "{text}");
     }
 }

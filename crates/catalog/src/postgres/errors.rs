@@ -1,4 +1,4 @@
-//! What an error of the server or of the way to it means.
+//! Classification of errors of the server and of the connection to it.
 
 use deltalakedb_log::{ErrorKind, TxnLogError};
 
@@ -9,7 +9,7 @@ pub(super) fn sqlstate(e: &sqlx::Error) -> Option<String> {
     }
 }
 
-/// Whether TLS failed: what is wrong with a certificate comes as an I/O error of this kind.
+/// Whether TLS failed: a certificate error is an I/O error of this kind.
 fn is_tls(e: &sqlx::Error) -> bool {
     match e {
         sqlx::Error::Tls(_) => true,
@@ -18,7 +18,7 @@ fn is_tls(e: &sqlx::Error) -> bool {
     }
 }
 
-/// Whether the server or the way to it is away, and may come back.
+/// Whether the server or the connection to it is unavailable, and may recover.
 pub(super) fn is_gone(e: &sqlx::Error) -> bool {
     match e {
         sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => !is_tls(e),
@@ -40,7 +40,7 @@ pub(super) fn failed(uri: &str, e: sqlx::Error) -> TxnLogError {
             ),
         ),
         ("3D000", _) => (NotFound, format!("the database of {uri} does not exist: create it")),
-        ("3F000", _) => (NotFound, format!("the schema of {uri} does not exist: `dl init` makes it")),
+        ("3F000", _) => (NotFound, format!("the schema of {uri} does not exist: `dl init` creates it")),
         ("42501", _) => (
             Invalid,
             format!(
@@ -48,15 +48,15 @@ pub(super) fn failed(uri: &str, e: sqlx::Error) -> TxnLogError {
                  its tables, and CREATE to make or upgrade the catalog"
             ),
         ),
-        ("42P01", _) => (NotFound, format!("{uri} is not a catalog yet: `dl init` makes it one")),
-        ("25006", _) => (Unavailable, format!("{uri} only lets itself be read: connect to the primary server")),
+        ("42P01", _) => (NotFound, format!("{uri} is not a catalog yet: `dl init` creates one")),
+        ("25006", _) => (Unavailable, format!("{uri} is read-only: connect to the primary server")),
         ("54000", _) => (
             Invalid,
             format!("a name is longer than {uri} can index (2.7 kB): shorten the application id, domain or table name"),
         ),
         ("53300", _) => (Unavailable, format!("{uri} has no connection left: raise max_connections or use a pooler")),
-        ("53100", _) => (Unavailable, format!("the disk of {uri} is full: make room")),
-        ("23505", _) => (AlreadyExists, format!("{uri} holds that already")),
+        ("53100", _) => (Unavailable, format!("the disk of {uri} is full: free some space")),
+        ("23505", _) => (AlreadyExists, format!("{uri} already has that row")),
         ("40001" | "40P01" | "55P03", _) => {
             (Unavailable, format!("{uri} gave up waiting for another transaction: try again"))
         }
@@ -76,7 +76,7 @@ pub(super) fn failed(uri: &str, e: sqlx::Error) -> TxnLogError {
             ),
         ),
         (_, sqlx::Error::Configuration(_)) => {
-            (Invalid, format!("a setting for {uri} is wrong: check the PG* variables"))
+            (Invalid, format!("invalid connection setting for {uri}: check the PG* variables"))
         }
         _ if is_gone(&e) => {
             (Unavailable, format!("{uri} cannot be reached: check that PostgreSQL runs there, and host= and port="))

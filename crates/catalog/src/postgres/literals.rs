@@ -1,10 +1,10 @@
-//! Statements with their parameters written into them.
+//! Statements with inlined parameters.
 
 use deltalakedb_log::{Result, TxnLogError};
 
 use crate::database::Value;
 
-/// A statement is sent on its own from so many bytes on.
+/// A statement of at least this many bytes is sent on its own.
 pub(super) const MAX_BYTES: usize = 4 << 20;
 
 fn push_hex(out: &mut String, bytes: &[u8]) {
@@ -23,14 +23,14 @@ pub(super) fn check_text(text: &str) -> Result<()> {
     Ok(())
 }
 
-/// A statement as it is sent: its tables in their schema, its parameters in their places.
+/// The statement as sent: its tables with their schema, its parameters inlined.
 pub(super) fn spelled(schema: &str, sql: &str, params: &[Value]) -> Result<String> {
     let mut out = String::with_capacity(sql.len() + 32 * params.len());
     let mut params = params.iter();
     let mut before = ' ';
     for (at, c) in sql.char_indices() {
         let begins_word = !before.is_alphanumeric() && !matches!(before, '_' | '.' | '"' | '\'');
-        // A new index is in its table's schema by itself.
+        // A new index is in its table's schema by default.
         if begins_word && sql[at..].starts_with("dl_") && !out.ends_with("CREATE INDEX ") {
             out.push_str(schema);
             out.push('.');
@@ -47,7 +47,7 @@ pub(super) fn spelled(schema: &str, sql: &str, params: &[Value]) -> Result<Strin
     Ok(out)
 }
 
-/// A value as it is written in a statement, whatever the server's settings on quotes.
+/// A value as an SQL literal that does not depend on the server's settings for quotes.
 fn literal(value: &Value) -> Result<String> {
     Ok(match value {
         Value::Null => "NULL".into(),
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statements_are_spelled_out() {
+    fn parameters_are_written_into_statements() {
         let check = |sql: &str, params: &[Value], want: &str| {
             assert_eq!(spelled("\"s\"", sql, params).unwrap(), want);
         };

@@ -6,7 +6,7 @@ use deltalakedb_log::conformance::actions;
 use deltalakedb_log::{Action, Catalog, ErrorKind, Location, Result, SeededClock, TableId};
 use uuid::Uuid;
 
-use super::{Backfill, MIGRATIONS, Migration, fill_some, migrate_with};
+use super::{Backfill, MIGRATIONS, Migration, backfill_batch, migrate_with};
 use crate::database::{Database, WriteStatement};
 use crate::tests::connect_to;
 use crate::tests::databases::databases;
@@ -21,7 +21,7 @@ type Columns = BTreeMap<String, String>;
 #[tokio::test]
 async fn every_column_is_documented() {
     let dir = tempfile::tempdir().unwrap();
-    let uri = CatalogUri { place: Backend::Sqlite(dir.path().join("c.db")), table: None };
+    let uri = CatalogUri { backend: Backend::Sqlite(dir.path().join("c.db")), table: None };
     let clock = Arc::new(SeededClock::new(1_700_000_000_000, 1));
     let catalog = SqlCatalog::connect(&uri, ConnectOptions { clock, ..Default::default() }).await.unwrap();
     let sql = "SELECT t.name || '.' || c.name, lower(c.type), c.\"notnull\" \
@@ -52,7 +52,7 @@ fn a_difference_is_named() {
     check(&format!("| `a` | bigint | |\n{b}\n| `c` | text | |"), &["dl_t.c is documented, and does not exist"]);
 }
 
-/// What a newer program would know.
+/// Migrations of a newer program.
 const NEWER: &[Migration] = &[
     MIGRATIONS[0],
     Migration { name: "0002_comments", sql: "ALTER TABLE dl_tables ADD COLUMN comment text", backfill: Some(FILL) },
@@ -68,7 +68,7 @@ async fn newer(db: &dyn Database, create: bool) -> Result<schema::Identity> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_older_catalog_is_refused_until_it_is_asked_to_change() {
+async fn an_older_catalog_is_upgraded_only_on_request() {
     for database in databases("migration") {
         let dir = tempfile::tempdir().unwrap();
         let uri = CatalogUri::parse(&database.uri(dir.path(), "older")).unwrap();
@@ -87,7 +87,7 @@ async fn an_older_catalog_is_refused_until_it_is_asked_to_change() {
         let says = refused.to_string();
         assert!(says.contains("schema version 1") && says.contains("`dl init`"), "{database:?}: {says}");
         assert_eq!(asks().await, [(1, 1, 1)], "{database:?}: asking changed something");
-        // Several at once: one brings it up to date, the others find that it is.
+        // Several at once: one upgrades the catalog, the others find it upgraded.
         let all = (0..4).map(|_| {
             let db = catalog.db.clone();
             tokio::spawn(async move { newer(db.as_ref(), true).await })
@@ -100,12 +100,12 @@ async fn an_older_catalog_is_refused_until_it_is_asked_to_change() {
         assert_eq!(asks().await, [(2, 1, 1)], "{database:?}");
         let comments = catalog.db.query("SELECT comment FROM dl_tables", vec![]).await.unwrap();
         assert!(comments.is_empty(), "{database:?}");
-        // An older program can still open it, since `min_reader` allows that.
+        // An older program can still open it, as `min_reader` allows.
         SqlCatalog::connect(&uri, options.clone()).await.unwrap();
-        let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
+        let (mut tx, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
         let sql = "UPDATE dl_catalog SET schema_version = 99, min_reader = 99, min_writer = 99";
-        session.write(vec![WriteStatement::run(sql, vec![])]).await.unwrap();
-        session.commit().await.unwrap();
+        tx.write(vec![WriteStatement::run(sql, vec![])]).await.unwrap();
+        tx.commit().await.unwrap();
         for create in [false, true] {
             let refused = schema::migrate(catalog.db.as_ref(), options.clock.as_ref(), create).await.unwrap_err();
             let says = refused.to_string();
@@ -118,14 +118,14 @@ async fn an_older_catalog_is_refused_until_it_is_asked_to_change() {
     }
 }
 
-/// The comments of tables that are called by numbers, in the order of these.
+/// The comments of tables with numbered names, in the order of the numbers.
 async fn comments(db: &dyn Database) -> Vec<Option<String>> {
     let rows = db.query("SELECT comment FROM dl_tables ORDER BY name", vec![]).await.unwrap();
     rows.into_iter().map(|mut row| row.opt_text().unwrap()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_migration_left_is_filled_after_it_a_few_rows_at_a_time() {
+async fn a_backfill_runs_after_its_migration_in_small_transactions() {
     for database in databases("migration") {
         let dir = tempfile::tempdir().unwrap();
         let uri = database.uri(dir.path(), "backfill");
@@ -139,9 +139,9 @@ async fn what_a_migration_left_is_filled_after_it_a_few_rows_at_a_time() {
             let sql = "SELECT backfilled_at FROM dl_migrations WHERE number = 2";
             db.query(sql, vec![]).await.unwrap().pop().unwrap().opt_int().unwrap()
         };
-        // A process has run the migration and filled some rows, was about to fill more, and is killed.
+        // A process has applied the migration and filled some rows, and is killed before it has filled the others.
         super::apply(db, &clock, NEWER).await.unwrap();
-        assert!(fill_some(db, &clock, 2, FILL).await.unwrap(), "{database:?}");
+        assert!(backfill_batch(db, &clock, 2, FILL).await.unwrap(), "{database:?}");
         let mut killed = db.migrate().await.unwrap();
         assert_eq!(
             killed.write(vec![WriteStatement::run(FILL.sql, vec![FILL.rows.into()])]).await.unwrap(),
@@ -151,11 +151,11 @@ async fn what_a_migration_left_is_filled_after_it_a_few_rows_at_a_time() {
         drop(killed);
         let filled = comments(db).await.iter().flatten().count();
         assert_eq!((filled, done().await), (2, None), "{database:?}");
-        // A program that may not change the catalog reads it as it is, and an older one goes on writing.
+        // A program that may not change the catalog reads it unchanged, and an older one continues to write.
         newer(db, false).await.unwrap();
         create_named(&older, 5).await;
         assert_eq!((comments(db).await.iter().flatten().count(), done().await), (2, None), "{database:?}");
-        // Several processes at once go on, and each ends when all is filled.
+        // Several processes continue at once, and each ends when all rows are filled.
         let all = (0..4).map(|_| {
             let db = older.db.clone();
             tokio::spawn(async move { newer(db.as_ref(), true).await })
@@ -166,7 +166,7 @@ async fn what_a_migration_left_is_filled_after_it_a_few_rows_at_a_time() {
         let about: Vec<_> = (0..6).map(|n| Some(format!("about t{n}"))).collect();
         assert_eq!(comments(db).await, about, "{database:?}");
         assert!(done().await.is_some(), "{database:?}");
-        // What the older program writes from now on is unknown there, and that is all.
+        // Rows that the older program writes from now on are null there, without other consequences.
         create_named(&older, 6).await;
         newer(db, true).await.unwrap();
         assert_eq!(comments(db).await, [&about[..], &[None]].concat(), "{database:?}: it is over");
@@ -174,7 +174,7 @@ async fn what_a_migration_left_is_filled_after_it_a_few_rows_at_a_time() {
     }
 }
 
-/// The table `t0` of a number.
+/// Creates the table `t0` with a numbered id.
 async fn create_named(catalog: &SqlCatalog, n: u128) {
     let (name, id) = (format!("t{n}"), TableId(Uuid::from_u128(10 + n)));
     let new = NewTable::new(name.parse().unwrap(), Location::parse(&format!("/nowhere/{name}")).unwrap());
@@ -184,7 +184,7 @@ async fn create_named(catalog: &SqlCatalog, n: u128) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_catalog_made_with_another_text_of_a_migration_is_refused() {
+async fn a_catalog_with_another_checksum_of_a_migration_is_refused() {
     const EDITED: &[Migration] =
         &[Migration { sql: "CREATE TABLE dl_catalog (other text)", ..MIGRATIONS[0] }, NEWER[1]];
     for database in databases("migration") {
@@ -195,21 +195,21 @@ async fn a_catalog_made_with_another_text_of_a_migration_is_refused() {
             let refused = migrate_with(db, &clock, create, EDITED).await.unwrap_err();
             let says = refused.to_string();
             assert_eq!(refused.kind(), ErrorKind::Invalid, "{database:?}: {says}");
-            for part in ["migration 1 (0001_log)", "use the program that made it", "import its tables"] {
+            for part in ["migration 1 (0001_log)", "use the program that created it", "import its tables"] {
                 assert!(says.contains(part), "{database:?}: {says}");
             }
         }
         newer(db, true).await.unwrap();
         schema::migrate(db, &clock, false).await.unwrap();
-        let (mut session, _) = db.write(&[], "SELECT 1").await.unwrap();
-        session.write(vec![WriteStatement::run("DELETE FROM dl_migrations WHERE number = 1", vec![])]).await.unwrap();
-        session.commit().await.unwrap();
+        let (mut tx, _) = db.write(&[], "SELECT 1").await.unwrap();
+        tx.write(vec![WriteStatement::run("DELETE FROM dl_migrations WHERE number = 1", vec![])]).await.unwrap();
+        tx.commit().await.unwrap();
         for gone in ["DELETE FROM dl_migrations", "DROP TABLE dl_migrations"] {
             let refused = schema::migrate(db, &clock, true).await.unwrap_err();
             assert!(refused.to_string().contains("migration 1 (0001_log)"), "{database:?}: {refused}");
-            let (mut session, _) = db.write(&[], "SELECT 1").await.unwrap();
-            session.write(vec![WriteStatement::run(gone, vec![])]).await.unwrap();
-            session.commit().await.unwrap();
+            let (mut tx, _) = db.write(&[], "SELECT 1").await.unwrap();
+            tx.write(vec![WriteStatement::run(gone, vec![])]).await.unwrap();
+            tx.commit().await.unwrap();
         }
         let refused = schema::migrate(db, &clock, true).await.unwrap_err();
         assert!(refused.to_string().contains("migration 1 (0001_log)"), "{database:?}: {refused}");
@@ -217,7 +217,7 @@ async fn a_catalog_made_with_another_text_of_a_migration_is_refused() {
     }
 }
 
-/// What of a migration would change rows that are there, or fail because of them, if there is something.
+/// A part of a migration that would change existing rows, or fail because of them; `None` if there is none.
 fn fault(sql: &str) -> Option<String> {
     let code: Vec<_> = sql.lines().map(|line| line.split("--").next().unwrap_or_default()).collect();
     code.join(" ").split(';').map(|s| s.split_whitespace().collect::<Vec<_>>().join(" ")).find(|s| !only_adds(s))

@@ -1,4 +1,4 @@
-//! Commits that wait for each other are decided as if they had come one after the other.
+//! Commits of one batch are decided as if they were committed one after the other.
 
 use deltalakedb_log::TxnLogReaderExt;
 use deltalakedb_log::commit::{Outcome, Reads};
@@ -7,7 +7,7 @@ use futures::future::{join, join_all};
 
 use super::*;
 
-/// A request whose id is made of its number.
+/// A request with an id derived from its number.
 fn request(id: TableId, n: u128, base: Base, actions: Vec<Action>) -> CommitRequest {
     CommitRequest::new(id, Uuid::from_u128(100 + n), base, actions)
 }
@@ -20,7 +20,7 @@ fn app(version: i64) -> Action {
     txn("app", version)
 }
 
-/// Requests of every kind, most of them for a version that others of them are behind.
+/// Requests of every kind, most of them based on a version that is behind others of the batch.
 fn mixed(id: TableId) -> Vec<CommitRequest> {
     let at = Base::RebaseFrom;
     let reading = |n, base, actions, reads| CommitRequest { reads, ..request(id, n, base, actions) };
@@ -36,7 +36,7 @@ fn mixed(id: TableId) -> Vec<CommitRequest> {
         reading(6, at(1), vec![add("f")], everything()),
         request(id, 7, Base::Exactly(1), vec![add("g")]),
         request(id, 8, Base::Exactly(4), vec![add("h")]),
-        // Sent again, and in vain under another id.
+        // Repeated with the same id, and with another id, which conflicts.
         request(id, 0, at(1), vec![add("c")]),
         request(id, 9, at(1), vec![Action::add(with_dv(file("b", 0, 9), "v"))]),
         // Files of the batch are removed, added again, and removed twice.
@@ -56,23 +56,23 @@ fn mixed(id: TableId) -> Vec<CommitRequest> {
     ]
 }
 
-/// What a caller is told, but for the name of the catalog.
-fn told(catalog: &SqlCatalog, outcome: Result<Outcome>) -> String {
-    let told = match outcome {
+/// The result for a caller, without the name of the catalog.
+fn outcome_text(catalog: &SqlCatalog, outcome: Result<Outcome>) -> String {
+    let text = match outcome {
         Ok(Outcome::Committed(all)) => format!("{:?}", all.iter().map(|c| c.version).collect::<Vec<_>>()),
         Ok(Outcome::Conflict(conflict)) => conflict.to_string(),
         Ok(Outcome::Unknown(why)) => format!("unknown: {why}"),
         Err(e) => format!("{:?}: {e}", e.kind()),
     };
-    told.replace(&catalog.describe(), "the catalog")
+    text.replace(&catalog.describe(), "the catalog")
 }
 
-fn all_told(catalog: &SqlCatalog, outcomes: Vec<Result<Outcome>>) -> Vec<String> {
-    outcomes.into_iter().map(|outcome| told(catalog, outcome)).collect()
+fn outcome_texts(catalog: &SqlCatalog, outcomes: Vec<Result<Outcome>>) -> Vec<String> {
+    outcomes.into_iter().map(|outcome| outcome_text(catalog, outcome)).collect()
 }
 
-/// Commits while the tables are locked, so that those that are not begun yet wait and then run together.
-async fn together(catalog: &SqlCatalog, requests: Vec<CommitRequest>) -> Vec<Result<Outcome>> {
+/// Sends commits while the tables are locked, so that they wait and then run as one batch.
+async fn commit_together(catalog: &SqlCatalog, requests: Vec<CommitRequest>) -> Vec<Result<Outcome>> {
     let locked = catalog.write(&[requests[0].table]).await.unwrap();
     let commits = join_all(requests.into_iter().map(|request| catalog.commit_all(vec![request])));
     join(commits, async { drop(locked) }).await.0
@@ -92,7 +92,7 @@ async fn state(catalog: &SqlCatalog, id: TableId) -> (Vec<String>, Vec<(u64, Opt
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_is_decided_as_one_after_the_other() {
+async fn a_batch_is_decided_as_its_transactions_in_sequence() {
     for database in databases("conformance") {
         let dir = tempfile::tempdir().unwrap();
         let open = async |name| {
@@ -105,13 +105,13 @@ async fn a_batch_is_decided_as_one_after_the_other() {
         let ((one_by_one, id), (at_once, _)) = (open("alone").await, open("batch").await);
         let mut expected = Vec::new();
         for request in mixed(id) {
-            expected.push(told(&one_by_one, one_by_one.commit_all(vec![request]).await));
+            expected.push(outcome_text(&one_by_one, one_by_one.commit_all(vec![request]).await));
         }
-        let outcomes = all_told(&at_once, together(&at_once, mixed(id)).await);
+        let outcomes = outcome_texts(&at_once, commit_together(&at_once, mixed(id)).await);
         assert_eq!(outcomes, expected, "{database:?}");
         assert_eq!(state(&at_once, id).await, state(&one_by_one, id).await, "{database:?}");
         assert!(state(&at_once, id).await.2, "{database:?}: the hash is that of the files");
-        assert!(expected.iter().filter(|told| told.starts_with('[')).count() >= 9, "{expected:#?}");
+        assert!(expected.iter().filter(|text| text.starts_with('[')).count() >= 9, "{expected:#?}");
         let commits: Vec<_> = at_once.reader(id).changes(0, 9).await.unwrap().try_collect().await.unwrap();
         let times: Vec<i64> = commits.iter().map(|(_, body)| time_of(body)).collect();
         assert!(times.windows(2).all(|w| w[0] < w[1]), "{database:?}: {times:?}");
@@ -124,20 +124,20 @@ fn time_of(body: &[u8]) -> i64 {
 }
 
 #[tokio::test]
-async fn appends_that_wait_take_four_round_trips_together() {
+async fn waiting_appends_share_four_round_trips() {
     let dir = tempfile::tempdir().unwrap();
     let (catalog, record) = recorded(dir.path()).await;
     let id = create(&catalog).await;
     let appends = (0..21).map(|n| request(id, n, Base::RebaseFrom(0), vec![add(&format!("f{n}"))]));
     record.trips();
-    let outcomes = together(&catalog, appends.collect()).await;
+    let outcomes = commit_together(&catalog, appends.collect()).await;
     assert_eq!(record.trips(), 4, "the heads, the ids, the files and all that is new");
     let versions: Vec<_> = outcomes.into_iter().map(|o| o.unwrap().committed().unwrap()[0].version).collect();
     assert_eq!(versions, (1..=21).collect::<Vec<_>>());
 }
 
 #[tokio::test]
-async fn a_file_catalog_takes_commits_to_many_tables_together() {
+async fn a_file_catalog_batches_commits_to_many_tables() {
     let dir = tempfile::tempdir().unwrap();
     let (catalog, record) = recorded(dir.path()).await;
     let ids: Vec<_> = (0..8).map(|n| TableId(Uuid::from_u128(1000 + n))).collect();
@@ -149,11 +149,11 @@ async fn a_file_catalog_takes_commits_to_many_tables_together() {
     }
     record.trips();
     let appends = ids.iter().map(|id| request(*id, 0, Base::RebaseFrom(0), vec![add("f")]));
-    for outcome in together(&catalog, appends.collect()).await {
+    for outcome in commit_together(&catalog, appends.collect()).await {
         assert_eq!(outcome.unwrap().committed().unwrap()[0].version, 1);
     }
     assert_eq!(record.trips(), 3, "no table has two of them");
-    // Transactions over several tables are among them.
+    // Some of them are transactions over several tables.
     let both = |n| {
         let of = |id: &TableId| request(*id, n, Base::RebaseFrom(1), vec![add(&format!("g{n}"))]);
         ids.iter().take(2).map(of).collect::<Vec<_>>()
@@ -167,32 +167,32 @@ async fn a_file_catalog_takes_commits_to_many_tables_together() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_lost_is_lost_to_all_who_committed() {
+async fn a_lost_response_of_a_batch_is_unknown_to_every_caller() {
     let dir = tempfile::tempdir().unwrap();
     let (catalog, record) = recorded(dir.path()).await;
     let id = create(&catalog).await;
     let batch = || (0..4).map(|n| request(id, n, Base::Exactly(n as u64 % 2), vec![add(&format!("f{n}"))])).collect();
     *record.lose() = Lose::Everything;
-    let told = all_told(&catalog, together(&catalog, batch()).await);
+    let texts = outcome_texts(&catalog, commit_together(&catalog, batch()).await);
     *record.lose() = Lose::Nothing;
-    let unknown = told.iter().filter(|told| told.starts_with("unknown")).count();
-    assert_eq!(unknown, 2, "{told:#?}");
-    let again = told.iter().filter(|told| told.starts_with("Unavailable")).count();
-    assert_eq!(again, 2, "what was taken by a version that may not be there is to be tried again: {told:#?}");
-    // Asked again, the ids say it.
-    let told = all_told(&catalog, together(&catalog, batch()).await);
-    assert_eq!(told[..2], ["[1]", "[2]"], "{told:#?}");
-    assert!(told[2].contains("is taken") && told[3].contains("is taken"), "{told:#?}");
+    let unknown = texts.iter().filter(|text| text.starts_with("unknown")).count();
+    assert_eq!(unknown, 2, "{texts:#?}");
+    let again = texts.iter().filter(|text| text.starts_with("Unavailable")).count();
+    assert_eq!(again, 2, "what was taken by a version that may not be there is to be tried again: {texts:#?}");
+    // Sent again, the ids give the same results.
+    let texts = outcome_texts(&catalog, commit_together(&catalog, batch()).await);
+    assert_eq!(texts[..2], ["[1]", "[2]"], "{texts:#?}");
+    assert!(texts[2].contains("is taken") && texts[3].contains("is taken"), "{texts:#?}");
 }
 
 #[tokio::test]
-async fn a_batch_that_the_database_refuses_is_committed_one_by_one() {
+async fn a_refused_batch_is_committed_one_by_one() {
     let dir = tempfile::tempdir().unwrap();
     let (catalog, record) = recorded(dir.path()).await;
     let id = create(&catalog).await;
     *record.lose() = Lose::Batches;
     let batch = (0..4).map(|n| request(id, n, Base::Exactly(n as u64 % 2), vec![add(&format!("f{n}"))])).collect();
-    let told = all_told(&catalog, together(&catalog, batch).await);
-    assert_eq!(told[..2], ["[1]", "[2]"], "{told:#?}");
-    assert!(told[2].contains("is taken") && told[3].contains("is taken"), "{told:#?}");
+    let texts = outcome_texts(&catalog, commit_together(&catalog, batch).await);
+    assert_eq!(texts[..2], ["[1]", "[2]"], "{texts:#?}");
+    assert!(texts[2].contains("is taken") && texts[3].contains("is taken"), "{texts:#?}");
 }

@@ -1,22 +1,22 @@
-//! Rows that go in bulk come back as those that go one by one.
+//! Rows inserted in bulk are read back like rows inserted one by one.
 
 use super::*;
 
 const COLUMNS: [&str; 5] = ["table_id", "version", "path", "size_bytes", "partition_values"];
 
-async fn there(catalog: &SqlCatalog, table: TableId) -> Vec<Vec<Value>> {
+async fn stored_rows(catalog: &SqlCatalog, table: TableId) -> Vec<Vec<Value>> {
     let sql = format!("SELECT {} FROM dl_cdc_files WHERE table_id = ? ORDER BY version", COLUMNS.join(", "));
     catalog.db.query(&sql, vec![table.0.into()]).await.unwrap().into_iter().map(|row| row.0.collect()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_are_the_same_however_many_go_at_once() {
+async fn bulk_inserts_store_the_same_rows() {
     let texts =
         ["", "NULL", "null", "{}", ",", "\"", "\\", "\\\\x00", "it's", "?", "dl_tables", "\u{1f980}\t\n\r", " a "];
     for kind in databases("limits") {
         let dir = tempfile::tempdir().unwrap();
         let catalog = connect_to(&kind.uri(dir.path(), "bulk"), 1).await.unwrap();
-        for (count, is_unseen) in [(3, false), (1000, false), (1001, true)] {
+        for (count, is_unused_table) in [(3, false), (1000, false), (1001, true)] {
             let table = TableId(Uuid::from_u128(count));
             let row = |n: u128| {
                 let text = texts[n as usize % texts.len()];
@@ -29,23 +29,23 @@ async fn rows_are_the_same_however_many_go_at_once() {
                 ]
             };
             let rows: Vec<_> = (0..count).map(row).collect();
-            let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
+            let (mut tx, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
             let insert = WriteStatement::insert("dl_cdc_files", &COLUMNS, rows.clone());
-            let insert = if is_unseen { insert.unseen() } else { insert };
-            let written = session.write(vec![insert]).await.unwrap();
-            session.commit().await.unwrap();
+            let insert = if is_unused_table { insert.into_unused_table() } else { insert };
+            let written = tx.write(vec![insert]).await.unwrap();
+            tx.commit().await.unwrap();
             assert_eq!(written, count as u64, "{kind:?}");
-            assert!(there(&catalog, table).await == rows, "{kind:?}: {count} rows");
+            assert!(stored_rows(&catalog, table).await == rows, "{kind:?}: {count} rows");
         }
-        // A column of nothing but nulls, some nulls, and values that are longer than a statement should be.
+        // A column with only nulls, some nulls, and values larger than the size limit of a statement.
         let table = TableId(Uuid::from_u128(2));
         let columns = ["table_id", "app_id", "version", "app_version", "last_updated", "extra"];
         let long = |n: i64| if n == 7 { Value::Blob(vec![7; 5 << 20]) } else { Value::Null };
         let row = |n: i64| vec![table.0.into(), Value::Blob(vec![1]), n.into(), n.into(), Value::Null, long(n)];
         let rows: Vec<_> = (0..300).map(row).collect();
-        let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
-        session.write(vec![WriteStatement::insert("dl_txn_actions", &columns, rows.clone())]).await.unwrap();
-        session.commit().await.unwrap();
+        let (mut tx, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
+        tx.write(vec![WriteStatement::insert("dl_txn_actions", &columns, rows.clone())]).await.unwrap();
+        tx.commit().await.unwrap();
         let sql = format!("SELECT {} FROM dl_txn_actions WHERE table_id = ? ORDER BY version", columns.join(", "));
         let found = catalog.db.query(&sql, vec![table.0.into()]).await.unwrap();
         let found: Vec<Vec<Value>> = found.into_iter().map(|row| row.0.collect()).collect();

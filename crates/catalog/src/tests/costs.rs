@@ -1,5 +1,5 @@
-//! What a question costs in a catalog with a long history: every statement is recorded, its plan is read, and the work it
-//! is, counted by the database and not by a clock, is laid beside that of the same question to a small catalog.
+//! The cost of queries in a catalog with a long history: every statement is recorded, its plan is read, and its work,
+//! counted by the database and not by a clock, is compared with that of the same query in a small catalog.
 
 use std::fmt::Write as _;
 use std::sync::atomic::AtomicI64;
@@ -17,12 +17,12 @@ use super::work::Work;
 use super::*;
 use crate::codec::compress;
 
-/// Versions of the short history, and files of which each adds one.
+/// Versions of the short history, each of which adds one file.
 const SHORT: i64 = 1_200;
-/// Those of a history that is long enough for a server to go by its indexes.
+/// Versions of a history long enough for a server to use its indexes.
 const MIDDLE: i64 = 20_000;
 
-/// Those of the long one.
+/// Versions of the long history.
 fn long() -> i64 {
     if is_soak() { 1_000_000 } else { 200_000 }
 }
@@ -35,17 +35,17 @@ fn many_files() -> i64 {
 fn is_soak() -> bool {
     std::env::var("DELTALAKEDB_SOAK").as_deref() == Ok("1")
 }
-/// The files that are live at the end: each is removed so many versions after it came.
+/// The number of live files at the end: each is removed this many versions after it was added.
 const LIVE: i64 = 1_000;
-/// How many commits behind the head a late writer is.
+/// How many commits the base of a late writer is behind the head.
 const BEHIND: u64 = 500;
-/// Tables beside it that have only commit ids.
+/// Additional tables that have only commit ids.
 const OTHERS: u128 = 4;
 const OTHER_IDS: i64 = 50_000;
 
 const T0: i64 = 1_700_000_000_000;
 
-/// A catalog with a table of `versions` versions, and others beside it.
+/// A catalog with a table of `versions` versions, and others.
 struct Filled {
     catalog: SqlCatalog,
     record: Record,
@@ -57,7 +57,7 @@ struct Filled {
 impl Filled {
     async fn new(kind: Kind, dir: &std::path::Path, versions: i64, files: i64) -> Self {
         let mut catalog = connect_to(&kind.uri(dir, &format!("costs {versions} {files}")), 1).await.unwrap();
-        // The times of the versions are made up, and the server's clock would be ahead of them.
+        // The times of the versions are artificial, and the server's clock would be ahead of them.
         catalog.server_clock = None;
         let table = create(&catalog).await;
         let mut others = Vec::new();
@@ -105,8 +105,8 @@ pub(super) fn series(kind: Kind, n: i64) -> String {
     }
 }
 
-/// Rows for `versions` versions: version `n` adds the file `n` and removes the file `n - LIVE`, and an application says
-/// how far it has come. By the database itself, in a few statements.
+/// Inserts the rows for `versions` versions: version `n` adds the file `n`, removes the file `n - LIVE` and sets the
+/// txn of an application. The database generates them, in a few statements.
 async fn fill(kind: Kind, catalog: &SqlCatalog, table: TableId, others: &[TableId], versions: i64) {
     let series = |n: i64| series(kind, n);
     let (key, id, bound) = match kind {
@@ -194,7 +194,7 @@ async fn fill(kind: Kind, catalog: &SqlCatalog, table: TableId, others: &[TableI
             vec![id_of(table)],
         ),
     ];
-    // Holds that have ended, and folders elsewhere, of another table.
+    // Holds that have ended, and folders outside the table's own, of another table.
     let holds = format!(
         "INSERT INTO dl_holds (hold_id, table_id, version, held_until, holder) {} SELECT {key}, ?, 0, n, 'bob' FROM s",
         series(versions)
@@ -212,14 +212,14 @@ async fn fill(kind: Kind, catalog: &SqlCatalog, table: TableId, others: &[TableI
         );
         writes.push(WriteStatement::run(sql, vec![id_of(*other)]));
     }
-    let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
+    let (mut tx, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
     for write in writes {
-        session.write(vec![write]).await.unwrap();
+        tx.write(vec![write]).await.unwrap();
     }
-    session.commit().await.unwrap();
+    tx.commit().await.unwrap();
 }
 
-/// Rows for live files that the first version brought, with values of `id` that no other file has.
+/// Inserts rows for live files added by the first version, with values of `id` that no other file has.
 async fn fill_files(kind: Kind, catalog: &SqlCatalog, table: TableId, files: i64) {
     let key = match kind {
         Kind::Sqlite => "unhex(printf('%032x', n * 7919 + (1 << 41)))",
@@ -239,12 +239,12 @@ async fn fill_files(kind: Kind, catalog: &SqlCatalog, table: TableId, files: i64
     );
     let json = |text: &str| Value::Blob(text.as_bytes().to_vec());
     let params = vec![table.0.into(), json("{\"day\":\"a\"}"), json("{\"numRecords\":10}"), json("a"), json("a")];
-    let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
-    session.write(vec![WriteStatement::run(sql, params)]).await.unwrap();
-    session.commit().await.unwrap();
+    let (mut tx, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
+    tx.write(vec![WriteStatement::run(sql, params)]).await.unwrap();
+    tx.commit().await.unwrap();
 }
 
-/// What does not go through all live files.
+/// Queries that do not scan all live files.
 const OF_FEW_FILES: &[&str] = &[
     "find",
     "point",
@@ -277,7 +277,7 @@ const OF_FEW_FILES: &[&str] = &[
     "expire a slice",
 ];
 
-/// Everything that is asked, by name.
+/// All queries, by name.
 const QUESTIONS: &[&str] = &[
     "find",
     "point",
@@ -406,7 +406,7 @@ async fn ask(f: &Filled, question: &str) {
             request.content = Content::Actions([request.actions(), &[Action::Txn(txn)]].concat());
             f.commit(vec![request]).await;
         }
-        // More than one statement asks about.
+        // More than one statement looks up.
         "append and delete of many" => {
             let files = Vec::from_iter((0..1200).map(|n| actions::file(&path(&format!("many {n}")), 1, 1)));
             let remove = |file| Action::Remove(deltalakedb_log::action::Remove::of(file, 1, true));
@@ -444,14 +444,14 @@ async fn ask(f: &Filled, question: &str) {
         "commits to many" => {
             let to = |n: u128| append(TableId(Uuid::from_u128(1000 + n % 300)), 0, &n.to_string());
             let requests = Vec::from_iter((0..600).map(to));
-            let mut session = f.catalog.db.read().await.unwrap();
-            let known = crate::locked::head::committed(session.as_mut(), &Vec::from_iter(&requests)).await.unwrap();
+            let mut tx = f.catalog.db.read().await.unwrap();
+            let known = crate::locked::head::committed(tx.as_mut(), &Vec::from_iter(&requests)).await.unwrap();
             assert!(known.is_empty());
         }
         "live keys" => {
-            let mut session = f.catalog.db.read().await.unwrap();
+            let mut tx = f.catalog.db.read().await.unwrap();
             let keys: Vec<_> = (0..100_u128).map(|n| FileKey(n.to_be_bytes())).collect();
-            crate::version_rows::live_keys(session.as_mut(), f.table, &keys).await.unwrap();
+            crate::version_rows::live_keys(tx.as_mut(), f.table, &keys).await.unwrap();
         }
         "lease" => {
             let lease = f.catalog.acquire_lease(f.table, Uuid::from_u128(5), T0, T0 + 1).await.unwrap().unwrap();
@@ -484,31 +484,31 @@ async fn ask(f: &Filled, question: &str) {
         }
         // The newest batch of many.
         "copy" => {
-            let mut session = f.catalog.db.read().await.unwrap();
+            let mut tx = f.catalog.db.read().await.unwrap();
             let (id, newest) = (Value::from(f.table.0), newest as i64);
-            assert_eq!(copy::next_batch(session.as_mut(), f.table, newest - 10).await.unwrap(), Some(newest));
+            assert_eq!(copy::next_batch(tx.as_mut(), f.table, newest - 10).await.unwrap(), Some(newest));
             let batch = vec![id.clone(), (newest - 10).into(), newest.into()];
             for (table, columns) in table_rows::of_versions() {
-                session.query(&copy::rows_of(table, &columns), batch.clone()).await.unwrap();
+                tx.query(&copy::rows_of(table, &columns), batch.clone()).await.unwrap();
             }
             let batch = vec![id, (newest - 10).into(), (newest - 10).into(), newest.into()];
-            session.query(copy::ENDS, batch).await.unwrap();
+            tx.query(copy::REMOVED_FILES, batch).await.unwrap();
         }
-        // Ten of many versions, and the transaction is undone.
+        // Ten of many versions; the transaction is rolled back.
         "expire a slice" => {
-            let (mut session, _) = f.catalog.db.write(&[f.table], "SELECT 1").await.unwrap();
+            let (mut tx, _) = f.catalog.db.write(&[f.table], "SELECT 1").await.unwrap();
             let base = LIVE.unsigned_abs();
-            let next = expiry::step(session.as_mut(), f.table, (base, base + 10)).await.unwrap();
+            let next = expiry::step(tx.as_mut(), f.table, (base, base + 10)).await.unwrap();
             assert_eq!(next, base + 10);
-            session.write(vec![expiry::end_files(f.table, next)]).await.unwrap();
-            session.write(expiry::forget(f.table, (base, next))).await.unwrap();
-            expiry::forget_ids(session.as_mut(), f.table, next, i64::MAX).await.unwrap();
+            tx.write(vec![expiry::end_files(f.table, next)]).await.unwrap();
+            tx.write(expiry::delete_expired(f.table, (base, next))).await.unwrap();
+            expiry::delete_commit_ids(tx.as_mut(), f.table, next, i64::MAX).await.unwrap();
         }
         other => panic!("nobody asks {other}"),
     }
 }
 
-/// The statements of each question.
+/// The statements of each query.
 async fn ask_all(f: &Filled, questions: &[&'static str]) -> Vec<(&'static str, Vec<Statement>)> {
     let mut asked = Vec::new();
     for question in questions {
@@ -520,25 +520,25 @@ async fn ask_all(f: &Filled, questions: &[&'static str]) -> Vec<(&'static str, V
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_question_costs_more_for_the_length_of_history() {
+async fn query_cost_does_not_grow_with_the_length_of_history() {
     for kind in databases("planning") {
         compare(*kind, QUESTIONS, [(SHORT, 0), (long(), 0)]).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_question_about_few_files_costs_more_for_the_number_of_files() {
+async fn query_cost_of_few_files_does_not_grow_with_the_number_of_files() {
     for kind in databases("planning") {
         compare(*kind, OF_FEW_FILES, [(MIDDLE, 100), (MIDDLE, many_files())]).await;
     }
 }
 
-/// A statement without most of the many rows that it is given.
-fn told(statement: &Statement) -> String {
+/// A statement without most of the rows that it inserts.
+fn abbreviated(statement: &Statement) -> String {
     statement.sql.replace("(?, ?), ", "").replace("?, ", "")
 }
 
-/// Asks a small and a large table, of so many versions and files, the same questions.
+/// Runs the same queries on a small and a large table, given as versions and files.
 async fn compare(kind: Kind, questions: &[&'static str], [small, large]: [(i64, i64); 2]) {
     let dir = tempfile::tempdir().unwrap();
     let large_table = Filled::new(kind, dir.path(), large.0, large.1).await;
@@ -553,7 +553,7 @@ async fn compare(kind: Kind, questions: &[&'static str], [small, large]: [(i64, 
             of_large += work.amount;
             let sorts = work.sorts.into_iter().filter(|_| !sorts_live_files(question));
             for fault in work.faults.into_iter().chain(sorts) {
-                let _ = writeln!(wrong, "{kind:?}, {question}: {fault}\n    in {}", told(statement));
+                let _ = writeln!(wrong, "{kind:?}, {question}: {fault}\n    in {}", abbreviated(statement));
             }
         }
         for statement in small_said {
@@ -569,8 +569,8 @@ async fn compare(kind: Kind, questions: &[&'static str], [small, large]: [(i64, 
     small_table.catalog.close().await;
 }
 
-/// How much more may be gone through where there is so many times as much. DuckDB finds rows by scanning columns: it
-/// leaves out what its statistics of some rows rule out, and goes through the rest, though not more than once.
+/// The allowed factor of additional work for a table that is `times` larger. DuckDB finds rows by scanning columns: it
+/// skips row groups by their statistics and scans the rest, but at most once.
 pub(super) fn longer(kind: Kind, times: i64) -> u64 {
     match kind {
         Kind::Sqlite | Kind::Postgres => 1,
@@ -578,9 +578,9 @@ pub(super) fn longer(kind: Kind, times: i64) -> u64 {
     }
 }
 
-/// What a question may cost besides for what it looks at one by one, whatever the length of history: where all is on a few
-/// pages, a server goes through these instead. To a commit lead two indexes of three levels, and then there is its row.
-/// Live files in the order of their keys are on a page each.
+/// The allowed cost of a query besides the rows that it reads one by one, for any length of history: a server scans a
+/// table of a few pages. A commit is found through two indexes of three levels, and then its row is read. Live files in
+/// the order of their keys are on one page each.
 fn one_by_one(kind: Kind, question: &str) -> u64 {
     match (kind, question) {
         (Kind::Postgres, "late delete") => 8 * BEHIND,
@@ -597,14 +597,14 @@ pub(super) fn allowance(kind: Kind) -> u64 {
     }
 }
 
-/// Questions whose answer is the first of all live files in some order, which no index has.
+/// Queries for the first of all live files in some order without an index.
 fn sorts_live_files(question: &str) -> bool {
     matches!(question, "bounds" | "files in order" | "files in order a bit past")
 }
 
-/// Whoever takes commits may wait for an object store between them.
+/// A consumer of commits may wait for an object store between them.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_takes_commits_slowly_keeps_no_transaction_open() {
+async fn a_slow_reader_of_commits_keeps_no_transaction_open() {
     for kind in [Kind::Sqlite, Kind::Postgres] {
         let dir = tempfile::tempdir().unwrap();
         let f = Filled::new(kind, dir.path(), SHORT, 0).await;
@@ -618,7 +618,7 @@ async fn who_takes_commits_slowly_keeps_no_transaction_open() {
                      AND query LIKE '%{schema}%'"
                 )
             }
-            // The first column: whether another transaction was in the way.
+            // The first column: whether another transaction blocked it.
             _ => "PRAGMA wal_checkpoint(TRUNCATE)".into(),
         };
         let mut rows = f.catalog.db.query(&open, vec![]).await.unwrap();

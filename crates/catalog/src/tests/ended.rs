@@ -1,4 +1,4 @@
-//! A catalog whose history has ended is one that has little.
+//! A catalog with expired history has as few rows as one with little history.
 
 use deltalakedb_log::Committer;
 use deltalakedb_log::action::Remove;
@@ -33,7 +33,7 @@ async fn rows(catalog: &SqlCatalog) -> Vec<(&'static str, i64)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_catalog_whose_history_ended_is_as_small_as_a_new_one() {
+async fn an_expired_catalog_has_as_few_rows_as_a_new_one() {
     for database in databases("conformance") {
         let dir = tempfile::tempdir().unwrap();
         let new = connect_to(&database.uri(dir.path(), "new"), 1).await.unwrap();
@@ -68,7 +68,7 @@ async fn a_catalog_whose_history_ended_is_as_small_as_a_new_one() {
     }
 }
 
-/// A copy takes the little that is left, and ends its own history where it has more.
+/// A copy takes the rows that are left, and expires its own history if it has more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_has_the_history_of_its_source() {
     for database in databases("conformance") {
@@ -124,7 +124,7 @@ async fn a_copy_has_the_history_of_its_source() {
     }
 }
 
-/// The tables of the schema with rows of a table, but for the audit.
+/// The tables of the schema with rows of a table, except the audit.
 fn with_rows_of_tables() -> Vec<String> {
     let migration = include_str!("../../migrations/0001_log.sql");
     let tables = migration.split("CREATE TABLE ").skip(1).map(|text| text.split(");").next().unwrap_or_default());
@@ -133,7 +133,7 @@ fn with_rows_of_tables() -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_row_is_left_of_a_table_that_is_over() {
+async fn removing_a_dropped_table_leaves_no_row() {
     for database in databases("conformance") {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(SeededClock::new(1_700_000_000_000, 1));
@@ -161,13 +161,13 @@ async fn no_row_is_left_of_a_table_that_is_over() {
             assert!(count(&catalog, table, id).await > 0, "{database:?}: {table} has rows before");
         }
         assert!(catalog.remove_table(id).await.unwrap().is_done);
-        // A copy that was made while the table was live loses it as well.
+        // A copy that was made while the table was live removes it as well.
         copy_catalog(&catalog, &copy, &|_, _| {}).await.unwrap();
         for catalog in [&catalog, &copy] {
             for table in &tables {
                 assert_eq!(count(catalog, table, id).await, 0, "{database:?}: {table}");
             }
-            // Nothing but the row that keeps the order of versions, however many tables are removed.
+            // Only the row that keeps the order of versions is left, however many tables are removed.
             let versions = catalog.db.query("SELECT count(*) FROM dl_table_versions", vec![]).await.unwrap()[0].int();
             assert_eq!(versions.unwrap(), i64::from(!catalog.db.locks_heads()), "{database:?}");
         }
@@ -189,7 +189,7 @@ async fn drop_unpublished(catalog: &SqlCatalog, id: TableId) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_takes_a_new_table_in_the_place_of_one_that_was_removed() {
+async fn a_copy_accepts_a_new_table_at_the_location_of_a_removed_one() {
     for database in databases("conformance") {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(SeededClock::new(1_700_000_000_000, 1));
@@ -200,9 +200,9 @@ async fn a_copy_takes_a_new_table_in_the_place_of_one_that_was_removed() {
             copy_catalog(&source, &copy, &|_, _| {}).await.unwrap();
             // A copy, or a removal in it, may have been interrupted.
             let sql = "UPDATE dl_tables SET state = ? WHERE table_id = ?";
-            let mut session = copy.write(&[old]).await.unwrap();
-            session.write(vec![WriteStatement::run(sql, vec![was.into(), old.0.into()])]).await.unwrap();
-            session.commit().await.unwrap();
+            let mut tx = copy.write(&[old]).await.unwrap();
+            tx.write(vec![WriteStatement::run(sql, vec![was.into(), old.0.into()])]).await.unwrap();
+            tx.commit().await.unwrap();
             drop_unpublished(&source, old).await;
             clock.advance(COMMIT_IDS_MS);
             assert!(source.remove_table(old).await.unwrap().is_done);
@@ -218,9 +218,9 @@ async fn a_copy_takes_a_new_table_in_the_place_of_one_that_was_removed() {
     }
 }
 
-/// A catalog that has gone on from a copy keeps what it has made since.
+/// A catalog that continued from a copy keeps what it has committed since.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_loses_no_table_of_its_own() {
+async fn a_copy_with_commits_of_its_own_is_refused() {
     for database in databases("conformance") {
         let dir = tempfile::tempdir().unwrap();
         let source = connect_to(&database.uri(dir.path(), "own source"), 1).await.unwrap();

@@ -1,4 +1,4 @@
-//! What a transaction asks when it begins: its cost does not know how many tables there are.
+//! The cost of beginning a transaction does not depend on the number of tables.
 
 use deltalakedb_log::TableRef;
 
@@ -9,12 +9,12 @@ use super::*;
 
 pub(super) const FEW: i64 = 10;
 
-/// How many others there are where there are many.
+/// The number of other tables in a large catalog.
 pub(super) fn many_tables() -> i64 {
     if std::env::var("DELTALAKEDB_SOAK").as_deref() == Ok("1") { 100_000 } else { 20_000 }
 }
 
-/// A catalog with the table `t`, and others that have one version each.
+/// A catalog with the table `t`, and others with one version each.
 pub(super) async fn with_others(kind: Kind, dir: &std::path::Path, others: i64) -> (SqlCatalog, Record) {
     let catalog = connect_to(&kind.uri(dir, &format!("points {others}")), 1).await.unwrap();
     create(&catalog).await;
@@ -25,7 +25,7 @@ pub(super) async fn with_others(kind: Kind, dir: &std::path::Path, others: i64) 
     };
     let name = "'other' || CAST(n AS text)";
     let series = series(kind, others);
-    let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
+    let (mut tx, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
     for sql in [
         format!(
             "INSERT INTO dl_tables (table_id, namespace, name, name_key, location, location_key, state, \
@@ -40,16 +40,16 @@ pub(super) async fn with_others(kind: Kind, dir: &std::path::Path, others: i64) 
         ),
     ] {
         let params = if sql.contains('?') { vec![Value::Blob(vec![0; 32])] } else { vec![] };
-        session.write(vec![WriteStatement::run(sql, params)]).await.unwrap();
+        tx.write(vec![WriteStatement::run(sql, params)]).await.unwrap();
     }
-    session.commit().await.unwrap();
+    tx.commit().await.unwrap();
     catalog.db.analyze().await.unwrap();
     let record = Record::default();
     (record.of(catalog), record)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_point_costs_the_same_however_many_tables_there_are() {
+async fn cost_of_a_point_does_not_grow_with_the_number_of_tables() {
     for kind in databases("planning") {
         let dir = tempfile::tempdir().unwrap();
         let mut asked = Vec::new();

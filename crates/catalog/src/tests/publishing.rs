@@ -1,4 +1,4 @@
-//! Publishing beside commits.
+//! Publishing concurrently with commits.
 
 use deltalakedb_log::{Artifact, MirrorProgress, TableRef};
 use std::time::Duration;
@@ -7,8 +7,8 @@ use deltalakedb_log::commit::CommitRequest;
 
 use super::*;
 
-/// Where rows are locked one by one, what is published is recorded while another transaction has the head, and the other
-/// way round. A call that waited would end with an error when its `lock_timeout` is over.
+/// Where rows are locked one by one, published versions are recorded while another transaction has locked the head, and
+/// vice versa. A call that waited would fail after its `lock_timeout`.
 #[tokio::test(flavor = "multi_thread")]
 async fn publishing_and_commits_do_not_wait_for_each_other() {
     for database in databases("server") {
@@ -31,9 +31,9 @@ async fn publishing_and_commits_do_not_wait_for_each_other() {
         catalog.release_lease(&lease).await.unwrap();
         committing.commit().await.unwrap();
 
-        let noting = catalog.note(id).await.unwrap();
+        let async_commit = catalog.write_async_commit(id).await.unwrap();
         commit(append(id, 1, "b")).await;
-        noting.commit().await.unwrap();
+        async_commit.commit().await.unwrap();
         let entry = catalog.find(&TableRef::Id(id)).await.unwrap().unwrap();
         assert_eq!((entry.current_version, entry.published_version), (2, Some(1)), "{database:?}");
         catalog.close().await;

@@ -1,18 +1,18 @@
-//! A database that records what it is asked, and can lose the answer to COMMIT.
+//! A database that records its statements, and can lose the answer to COMMIT.
 
-use std::sync::MutexGuard;
+use parking_lot::MutexGuard;
 
 use super::*;
 use crate::database::placeholders;
 
-/// What a database was asked.
+/// A recorded statement.
 #[derive(Debug)]
 pub(super) struct Statement {
     pub(super) sql: String,
     pub(super) params: Vec<Value>,
 }
 
-/// What a [`Recorded`] database was asked, and what it loses.
+/// The statements of a [`Recorded`] database, and its simulated faults.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Record(Arc<Recording>);
 
@@ -29,18 +29,18 @@ struct Recording {
 pub(super) enum Lose {
     #[default]
     Nothing,
-    /// The commit happens, its answer does not arrive.
+    /// The commit succeeds, but its answer is lost.
     Answer,
-    /// The commit does not happen, nor an answer.
+    /// The commit fails, and so does its answer.
     Commit,
-    /// As `Answer`, and nothing can be asked afterwards.
+    /// As `Answer`, and all later queries fail.
     Everything,
-    /// The database refuses to write more than one version at once.
+    /// The database rejects writes of more than one version at once.
     Batches,
 }
 
 impl Record {
-    /// A catalog whose database is recorded here.
+    /// The catalog with its database recorded here.
     pub(super) fn of(&self, mut catalog: SqlCatalog) -> SqlCatalog {
         catalog.db = Arc::new(Recorded { inner: catalog.db.clone(), record: self.clone() });
         catalog
@@ -48,7 +48,7 @@ impl Record {
 
     /// The statements since the last call.
     pub(super) fn statements(&self) -> Vec<Statement> {
-        std::mem::take(&mut *self.0.statements.lock().unwrap())
+        std::mem::take(&mut *self.0.statements.lock())
     }
 
     /// The round trips since the last call.
@@ -57,19 +57,19 @@ impl Record {
     }
 
     pub(super) fn lose(&self) -> MutexGuard<'_, Lose> {
-        self.0.lose.lock().unwrap()
+        self.0.lose.lock()
     }
 
-    fn note(&self, sql: &str, params: &[Value]) {
+    fn record(&self, sql: &str, params: &[Value]) {
         let statement = Statement { sql: sql.to_string(), params: params.to_vec() };
-        self.0.statements.lock().unwrap().push(statement);
+        self.0.statements.lock().push(statement);
     }
 
     fn trip(&self) {
         self.0.trips.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn session(&self, inner: Box<dyn DatabaseTransaction>) -> Box<dyn DatabaseTransaction> {
+    fn wrapped(&self, inner: Box<dyn DatabaseTransaction>) -> Box<dyn DatabaseTransaction> {
         Box::new(RecordedTransaction { inner, record: self.clone() })
     }
 }
@@ -91,7 +91,7 @@ impl Database for Recorded {
         self.inner.describe()
     }
     async fn read(&self) -> Result<Box<dyn DatabaseTransaction>> {
-        Ok(self.record.session(self.inner.read().await?))
+        Ok(self.record.wrapped(self.inner.read().await?))
     }
     async fn write(&self, heads: &[TableId], first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
         if !heads.is_empty() && self.describe().contains("postgres") {
@@ -99,14 +99,18 @@ impl Database for Recorded {
                 "SELECT 1 FROM dl_tables WHERE table_id IN ({}) ORDER BY table_id FOR UPDATE",
                 placeholders(heads.len())
             );
-            self.record.note(&sql, &heads.iter().map(|id| id.0.into()).collect::<Vec<_>>());
+            self.record.record(&sql, &heads.iter().map(|id| id.0.into()).collect::<Vec<_>>());
         }
-        let (session, rows) = self.inner.write(heads, first).await?;
-        Ok((self.record.session(session), rows))
+        let (tx, rows) = self.inner.write(heads, first).await?;
+        Ok((self.record.wrapped(tx), rows))
     }
-    async fn note(&self, table: TableId, first: &str) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
-        let (session, rows) = self.inner.note(table, first).await?;
-        Ok((self.record.session(session), rows))
+    async fn write_async_commit(
+        &self,
+        table: TableId,
+        first: &str,
+    ) -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)> {
+        let (tx, rows) = self.inner.write_async_commit(table, first).await?;
+        Ok((self.record.wrapped(tx), rows))
     }
     fn clock(&self) -> Option<&'static str> {
         self.inner.clock()
@@ -118,7 +122,7 @@ impl Database for Recorded {
         self.inner.is_before(row)
     }
     async fn stream(&self, sql: String, params: Vec<Value>) -> Result<BoxStream<'static, Result<Row>>> {
-        self.record.note(&sql, &params);
+        self.record.record(&sql, &params);
         self.record.trip();
         self.inner.stream(sql, params).await
     }
@@ -126,7 +130,7 @@ impl Database for Recorded {
         if *self.record.lose() == Lose::Everything {
             return Err(deltalakedb_log::TxnLogError::new(ErrorKind::Unavailable, "the network is down"));
         }
-        self.record.note(sql, &params);
+        self.record.record(sql, &params);
         self.record.trip();
         self.inner.query(sql, params).await
     }
@@ -148,8 +152,8 @@ impl Database for Recorded {
     async fn is_analyzed(&self) -> Result<bool> {
         self.inner.is_analyzed().await
     }
-    fn seeks(&self) -> bool {
-        self.inner.seeks()
+    fn uses_range_scans(&self) -> bool {
+        self.inner.uses_range_scans()
     }
     fn locks_heads(&self) -> bool {
         self.inner.locks_heads()
@@ -162,19 +166,19 @@ impl Database for Recorded {
 #[async_trait]
 impl DatabaseTransaction for RecordedTransaction {
     async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
-        self.record.note(sql, &params);
+        self.record.record(sql, &params);
         self.record.trip();
         self.inner.query(sql, params).await
     }
     fn rows<'s>(&'s mut self, sql: String, params: Vec<Value>) -> BoxStream<'s, Result<Row>> {
-        self.record.note(&sql, &params);
+        self.record.record(&sql, &params);
         self.record.trip();
         self.inner.rows(sql, params)
     }
     async fn write(&mut self, writes: Vec<WriteStatement>) -> Result<u64> {
         for write in &writes {
             if let WriteStatement::Run(sql, params) = write {
-                self.record.note(sql, params);
+                self.record.record(sql, params);
             }
         }
         self.record.trip();

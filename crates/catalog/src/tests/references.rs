@@ -1,4 +1,4 @@
-//! A commit that names files of other tables looks for these before it locks them.
+//! A commit that names files of other tables looks those tables up before it locks them.
 
 use deltalakedb_log::conformance::actions::file;
 use deltalakedb_log::references::folders;
@@ -8,7 +8,7 @@ use super::*;
 use crate::references::NamedFolders;
 
 #[tokio::test]
-async fn a_source_that_came_after_the_look_is_found_under_the_lock() {
+async fn a_source_added_after_the_check_is_found_under_the_lock() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = open(&dir.path().join("catalog.db"), 1).await.unwrap();
     let name = "clone".parse().unwrap();
@@ -21,14 +21,14 @@ async fn a_source_that_came_after_the_look_is_found_under_the_lock() {
     let before = NamedFolders::sources(&mut named, catalog.db.as_ref()).await.unwrap();
     assert_eq!(before, []);
     let source = create(&catalog).await;
-    let mut session = catalog.write(&before).await.unwrap();
-    let e = named[0].record(session.as_mut(), &name).await.unwrap_err();
+    let mut tx = catalog.write(&before).await.unwrap();
+    let e = named[0].record(tx.as_mut(), &name).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Unavailable, "{e}");
-    drop(session);
+    drop(tx);
 
     let sources = NamedFolders::sources(&mut named, catalog.db.as_ref()).await.unwrap();
     assert_eq!(sources, [source]);
-    let mut session = catalog.write(&sources).await.unwrap();
-    let rows = named[0].record(session.as_mut(), &name).await.unwrap();
+    let mut tx = catalog.write(&sources).await.unwrap();
+    let rows = named[0].record(tx.as_mut(), &name).await.unwrap();
     assert_eq!(rows.map(|rows| rows.rows()), Some(1));
 }

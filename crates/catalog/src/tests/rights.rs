@@ -1,4 +1,4 @@
-//! What a catalog lets others see and name.
+//! What a catalog lets other users read, and which paths it accepts.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -7,7 +7,7 @@ use deltalakedb_log::{
     AllowedPaths, BaseFiles, BaseState, CommitTime, HistoryItem, HistoryLoad, HistoryLoading, LoggedCommit, TableRef,
     TimeSource,
 };
-use futures::{StreamExt, stream};
+use futures::stream;
 
 use super::*;
 
@@ -16,7 +16,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_catalog_file_is_for_its_owner_unless_told_otherwise() {
+async fn a_new_catalog_file_is_private_by_default() {
     for database in databases("permissions") {
         for (given, expected) in [(None, 0o600), (Some(0o640), 0o640)] {
             let dir = tempfile::tempdir().unwrap();
@@ -27,12 +27,12 @@ async fn a_catalog_file_is_for_its_owner_unless_told_otherwise() {
             create(&catalog).await;
             let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().path()).collect();
             for file in &files {
-                // DuckDB makes its log itself, again and again.
+                // DuckDB creates its WAL itself, again and again.
                 if file.extension().is_none_or(|ending| ending != "wal") {
                     assert_eq!(mode(file), expected, "{}", file.display());
                 }
             }
-            // SQLite's own files beside it are there while it is open.
+            // SQLite's other files exist while the catalog is open.
             assert!(files.len() >= if *database == databases::Database::Sqlite { 3 } else { 1 }, "{files:?}");
             catalog.close().await;
         }
@@ -40,7 +40,7 @@ async fn a_catalog_file_is_for_its_owner_unless_told_otherwise() {
 }
 
 #[tokio::test]
-async fn the_permissions_of_a_file_that_is_there_are_kept() {
+async fn permissions_of_an_existing_file_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c.db");
     open(&path, 1).await.unwrap().close().await;
@@ -51,17 +51,17 @@ async fn the_permissions_of_a_file_that_is_there_are_kept() {
 }
 
 #[tokio::test]
-async fn a_stored_location_is_neither_followed_nor_judged() {
+async fn links_in_a_stored_location_are_not_resolved() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = open(&dir.path().join("c.db"), 1).await.unwrap();
     let id = create(&catalog).await;
     let store = async |text: &str| {
-        let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
+        let (mut tx, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
         let sql = "UPDATE dl_tables SET location = ?, location_key = ?";
-        session.write(vec![WriteStatement::run(sql, vec![text.into(), text.into()])]).await.unwrap();
-        session.commit().await.unwrap();
+        tx.write(vec![WriteStatement::run(sql, vec![text.into(), text.into()])]).await.unwrap();
+        tx.commit().await.unwrap();
     };
-    // The folder was moved, and a link to its new place is where it was.
+    // The folder was moved, and a link at its old place points to the new one.
     let (old, new) = (dir.path().join("old"), dir.path().join("new"));
     std::fs::create_dir(&new).unwrap();
     std::os::unix::fs::symlink(&new, &old).unwrap();
@@ -71,7 +71,7 @@ async fn a_stored_location_is_neither_followed_nor_judged() {
     assert_eq!(entry.location.url().as_str(), registered);
     let found = catalog.find(&TableRef::Location(entry.location)).await.unwrap();
     assert_eq!(found.map(|entry| entry.id), Some(id), "it is found by what is stored");
-    // What this build cannot open is listed all the same.
+    // A location that this build cannot open is listed anyway.
     for odd in ["later://bucket/t/", "no URL at all", "s3://AKIA:SECRET@bucket/t/"] {
         store(odd).await;
         let entry = catalog.tables().await.unwrap().remove(0);
@@ -85,7 +85,7 @@ async fn a_stored_location_is_neither_followed_nor_judged() {
 }
 
 #[tokio::test]
-async fn files_of_other_folders_are_taken_only_where_they_are_allowed() {
+async fn files_outside_the_table_are_accepted_only_below_allowed_paths() {
     let dir = tempfile::tempdir().unwrap();
     let uri = CatalogUri::parse(&format!("deltasql://sqlite/{}", dir.path().join("c.db").display())).unwrap();
     let allowed_paths = AllowedPaths::below(["/data/shared"]).unwrap();
@@ -101,17 +101,17 @@ async fn files_of_other_folders_are_taken_only_where_they_are_allowed() {
     refused(strict.commit_all(vec![append(id, version, "/etc/x")]).await.unwrap_err());
     trusting.commit_all(vec![append(id, version, "/etc/x")]).await.unwrap().committed().unwrap();
 
-    // An import is judged as a commit is: a commit, and what a history begins with.
+    // An import is checked as a commit is: its commits, and its base state.
     let outside = "http://169.254.169.254/x";
     let load = async |catalog: &SqlCatalog, n: u128, items: Vec<HistoryItem>| {
         let location = Location::parse(&format!("/nowhere/{n}")).unwrap();
         let load = HistoryLoad {
-            table: TableId(Uuid::from_u128(n)),
-            new: NewTable::new(format!("t{n}").parse().unwrap(), location),
             published_version: Some(0),
-            future_times: Default::default(),
-            items: stream::iter(items.into_iter().map(Ok)).boxed(),
-            progress: &|_| {},
+            ..HistoryLoad::new(
+                TableId(Uuid::from_u128(n)),
+                NewTable::new(format!("t{n}").parse().unwrap(), location),
+                stream::iter(items.into_iter().map(Ok)),
+            )
         };
         catalog.load_history(load).await
     };

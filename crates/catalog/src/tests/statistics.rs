@@ -1,4 +1,4 @@
-//! A server that has just got many files goes by key.
+//! A server that has just received many files finds them by key.
 
 use deltalakedb_log::action::Remove;
 use deltalakedb_log::conformance::actions::file;
@@ -7,12 +7,12 @@ use super::recorded::Record;
 use super::work::Work;
 use super::*;
 
-/// So many that the server does better by key than by going through all.
+/// Enough files that the server finds them faster by key than by a scan.
 const FILES: usize = 150_000;
 const REMOVED: usize = 1_000;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn removals_go_by_key_right_after_many_files_came() {
+async fn removes_use_the_key_right_after_many_files_were_added() {
     for kind in databases("server") {
         let dir = tempfile::tempdir().unwrap();
         let catalog = connect_to(&kind.uri(dir.path(), "statistics"), 1).await.unwrap();

@@ -1,4 +1,4 @@
-//! What it costs to list tables, and to find, make, rename and remove one, beside few others and beside many.
+//! The cost of listing, finding, creating, renaming and removing tables, in a small catalog and in a large one.
 
 use std::fmt::Write as _;
 
@@ -78,9 +78,9 @@ async fn ask(catalog: &SqlCatalog, question: &str) {
         "dropped tables of a name" => {
             assert_eq!(catalog.inactive_named(&name("gone.t5")).await.unwrap().len(), 1);
         }
-        "tables that are over" => assert_eq!(catalog.tables_over(None, 3).await.unwrap().len(), 3),
+        "tables that are over" => assert_eq!(catalog.removable_tables(None, 3).await.unwrap().len(), 3),
         "remove" => {
-            let table = catalog.tables_over(None, 1).await.unwrap().remove(0);
+            let table = catalog.removable_tables(None, 1).await.unwrap().remove(0);
             assert_eq!(table.state, TableState::Dropped);
             assert!(catalog.remove_table(table.id).await.unwrap().is_done);
         }
@@ -92,7 +92,8 @@ async fn ask(catalog: &SqlCatalog, question: &str) {
     }
 }
 
-/// Beside the live tables as many that were dropped, of which half are over, and an id in the metadata of each live one.
+/// In addition to the live tables, the same number of dropped ones, of which half are removable, and an id in the
+/// metadata of each live one.
 async fn with_dropped(kind: Kind, catalog: &SqlCatalog, others: i64) {
     let id = |n: &str| match kind {
         Kind::Sqlite => format!("unhex(printf('%032x', {n}))"),
@@ -104,7 +105,7 @@ async fn with_dropped(kind: Kind, catalog: &SqlCatalog, others: i64) {
         Kind::DuckDb => "encode('id ' || CAST(n AS text))",
         Kind::Postgres => "convert_to('id ' || n::text, 'UTF8')",
     };
-    let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
+    let (mut tx, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
     for sql in [
         format!(
             "INSERT INTO dl_tables (table_id, namespace, name, location, state, created_at, dropped_at, base_version, \
@@ -124,14 +125,14 @@ async fn with_dropped(kind: Kind, catalog: &SqlCatalog, others: i64) {
             }
         ),
     ] {
-        session.write(vec![WriteStatement::run(sql, vec![])]).await.unwrap();
+        tx.write(vec![WriteStatement::run(sql, vec![])]).await.unwrap();
     }
-    session.commit().await.unwrap();
+    tx.commit().await.unwrap();
     catalog.db.analyze().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_is_made_and_found_at_the_same_cost_however_many_there_are() {
+async fn cost_of_creating_and_finding_a_table_does_not_grow_with_the_number_of_tables() {
     let mut wrong = String::new();
     for kind in databases("planning") {
         let dir = tempfile::tempdir().unwrap();
@@ -146,7 +147,7 @@ async fn a_table_is_made_and_found_at_the_same_cost_however_many_there_are() {
                 let statements = record.statements();
                 let mut amount = 0;
                 for statement in &statements {
-                    // Where there are few, a server reads all of them: it is asked for what it does with many.
+                    // A server scans small tables, so the plan for large ones is requested.
                     amount += Work::of(*kind, &catalog, statement, others == FEW).await.amount;
                 }
                 costs.push((statements.len(), amount));
@@ -168,7 +169,7 @@ async fn a_table_is_made_and_found_at_the_same_cost_however_many_there_are() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-/// Names beside one that is not there are a hundred in all, and fewer where there are fewer tables.
+/// Names near a missing one are a hundred in total, and fewer in a smaller catalog.
 fn beside(question: &str) -> u64 {
     match question {
         "a name that is not there" => 1_000,

@@ -1,5 +1,5 @@
-//! How a database answers a statement: how much work it is, counted by the database and not by a clock, and what of its
-//! plan depends on the length of history.
+//! The work of a database for a statement, counted by the database and not by a clock, and the parts of its plan that
+//! depend on the length of history.
 
 use serde_json::Value as Json;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -19,7 +19,7 @@ const HISTORY: &[&str] = &[
     "dl_txn_actions",
     "dl_domain_metadata",
 ];
-/// PostgreSQL sorts what is that little, rather than to look for an index with the order.
+/// PostgreSQL sorts this few rows instead of using an index with the order.
 const FEW: u64 = 64;
 
 /// What a statement costs.
@@ -27,7 +27,7 @@ const FEW: u64 = 64;
 pub(super) struct Work {
     /// Instructions of SQLite's machine in tens, pages of PostgreSQL, rows that DuckDB scans.
     pub(super) amount: u64,
-    /// The most rows that a part of PostgreSQL's plan goes through.
+    /// The maximum number of rows that a part of PostgreSQL's plan reads.
     pub(super) rows: u64,
     /// Parts of the plan whose cost grows with history.
     pub(super) faults: Vec<String>,
@@ -36,8 +36,8 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// Of a statement, whose effect is undone. A server reads a small table as a whole: where it should go from key to
-    /// key there as well, `by_index` says so.
+    /// The work of a statement, whose effect is rolled back. A server scans a small table: `by_index` requests index
+    /// lookups there as well.
     pub(super) async fn of(kind: Kind, catalog: &SqlCatalog, statement: &Statement, by_index: bool) -> Self {
         let Statement { sql, params } = statement;
         match kind {
@@ -78,14 +78,14 @@ impl Work {
     }
 
     async fn in_postgres(catalog: &SqlCatalog, sql: &str, params: &[Value], by_index: bool) -> Self {
-        let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
+        let (mut transaction, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
         if by_index {
             for way in ["seqscan", "bitmapscan", "hashjoin", "mergejoin"] {
-                session.query(&format!("SET LOCAL enable_{way} = off"), vec![]).await.unwrap();
+                transaction.query(&format!("SET LOCAL enable_{way} = off"), vec![]).await.unwrap();
             }
         }
         let sql = format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}");
-        let text = session.query(&sql, params.to_vec()).await.unwrap().pop().unwrap().text().unwrap();
+        let text = transaction.query(&sql, params.to_vec()).await.unwrap().pop().unwrap().text().unwrap();
         let plan: Json = serde_json::from_str(&text).unwrap();
         let plan = &plan[0]["Plan"];
         let pages = |what: &str| plan[what].as_u64().unwrap();
@@ -97,7 +97,7 @@ impl Work {
             let (kind, index) = (text("Node Type"), text("Index Name"));
             let is_history = |name: &str| HISTORY.iter().any(|table| name.starts_with(table));
             let told = || format!("{kind} of {}{index} by {}", text("Relation Name"), text("Index Cond"));
-            // Some indexes have live files only.
+            // Some indexes contain live files only.
             let live = index.contains("_live_") || (0..4).any(|n| index == format!("dl_add_files_by_{n}"));
             let by_prefix = !text("Index Cond").contains(" AND ");
             if kind == "Seq Scan" && is_history(text("Relation Name")) || is_history(index) && by_prefix && !live {
@@ -114,24 +114,24 @@ impl Work {
         work
     }
 
-    /// It scans columns, but for what its statistics of some rows rule out.
+    /// DuckDB scans columns, except row groups that its statistics exclude.
     async fn in_duckdb(catalog: &SqlCatalog, sql: &str, params: &[Value]) -> Self {
-        let (mut session, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
+        let (mut transaction, _) = catalog.db.write(&[], "SELECT 1").await.unwrap();
         let explain = format!("EXPLAIN (ANALYZE, FORMAT json) {sql}");
-        let mut row = session.query(&explain, params.to_vec()).await.unwrap().pop().unwrap();
+        let mut row = transaction.query(&explain, params.to_vec()).await.unwrap().pop().unwrap();
         row.text().unwrap();
         let plan: Json = serde_json::from_str(&row.text().unwrap()).unwrap();
         Self { amount: plan["cumulative_rows_scanned"].as_u64().unwrap(), ..Self::default() }
     }
 }
 
-/// Whether a line of SQLite's plan goes through a table, or through all that a table has of its history.
+/// Whether a line of SQLite's plan scans a table, or all rows of a table's history.
 fn goes_through_history(line: &str) -> bool {
-    // Tables that statements make for themselves, of a few rows.
+    // Tables that statements create for themselves, with a few rows.
     let own = ["own", "spreads", "keys", "changed", "files", "(subquery"];
     let is_own = |what: &str| own.iter().any(|own| what.starts_with(own)) || what.contains("CONSTANT ROW");
     let scans = line.strip_prefix("SCAN ").is_some_and(|what| !is_own(what));
-    // A table has at most eight slots, one mirror, and few versions whose publishing failed.
+    // A table has at most eight slots, one mirror, and few publishing failures.
     let is_small = line.starts_with("SEARCH b ") || line.contains("mirror");
     let by_prefix = line.starts_with("SEARCH") && line.ends_with("(table_id=?)") && !is_small;
     scans || by_prefix && !line.contains(" t ") && !line.contains("dl_tables")

@@ -1,4 +1,4 @@
-//! Two clients whose clocks differ, on one catalog: whose time a commit gets.
+//! Two clients with different clocks on one catalog, and the times of their commits.
 
 use std::sync::Arc;
 
@@ -35,10 +35,10 @@ async fn commit(catalog: &SqlCatalog, requests: Vec<CommitRequest>) -> Vec<Commi
     catalog.commit_all(requests).await.unwrap().committed().unwrap()
 }
 
-/// One client is a year ahead. In a server its clock does not count; in a file it is a clock of the machine, and what it
-/// did is mended as far as that goes: the version is named, and no other table follows.
+/// One client is a year ahead. In a server its clock is ignored; for a file its clock is that of the machine, and the
+/// damage is limited: a warning names the version, and no other table gets a time in the future.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_whose_clock_is_wrong_takes_no_table_along() {
+async fn a_wrong_client_clock_does_not_change_commit_times() {
     for database in databases("clocks") {
         let dir = tempfile::tempdir().unwrap();
         let uri = database.uri(dir.path(), "clocks");
@@ -70,9 +70,9 @@ async fn a_client_whose_clock_is_wrong_takes_no_table_along() {
     }
 }
 
-/// Two honest clocks that differ by less than what is taken for a leap.
+/// Two correct clocks that differ by less than the margin.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_effect_is_not_before_its_cause() {
+async fn commit_times_follow_the_order_of_commits() {
     for database in databases("clocks") {
         let dir = tempfile::tempdir().unwrap();
         let uri = database.uri(dir.path(), "causes");

@@ -1,4 +1,4 @@
-//! What is long, large or odd comes back as it went in.
+//! Long, large and unusual values are read back unchanged.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use deltalakedb_log::{
     LoggedCommit, Outcome, Predicate, SeededClock, TableId, TimeSource, TxnLogReaderExt, Version,
 };
 use fastrand::Rng;
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::databases::{Database, databases};
 
-/// Beyond what a double holds exactly.
+/// Beyond the integers that a double represents exactly.
 const BIG: i64 = (1 << 53) + 1;
 
 async fn open(uri: &str) -> SqlCatalog {
@@ -27,7 +27,7 @@ async fn open(uri: &str) -> SqlCatalog {
     SqlCatalog::connect(&CatalogUri::parse(uri).unwrap(), ConnectOptions { clock, ..Default::default() }).await.unwrap()
 }
 
-/// In every database the commit comes back, whether it is committed or loaded: its bytes, its files, what it set.
+/// Checks that every database returns the commit, committed or loaded: its bytes, its files, its state.
 async fn check(name: &str, metadata: Metadata, of_commit: Vec<Action>) {
     let dir = tempfile::tempdir().unwrap();
     let create = vec![Action::Protocol(actions::protocol()), Action::Metadata(metadata)];
@@ -45,23 +45,16 @@ async fn check(name: &str, metadata: Metadata, of_commit: Vec<Action>) {
             Ok(HistoryItem::Commit(LoggedCommit { version, time, body: body.clone(), origin: name.into() }))
         };
         let items: Vec<_> = (0..).zip(&bodies).map(item).collect();
-        let items = futures::stream::iter(items).boxed();
+        let items = futures::stream::iter(items);
         let new = new_table("loaded");
-        let load = HistoryLoad {
-            table: loaded,
-            new,
-            published_version: None,
-            future_times: Default::default(),
-            items,
-            progress: &|_| {},
-        };
+        let load = HistoryLoad::new(loaded, new, items);
         catalog.load_history(load).await.unwrap();
         for table in [committed, loaded] {
             let about = format!("{name}, {database:?}, table {table}");
             let reader = catalog.reader(table);
             for (version, body) in (0..).zip(&bodies) {
                 let bytes = reader.commit_bytes(version).await.unwrap().unwrap();
-                // What is committed gets one line more, the first.
+                // A commit of ours has an additional first line.
                 let ours = if table == committed { bytes.iter().position(|b| *b == b'\n').unwrap() + 1 } else { 0 };
                 assert!(bytes[ours..] == body[..], "{about}: the bytes of version {version} differ");
             }
@@ -106,7 +99,7 @@ fn id_stats(min: i64, max: i64) -> String {
     format!(r#"{{"numRecords":10,"minValues":{{"id":{min}}},"maxValues":{{"id":{max}}},"nullCount":{{"id":0}}}}"#)
 }
 
-/// Letters that say nothing of those before: no compression makes them short.
+/// Random letters, which do not compress.
 fn letters(count: usize) -> String {
     let mut rng = Rng::with_seed(7);
     std::iter::repeat_with(|| rng.char('À'..'\u{ffff}')).filter(|c| c.is_alphabetic()).take(count).collect()
@@ -148,7 +141,7 @@ async fn nul_and_every_other_character_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_may_be_long() {
+async fn long_names_are_stored() {
     let long = letters(2_000);
     let encoded: String = long.bytes().map(|b| format!("%{b:02X}")).collect();
     let stats = json!({"numRecords": 1, "minValues": {"id": 1}, "maxValues": {"id": 1}}).to_string();
@@ -168,9 +161,9 @@ async fn applications_and_domains_may_have_long_names() {
     check("apps", actions::metadata("{}"), of_application_and_domain(&letters(600))).await;
 }
 
-/// These names are in keys, and PostgreSQL's have a limit.
+/// These names are in keys, whose size PostgreSQL limits.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_is_kept_or_refused_in_words() {
+async fn a_name_is_stored_unchanged_or_refused() {
     let dir = tempfile::tempdir().unwrap();
     for database in databases("limits") {
         let catalog = open(&database.uri(dir.path(), "names")).await;
@@ -243,7 +236,7 @@ async fn a_commit_may_have_10_megabytes() {
 
 /// An import keeps what no writer of ours would write.
 #[tokio::test(flavor = "multi_thread")]
-async fn loaded_bytes_are_kept_whatever_they_are() {
+async fn loaded_bytes_are_stored_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let first = [Action::Protocol(actions::protocol()), Action::Metadata(actions::metadata("{}"))];
     let odd = "\r\n{ \"txn\" : {\"appId\":\"a\", \"appId\":\"\\u0000\",\"version\": 1, \"x\":1.50e400}}\n\n{\"add\":null}\n{}";
@@ -254,16 +247,9 @@ async fn loaded_bytes_are_kept_whatever_they_are() {
             let time = CommitTime { ms: 1_700_000_000_000 + version as i64, source: TimeSource::File };
             Ok(HistoryItem::Commit(LoggedCommit { version, time, body: body.clone(), origin: "bytes".into() }))
         };
-        let items = futures::stream::iter((0..).zip(&bodies).map(item).collect::<Vec<_>>()).boxed();
+        let items = futures::stream::iter((0..).zip(&bodies).map(item).collect::<Vec<_>>());
         let table = TableId(Uuid::from_u128(1));
-        let load = HistoryLoad {
-            table,
-            new: new_table("t"),
-            published_version: None,
-            future_times: Default::default(),
-            items,
-            progress: &|_| {},
-        };
+        let load = HistoryLoad::new(table, new_table("t"), items);
         catalog.load_history(load).await.unwrap();
         let reader = catalog.reader(table);
         for (version, body) in (0..).zip(&bodies) {
@@ -275,7 +261,7 @@ async fn loaded_bytes_are_kept_whatever_they_are() {
     }
 }
 
-/// Neighbours beyond 2^53 are told apart, by their bounds and by their partition values.
+/// Neighbouring integers beyond 2^53 are distinguished, by their bounds and by their partition values.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_numbers_are_found_exactly() {
     let dir = tempfile::tempdir().unwrap();

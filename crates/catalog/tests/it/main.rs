@@ -1,4 +1,4 @@
-//! The catalog as its users see it, in every database.
+//! Tests of the catalog's public interface, in every database.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests speak by panicking")]
 #![allow(clippy::print_stderr, reason = "a test that is skipped says why")]
 

@@ -1,5 +1,5 @@
-//! Planning loses no file: random tables, files whose rows are known, and predicates that a plain interpreter judges
-//! row by row. What real writers do to statistics is done to these: left out, truncated, rounded, made wide.
+//! Data skipping loses no file: random tables, files with known rows, and predicates that a plain interpreter evaluates
+//! row by row. Statistics are modified as real writers do: left out, truncated, rounded, widened.
 
 mod rows;
 mod story;
@@ -23,11 +23,12 @@ use uuid::Uuid;
 
 use crate::databases::{Database, databases};
 
-/// Tables made in every database.
+/// Tables created in every database.
 const SCHEMAS: u64 = 200;
-/// Predicates asked of each.
+/// Predicates for each table.
 const PREDICATES: usize = 50;
-/// Of these, as many are also compared with what the statistics alone say; the first ones also look at the past.
+/// How many of these are also compared with the result of the statistics alone; the first ones are also run on older
+/// versions.
 const COMPARED: usize = 10;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,9 +71,9 @@ async fn every_file_with_a_matching_row_is_found() {
     eprintln!("planning: {total:.1?}");
 }
 
-/// Where every file says all, and says it exactly, the log answers without a data file.
+/// If every file has complete and exact statistics, the log answers without a data file.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_plain_is_counted_and_has_its_ends() {
+async fn exact_statistics_answer_counts_and_bounds() {
     let kinds = [Kind::Text, Kind::Long, Kind::Short, Kind::Date, Kind::Decimal(10, 2), Kind::Boolean, Kind::Timestamp];
     let mut rng = Rng::with_seed(1);
     let column = |(i, kind): (usize, &Kind)| Column {
@@ -97,7 +98,7 @@ async fn what_is_plain_is_counted_and_has_its_ends() {
     for database in databases("planning") {
         let catalog = open(&database.uri(dir.path(), "plain")).await;
         let reader = load(&catalog, &truth.story).await;
-        // As rows have them, whatever they are; here only that there are some.
+        // Exact statistics are not required here, only that there are some.
         check_whole_version(*database, reader.as_ref(), &truth, 1).await;
         assert!(reader.counts(1).await.unwrap().rows.is_some(), "{database:?}");
         for column in &truth.story.columns {
@@ -114,7 +115,7 @@ async fn open(uri: &str) -> SqlCatalog {
     SqlCatalog::connect(&CatalogUri::parse(uri).unwrap(), ConnectOptions { clock, ..Default::default() }).await.unwrap()
 }
 
-/// Says how to see a failure again.
+/// Prints how to reproduce a failure.
 struct ReplayHint(u64);
 
 impl Drop for ReplayHint {
@@ -182,7 +183,7 @@ async fn check_whole_version(database: Database, reader: &dyn TxnLogReader, trut
     }
 }
 
-/// The story as a table of the catalog: committed, or loaded as history.
+/// Loads the story as a table of the catalog: committed, or loaded as history.
 async fn load(catalog: &SqlCatalog, story: &Story) -> Arc<dyn TxnLogReader> {
     let id = TableId(Uuid::from_u128(u128::from(story.seed) + 1));
     let name = format!("t{}", story.seed);
@@ -200,21 +201,14 @@ async fn load(catalog: &SqlCatalog, story: &Story) -> Arc<dyn TxnLogReader> {
             let time = CommitTime { ms: 1_700_000_000_000 + version as i64, source: TimeSource::File };
             Ok(HistoryItem::Commit(LoggedCommit { version, time, body, origin: "planning".into() }))
         };
-        let items = futures::stream::iter(versions.by_ref().map(item).collect::<Vec<_>>()).boxed();
-        let load = HistoryLoad {
-            table: id,
-            new,
-            published_version: None,
-            future_times: Default::default(),
-            items,
-            progress: &|_| {},
-        };
+        let items = futures::stream::iter(versions.by_ref().map(item).collect::<Vec<_>>());
+        let load = HistoryLoad::new(id, new, items);
         catalog.load_history(load).await.unwrap();
     }
     catalog.reader(id)
 }
 
-/// A story, the questions asked about it, and their answers.
+/// A story, its predicates, and their expected results.
 #[derive(Debug)]
 struct Truth {
     story: Story,

@@ -1,7 +1,7 @@
-//! What takes more than one process, or a server: many writers, clients and servers that are killed, lost answers,
-//! poolers, and everything a database may refuse.
+//! Tests that need several processes, or a server: many writers, clients and servers that are killed, lost answers,
+//! poolers, and every rejection of a database.
 //!
-//! A process of its own is this program once more, told to do one [`job`].
+//! A separate process is this program started again to run one [`job`].
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests speak by panicking")]
 
 mod outages;
@@ -28,17 +28,17 @@ use uuid::Uuid;
 
 use crate::databases::in_server;
 
-/// Longer than anything here takes on a slow machine.
+/// Longer than any step here takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const JOB: &str = "DELTALAKEDB_TEST_JOB";
 
-/// A process that does one job; killed when it is dropped.
+/// A process that runs one job; killed when it is dropped.
 struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may be over already.
+        // It may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -49,7 +49,7 @@ impl Process {
         Self::spawn(Command::new(std::env::current_exe().unwrap()), job, &[])
     }
 
-    /// Through another program, such as one that takes rights away, and with these variables.
+    /// Starts it through another program, such as one that removes privileges, and with these variables.
     fn spawn(mut through: Command, job: &[&str], env: &[(&str, &str)]) -> Self {
         through
             .args(["--exact", "server::job", "--ignored", "--nocapture"])
@@ -59,14 +59,14 @@ impl Process {
         Self(through.spawn().unwrap())
     }
 
-    /// What it says, line by line, as it says it.
+    /// Its output, line by line, as it is written.
     fn lines(&mut self) -> impl Iterator<Item = String> + use<> {
         let lines = BufReader::new(self.0.stdout.take().unwrap()).lines();
         lines.map_while(|line| line.ok()).filter_map(|line| line.strip_prefix("> ").map(String::from))
     }
 
-    /// Everything it said, once it is done.
-    fn done(mut self) -> Vec<String> {
+    /// All its output, once it has ended.
+    fn wait_for_lines(mut self) -> Vec<String> {
         let mut stderr = self.0.stderr.take().unwrap();
         let errors = std::thread::spawn(move || std::io::read_to_string(&mut stderr).unwrap());
         let said = self.lines().collect();
@@ -76,14 +76,14 @@ impl Process {
     }
 }
 
-/// Says a line to the process that started this one. One write a line, so that a killed process said it or did not.
-fn say(line: &str) {
+/// Writes a line to the parent process, in one write call, so that a killed process wrote all of it or nothing.
+fn print_line(line: &str) {
     let mut out = std::io::stdout().lock();
     out.write_all(format!("\n> {line}\n").as_bytes()).unwrap();
     out.flush().unwrap();
 }
 
-/// What another process is started for.
+/// The job of a separate process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "no test by itself: other tests start it"]
 async fn job() {
@@ -100,7 +100,7 @@ async fn job() {
     }
 }
 
-/// A PostgreSQL server of a test's own; stopped when it is dropped.
+/// A PostgreSQL server of one test; stopped when it is dropped.
 struct Server {
     dir: TempDir,
     port: u16,
@@ -138,7 +138,7 @@ impl Drop for Server {
     }
 }
 
-/// A pooler before the server for tests; stopped when it is dropped.
+/// A pooler in front of the server for tests; stopped when it is dropped.
 struct Pooler(TempDir);
 
 impl Drop for Pooler {
@@ -147,7 +147,7 @@ impl Drop for Pooler {
     }
 }
 
-/// `scripts/postgres`
+/// Runs `scripts/postgres`.
 fn run(command: &str, dir: &TempDir, args: &[&str], env: &[(&str, &str)]) -> Output {
     let script = format!("{}/../../scripts/postgres", std::env::var("CARGO_MANIFEST_DIR").unwrap());
     let mut script = Command::new(script);
@@ -165,19 +165,19 @@ fn port(said: &str) -> u16 {
 }
 
 fn place(uri: &str) -> PostgresBackend {
-    let Backend::Postgres(place) = CatalogUri::parse(uri).unwrap().place else { panic!("{uri} is in no server") };
+    let Backend::Postgres(place) = CatalogUri::parse(uri).unwrap().backend else { panic!("{uri} is in no server") };
     place
 }
 
-/// The catalog at another place in the same way: another port, another database, another user.
+/// The URI of the same catalog with another port, database or user.
 fn changed(uri: &str, change: impl FnOnce(&mut PostgresBackend)) -> String {
     let mut place = place(uri);
     change(&mut place);
-    CatalogUri { place: Backend::Postgres(place), table: None }.to_string()
+    CatalogUri { backend: Backend::Postgres(place), table: None }.to_string()
 }
 
-/// A connection of the test's own.
-async fn session(uri: &str) -> PgConnection {
+/// A connection of the test itself.
+async fn pg_connection(uri: &str) -> PgConnection {
     let place = place(uri);
     let options = PgConnectOptions::new_without_pgpass()
         .host(&place.host.unwrap())
@@ -188,15 +188,15 @@ async fn session(uri: &str) -> PgConnection {
     PgConnection::connect_with(&options).await.unwrap()
 }
 
-/// Asks the server itself.
+/// Queries the server directly.
 async fn ask(uri: &str, sql: &str) -> Vec<PgRow> {
-    let mut session = session(uri).await;
+    let mut session = pg_connection(uri).await;
     let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_string())).fetch_all(&mut session).await.unwrap();
     session.close().await.unwrap();
     rows
 }
 
-/// A database of its own in the server for tests.
+/// A database of one test in the server for tests.
 async fn own_database() -> String {
     let name = format!("d_{}", Uuid::new_v4().simple());
     let uri = in_server("public");
@@ -204,7 +204,8 @@ async fn own_database() -> String {
     changed(&uri, |place| place.database = name)
 }
 
-/// No connection to the database of this catalog is left, and so no lock; a server notices a goodbye soon.
+/// Waits until no connection to the database of this catalog is left, and so no lock; a server notices a disconnect
+/// soon.
 async fn check_nobody_is_left(uri: &str) {
     let database = place(uri).database;
     let elsewhere = in_server("public");
@@ -237,14 +238,14 @@ async fn find(catalog: &dyn Catalog, name: &str) -> TableId {
     catalog.find(&TableRef::Name(name.parse().unwrap())).await.unwrap().unwrap().id
 }
 
-/// The append of a file. Its path is all there is to know: the commit's id follows from it.
+/// The append of a file. Its path identifies it: the commit's id is derived from it.
 fn append(table: TableId, base: u64, path: &str) -> CommitRequest {
     let operation = Uuid::from_slice(&blake3::hash(path.as_bytes()).as_bytes()[..16]).unwrap();
     let actions = vec![Action::add(actions::file(path, 0, 9))];
     CommitRequest::new(table, operation, Base::RebaseFrom(base), actions)
 }
 
-/// What a version says of itself.
+/// The facts read of a version.
 #[derive(Clone, Debug)]
 struct Seen {
     path: String,
@@ -253,8 +254,8 @@ struct Seen {
     participants: Vec<String>,
 }
 
-/// A table of [`append`]s that holds together: no version is missing, times strictly increase, and the bytes of each
-/// version, its row in the history, its files and its commit id say the same. Returns the versions from 1 on.
+/// Checks that a table of [`append`]s is consistent: no version is missing, times strictly increase, and the bytes of
+/// each version, its history entry, its files and its commit id agree. Returns the versions from 1 on.
 async fn whole(catalog: &dyn Catalog, table: TableId) -> Vec<Seen> {
     let reader = catalog.reader(table);
     let head = reader.head().await.unwrap().version;
@@ -296,7 +297,7 @@ async fn whole(catalog: &dyn Catalog, table: TableId) -> Vec<Seen> {
     let mut want = Vec::new();
     for (version, seen) in (0..).zip(std::iter::once(None).chain(seen.iter().map(Some))) {
         want.extend(seen.map(|s| s.path.clone()));
-        // The newest ones are those that something may have happened to.
+        // Only the newest ones can be affected.
         if version + 5 > head {
             let files: Vec<_> = reader.files(version, None).await.unwrap().try_collect().await.unwrap();
             let mut paths: Vec<_> = files.into_iter().map(|f| f.path).collect();
@@ -311,9 +312,9 @@ async fn whole(catalog: &dyn Catalog, table: TableId) -> Vec<Seen> {
     seen
 }
 
-/// Transaction pooling: every transaction, and every statement outside of one, may get another connection.
+/// Transaction pooling: every transaction, and every statement outside one, may get another connection.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_catalog_behind_a_pooler_keeps_every_promise() {
+async fn a_catalog_behind_a_pooler_passes_the_conformance_suite() {
     let server = in_server("public");
     let pooler = Pooler(tempfile::tempdir().unwrap());
     let own = port(&postgres("pgbouncer", &pooler.0, &[&place(&server).port.unwrap().to_string()], &[]));

@@ -4,9 +4,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
-use crate::place::{Place, Ran};
+use crate::test_folder::{Ran, TestFolder};
 
-/// The run fails with that code and says all of this in one line.
+/// Asserts that the run fails with that code and that its one line contains all of these texts.
 pub(crate) fn check(ran: Ran, code: i32, says: &[&str]) {
     assert_eq!(ran.code, Some(code), "{ran:?}");
     let lines: Vec<_> = ran.err.lines().collect();
@@ -30,8 +30,8 @@ pub(crate) fn check(ran: Ran, code: i32, says: &[&str]) {
 }
 
 #[test]
-fn a_wrong_question_is_answered_with_what_is_right() {
-    let place = Place::with_events();
+fn wrong_arguments_are_answered_with_a_correction() {
+    let place = TestFolder::with_events();
     let before = (place.content(), place.dl(&["snapshot", "events", "--format", "json"]).good());
     let cases: &[(&[&str], &[&str])] = &[
         (&["show", "event"], &["no table default.event", "did you mean default.events?"]),
@@ -41,15 +41,15 @@ fn a_wrong_question_is_answered_with_what_is_right() {
         (&["read", "events", "--timestamp", "1999-01-01"], &["1999-01-01", "oldest version that is retained is 0"]),
         (&["history", "events", "--since", "x"], &["\"x\" is not a time"]),
         (&["read", "events", "--where", "nosuch = 1"], &["nosuch", "id, kind, amount, price, at, day"]),
-        (&["read", "events", "--where", "day ="], &["\"day =\" is no condition that can be read: Expected: an expr"]),
-        (&["read", "events", "--where", "id = 'x'"], &["can be read: Cannot cast string 'x'"]),
+        (&["read", "events", "--where", "day ="], &["invalid filter \"day =\": Expected: an expression"]),
+        (&["read", "events", "--where", "id = 'x'"], &["invalid filter \"id = 'x'\": Cannot cast string 'x'"]),
         (&["read", "events", "--where", "coz(id) = 1"], &["Invalid function 'coz'. Did you mean"]),
         (&["files", "events", "--where", "nosuch = 1"], &["nosuch"]),
         (&["read", "events", "--columns", "id,nosuch"], &["no column \"nosuch\"", "id, kind, amount"]),
         (&["--catalog", "postgres://x", "tables"], &["scheme", "deltasql://postgres/mydb/public"]),
         (&["--catalog", "deltasql://sqlite/none.db", "tables"], &["there is no catalog", "dl init"]),
         (&["--catalog", "deltasql://sqlite/no/such/dir.db", "init"], &["needs the folder", "no/such"]),
-        (&["--set", "nosuch=1", "tables"], &["\"nosuch\"", "is unknown"]),
+        (&["--set", "nosuch=1", "tables"], &["\"nosuch\"", "unknown setting"]),
         (&["--set", "sql.schema=error", "--catalog", "deltasql://sqlite/none.db", "init"], &["there is no catalog"]),
         (&["--config", "none.toml", "tables"], &["none.toml cannot be read"]),
         (&["import", "nowhere", "--as", "x"], &["nowhere", "is not a Delta table"]),
@@ -62,7 +62,7 @@ fn a_wrong_question_is_answered_with_what_is_right() {
         ),
         (&["create", "x", "--location", "x", "--schema", "id lonk"], &["lonk", "long"]),
         (&["create", "x", "--location", "x", "--schema", "id long", "--partition-by", "day"], &["\"day\"", "id"]),
-        (&["create", "x", "--schema", "id long"], &["needs a place", "--location", "warehouse"]),
+        (&["create", "x", "--schema", "id long"], &["needs a location", "--location", "warehouse"]),
         (&["write", "events", "--input", "none.csv"], &["none.csv cannot be opened"]),
         (&["write", "events", "--input", "none.xyz"], &["--input-format csv, ndjson or parquet"]),
         (&["write", "evnets", "--input", "none.csv"], &["did you mean default.events?", "--location"]),
@@ -89,8 +89,8 @@ fn a_wrong_question_is_answered_with_what_is_right() {
 }
 
 #[test]
-fn a_write_that_does_not_fit_names_the_column_and_both_types() {
-    let place = Place::with_events();
+fn an_incompatible_write_names_the_column_and_both_types() {
+    let place = TestFolder::with_events();
     let before = (place.content(), place.dl(&["snapshot", "events", "--format", "json"]).good());
     let cases: &[(&str, &str, &[&str])] = &[
         ("extra.ndjson", "{\"id\":1,\"day\":\"x\",\"nosuch\":1}\n", &["extra.ndjson", "nosuch"]),
@@ -102,15 +102,15 @@ fn a_write_that_does_not_fit_names_the_column_and_both_types() {
         (
             "half.ndjson",
             "{\"id\":1,\"day\":\"x\"}\n{\"id\":1.5,\"day\":\"x\"}\n",
-            &["half.ndjson: line 2: \"1.5\" is no long", "\"id\""],
+            &["half.ndjson: line 2: \"1.5\" is not a valid long", "\"id\""],
         ),
         (
             "large.ndjson",
             "{\"id\":9223372036854775808,\"day\":\"x\"}\n",
-            &["line 1: \"9223372036854775808\" is no long"],
+            &["line 1: \"9223372036854775808\" is not a valid long"],
         ),
-        ("cents.ndjson", "{\"id\":1,\"price\":9.999}\n", &["line 1: \"9.999\" is no decimal", "\"price\""]),
-        ("cents.csv", "id,price\n1,9.990\n1,9.999\n", &["line 3: \"9.999\" is no decimal", "\"price\""]),
+        ("cents.ndjson", "{\"id\":1,\"price\":9.999}\n", &["line 1: \"9.999\" is not a valid decimal", "\"price\""]),
+        ("cents.csv", "id,price\n1,9.990\n1,9.999\n", &["line 3: \"9.999\" is not a valid decimal", "\"price\""]),
         ("broken.ndjson", "{\"id\":1\n", &["broken.ndjson"]),
         ("null.csv", "id,day\n1,x\n,x\n", &["column \"id\" of the table does not allow null", "row 2"]),
         ("null.ndjson", "{\"id\":null}\n", &["column \"id\" of the table does not allow null", "row 1"]),
@@ -118,12 +118,12 @@ fn a_write_that_does_not_fit_names_the_column_and_both_types() {
         ("missing.csv", "day\nx\n", &["id"]),
         ("not.parquet", "this is no parquet", &["not.parquet cannot be read as Parquet"]),
     ];
-    let inputs = Place::new();
+    let inputs = TestFolder::new();
     for (file, text, says) in cases {
         inputs.write(file, text);
         check(place.dl(&["write", "events", "--input", inputs.path(file).to_str().unwrap()]), 1, says);
     }
-    // A Parquet file has types of its own.
+    // A Parquet file has its own types.
     let check_parquet = |name: &str, csv: &str, says: &[&str]| {
         let file = format!("{name}.csv");
         inputs.write(&file, csv);
@@ -139,8 +139,8 @@ fn a_write_that_does_not_fit_names_the_column_and_both_types() {
 }
 
 #[test]
-fn a_table_is_not_imported_into_another_ones_folder() {
-    let place = Place::with_events();
+fn a_table_inside_of_another_is_not_imported() {
+    let place = TestFolder::with_events();
     place.copy_events("events/inner");
     place.copy_events("near");
     check(
@@ -157,8 +157,8 @@ fn a_table_is_not_imported_into_another_ones_folder() {
 
 #[test]
 fn a_broken_log_names_its_file_and_line() {
-    let check_log = |break_it: &dyn Fn(&Place), says: &[&str]| {
-        let place = Place::new();
+    let check_log = |break_it: &dyn Fn(&TestFolder), says: &[&str]| {
+        let place = TestFolder::new();
         place.copy_events("events");
         break_it(&place);
         let before = place.content();
@@ -171,7 +171,7 @@ fn a_broken_log_names_its_file_and_line() {
     check_log(&|p| p.write(&log(5), "{\"commitInfo\":{}}\n{\"add\":\n"), &["00000000000000000005.json", "line 2"]);
     check_log(
         &|p| {
-            // Without its checkpoint the log has a gap nothing bridges.
+            // Without its checkpoint the log has a gap.
             std::fs::remove_file(p.path(&log(12))).unwrap();
         },
         &["00000000000000000012.json"],
@@ -181,8 +181,8 @@ fn a_broken_log_names_its_file_and_line() {
 }
 
 #[test]
-fn an_interrupted_import_goes_on() {
-    let place = Place::new();
+fn an_interrupted_import_resumes() {
+    let place = TestFolder::new();
     place.copy_events("events");
     let file = place.path("events/_delta_log/00000000000000000013.json");
     let good = std::fs::read(&file).unwrap();
@@ -194,8 +194,8 @@ fn an_interrupted_import_goes_on() {
 }
 
 #[test]
-fn history_that_is_gone_is_refused_by_its_limit() {
-    let place = Place::new();
+fn expired_versions_are_refused_with_the_oldest_version() {
+    let place = TestFolder::new();
     place.copy_events("events");
     for version in 0..10 {
         std::fs::remove_file(place.path(&format!("events/_delta_log/{version:020}.json"))).unwrap();
@@ -210,14 +210,14 @@ fn history_that_is_gone_is_refused_by_its_limit() {
     place.dl(&["verify", "--every-version", "--data"]).good();
 }
 
-/// Root may do anything, so root runs the program as nobody.
+/// Root has all permissions, so a test that runs as root runs the program as the user `nobody`.
 #[test]
-fn what_may_not_be_written_is_said() {
-    let place = Place::with_events();
+fn refused_writes_give_the_reason() {
+    let place = TestFolder::with_events();
     let program = place.path("dl");
     let built = Path::new(env!("CARGO_BIN_EXE_dl"));
     std::fs::hard_link(built, &program).or_else(|_| std::fs::copy(built, &program).map(drop)).unwrap();
-    // The library of the program is where it was built, which nobody may see, or beside it.
+    // The program's library is where it was built, which other users may not be able to read, or next to it.
     if let Some(library) = option_env!("DUCKDB_LIB_DIR") {
         std::fs::copy(Path::new(library).join("libduckdb.so"), place.path("libduckdb.so")).unwrap();
     }
@@ -246,10 +246,10 @@ fn what_may_not_be_written_is_said() {
 }
 
 #[test]
-fn a_variable_that_is_no_text_is_passed_over() {
+fn an_environment_variable_that_is_not_utf_8_is_ignored() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
-    let place = Place::new();
+    let place = TestFolder::new();
     let mut import = place.command(&["import", "memory:///nothing", "--as", "t"]);
     let latin = OsStr::from_bytes(b"\xe9");
     import.env("LESS_TERMCAP_so", latin).env(latin, "x");

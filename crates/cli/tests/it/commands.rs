@@ -1,12 +1,12 @@
-//! What the commands print, and that they mean what they print.
+//! The output of commands, compared with what they did.
 
 use serde_json::{Value, json};
 
-use crate::place::{Place, Ran};
+use crate::test_folder::{Ran, TestFolder};
 
 #[test]
 fn everything_answers_the_same_without_the_delta_log() {
-    let place = Place::with_events();
+    let place = TestFolder::with_events();
     let ask = || {
         let commands: [&[&str]; 8] = [
             &["show", "events", "--format", "json"],
@@ -35,8 +35,8 @@ fn everything_answers_the_same_without_the_delta_log() {
 }
 
 #[test]
-fn an_import_changes_nothing_and_again_continues() {
-    let place = Place::new();
+fn an_import_changes_no_file_and_a_second_one_continues() {
+    let place = TestFolder::new();
     place.copy_events("events");
     let before = place.content();
     let first = place.dl(&["import", "events", "--as", "sales.events", "--format", "json"]).json();
@@ -45,7 +45,7 @@ fn an_import_changes_nothing_and_again_continues() {
     assert_eq!(place.content(), before, "the table is as it was, byte for byte");
     let again = place.dl(&["import", "events", "--as", "sales.events", "--format", "json"]).json();
     assert_eq!(again["versionsImported"], 0);
-    // Another writer appends: taken in at the next import.
+    // Another writer appends: the next import loads its commit.
     std::fs::write(
         place.path("events/_delta_log/00000000000000000014.json"),
         "{\"commitInfo\":{\"operation\":\"X\"}}\n",
@@ -60,8 +60,8 @@ fn an_import_changes_nothing_and_again_continues() {
 }
 
 #[test]
-fn a_foreign_commit_stops_the_table_and_is_not_overwritten() {
-    let place = Place::with_events();
+fn a_foreign_commit_stops_publishing_and_is_not_overwritten() {
+    let place = TestFolder::with_events();
     let foreign = place.path("events/_delta_log/00000000000000000014.json");
     let theirs = "{\"commitInfo\":{\"operation\":\"WRITE\",\"engineInfo\":\"another\"}}\n";
     std::fs::write(&foreign, theirs).unwrap();
@@ -95,7 +95,7 @@ fn a_foreign_commit_stops_the_table_and_is_not_overwritten() {
 
 #[test]
 fn values_have_one_form_in_json_and_csv() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let schema = "i long, f double, d decimal(10,2), s string, b boolean, day date, at timestamp, n timestamp_ntz";
     place.dl(&["create", "v", "--location", "v", "--schema", schema]).good();
     let row = json!({"i": 9_007_199_254_740_993_i64, "f": 0.5, "d": "1.10", "s": "a,\"b\"\nc", "b": true, "day": "2024-01-02",
@@ -114,8 +114,8 @@ fn values_have_one_form_in_json_and_csv() {
 }
 
 #[test]
-fn a_snapshot_has_the_logs_own_spelling() {
-    let place = Place::with_events();
+fn a_snapshot_is_in_the_spelling_of_the_log() {
+    let place = TestFolder::with_events();
     let s = place.dl(&["snapshot", "events", "--format", "json"]).json();
     let keys: Vec<_> = s.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(keys, ["version", "timestamp", "protocol", "metadata", "files", "txns", "domains"]);
@@ -129,8 +129,8 @@ fn a_snapshot_has_the_logs_own_spelling() {
 }
 
 #[test]
-fn a_new_table_may_come_with_its_rows() {
-    let place = Place::new();
+fn a_table_is_created_with_rows() {
+    let place = TestFolder::new();
     place.write("rows.csv", "id,day\n1,2024-01-01\n2,\n");
     place.dl(&["--set", "warehouse=lake", "write", "sales.new", "--input", "rows.csv", "--partition-by", "day"]).good();
     assert!(place.path("lake/sales/new/_delta_log/00000000000000000000.json").exists());
@@ -142,8 +142,8 @@ fn a_new_table_may_come_with_its_rows() {
 }
 
 #[test]
-fn no_rows_make_no_version_and_overwrite_with_nothing() {
-    let place = Place::with_events();
+fn appending_no_rows_makes_no_version_and_overwriting_empties_the_table() {
+    let place = TestFolder::with_events();
     place.write("none.csv", "id,day\n");
     let append = place.dl(&["write", "events", "--input", "none.csv"]).good();
     assert!(append.contains("nothing was written"), "{append}");
@@ -155,8 +155,8 @@ fn no_rows_make_no_version_and_overwrite_with_nothing() {
 }
 
 #[test]
-fn a_csv_finds_the_types_of_a_new_table() {
-    let place = Place::new();
+fn the_types_of_a_new_table_are_inferred_from_csv() {
+    let place = TestFolder::new();
     place.write(
         "t.csv",
         "z,o,n,m,s,d,v\n\
@@ -175,14 +175,14 @@ fn a_csv_finds_the_types_of_a_new_table() {
 
 #[test]
 fn an_explanation_shows_the_predicate_as_sql() {
-    let place = Place::with_events();
+    let place = TestFolder::with_events();
     let ran = place.dl(&["files", "events", "--where", "id < 2 and day = 'x'", "--explain"]);
     assert!(ran.err.ends_with("0 kept; predicate: id < 2 AND day = 'x'\n"), "{ran:?}");
 }
 
 #[test]
-fn quiet_leaves_results_and_errors() {
-    let place = Place::new();
+fn quiet_keeps_results_and_errors() {
+    let place = TestFolder::new();
     let quiet = |args: &[&str]| place.dl(&[args, &["-q"]].concat()).good();
     place.copy_events("events");
     place.write("row.ndjson", "{\"id\":1,\"day\":\"x\"}\n");
@@ -194,19 +194,19 @@ fn quiet_leaves_results_and_errors() {
 }
 
 #[test]
-fn an_import_by_name_takes_in_what_others_committed() {
-    let place = Place::with_events();
+fn an_import_by_name_loads_foreign_commits() {
+    let place = TestFolder::with_events();
     let next = place.path("events/_delta_log/00000000000000000014.json");
     std::fs::write(next, "{\"commitInfo\":{\"operation\":\"X\"}}\n").unwrap();
     std::fs::create_dir(place.path("elsewhere")).unwrap();
     let mut elsewhere = place.command(&["--catalog", "deltasql://sqlite/../meta.db", "import", "default.events"]);
     let ran = Ran::of(elsewhere.current_dir(place.path("elsewhere")).output().unwrap());
-    assert_eq!(ran.good(), "default.events is at version 14: 1 version came in\n");
+    assert_eq!(ran.good(), "imported default.events: 1 version, now at version 14\n");
 }
 
 #[test]
-fn a_check_finds_what_could_not_be_published() {
-    let place = Place::with_events();
+fn verify_finds_what_could_not_be_published() {
+    let place = TestFolder::with_events();
     place.write("more.ndjson", "{\"id\":500,\"day\":\"2024-01-09\"}\n");
     let (log, away) = (place.path("events/_delta_log"), place.path("away"));
     std::fs::rename(&log, &away).unwrap();
@@ -222,8 +222,8 @@ fn a_check_finds_what_could_not_be_published() {
 }
 
 #[test]
-fn publishing_can_be_left_to_the_reconciler() {
-    let place = Place::with_events();
+fn background_mode_leaves_publishing_to_mirror_run() {
+    let place = TestFolder::with_events();
     place.write("more.ndjson", "{\"id\":500,\"day\":\"2024-01-09\"}\n");
     place.dl(&["--set", "mirror.mode=background", "write", "events", "--input", "more.ndjson"]).good();
     let status = place.dl(&["mirror", "status", "--format", "json"]).json();
@@ -238,17 +238,17 @@ fn publishing_can_be_left_to_the_reconciler() {
 
 #[test]
 fn the_tour_runs() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let out = place.dl(&["demo"]).good();
-    assert!(out.contains("17 versions of 2 tables are the same"), "{out}");
+    assert!(out.contains("17 versions of 2 tables are identical"), "{out}");
     let steps = place.dl(&["demo", "--format", "json"]).json();
-    assert_eq!(steps[0]["step"], "a catalog, and in it a table that delta-rs wrote");
+    assert_eq!(steps[0]["step"], "create a catalog and import a table that delta-rs wrote");
     assert!(steps.as_array().unwrap().iter().all(|s| s["milliseconds"].is_number()), "{steps}");
 }
 
 #[test]
-fn a_catalog_is_one_file_when_nobody_uses_it() {
-    let place = Place::with_events();
+fn a_closed_sqlite_catalog_is_one_file() {
+    let place = TestFolder::with_events();
     for args in [&["read", "events", "--limit", "1"][..], &["tables"], &["read", "nosuch"], &["verify"]] {
         place.dl(args);
         assert!(!place.path("meta.db-wal").exists(), "after {args:?} a copy of meta.db is a copy of the catalog");

@@ -1,8 +1,8 @@
-//! Kill -9 at named points of a write, on every database, and what is synced before it is acknowledged.
+//! Kill -9 at named points of a write, on every database, and the syncs before it is acknowledged.
 //!
 //! `strace` kills the process when it enters a chosen system call, so the program needs no hooks: the points are those
-//! at which the disk changes. Each run starts from a copy of the same folder and with an empty SQL log, so a call
-//! counted in one run is the same call in the next.
+//! at which the disk changes. Each run starts from a copy of the same folder and with an empty SQL log, so a call has
+//! the same number in every run.
 
 mod lifecycle;
 
@@ -10,15 +10,15 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::databases::{Database, databases};
-use crate::place::{Place, Ran, copy};
+use crate::test_folder::{Ran, TestFolder, copy};
 
 const WRITE: &[&str] = &["write", "t", "--input", "rows.csv"];
-/// The same, where a checkpoint is due with version 2.
+/// The same, with a checkpoint due at version 2.
 const DUE: &[&str] = &["write", "t", "--input", "rows.csv", "--set", "mirror.checkpoint_interval=2"];
 
 /// A table with one row, and a file with a second one.
-fn begin(database: Database) -> Place {
-    let place = Place::on(database);
+fn begin(database: Database) -> TestFolder {
+    let place = TestFolder::on(database);
     place.write("rows.csv", "id,name\n1,one\n");
     place.dl(&["create", "t", "--location", "t", "--schema", "id long, name string"]).good();
     place.dl(WRITE).good();
@@ -27,12 +27,12 @@ fn begin(database: Database) -> Place {
 }
 
 /// `dl write` under strace with these options.
-fn traced(place: &Place, options: &[&str]) -> Ran {
+fn traced(place: &TestFolder, options: &[&str]) -> Ran {
     traced_as(WRITE, place, options, &[])
 }
 
-/// The same of another command, with settings of its own.
-fn traced_as(write: &[&str], place: &Place, options: &[&str], settings: &[&str]) -> Ran {
+/// Another command under strace, with its own settings.
+fn traced_as(write: &[&str], place: &TestFolder, options: &[&str], settings: &[&str]) -> Ran {
     let mut args: Vec<&str> = vec!["-f", "-qq"];
     args.extend(options);
     args.extend(["--", env!("CARGO_BIN_EXE_dl")]);
@@ -48,13 +48,13 @@ struct Call {
     line: String,
 }
 
-/// A copy of the table, in a catalog of its own: the place of a table is in its catalog.
-fn again(start: &Place, database: Database) -> Place {
-    let place = Place::on(database);
+/// A copy of the table, in another catalog, because the catalog has the table's location.
+fn again(start: &TestFolder, database: Database) -> TestFolder {
+    let place = TestFolder::on(database);
     copy(&start.path("t"), &place.path("t"));
     copy_file(start, &place, "rows.csv");
     place.dl(&["import", "t", "--as", "t"]).good();
-    // A process may end before it has emptied the SQL log; one of the next ones does it.
+    // A process may end before it has checkpointed the SQL log; one of the next ones does it.
     let mut tries = 0..500;
     while place.path("meta.db-wal").exists() {
         assert!(tries.next().is_some(), "the SQL log is never emptied");
@@ -63,22 +63,22 @@ fn again(start: &Place, database: Database) -> Place {
     place
 }
 
-fn copy_file(from: &Place, to: &Place, file: &str) {
+fn copy_file(from: &TestFolder, to: &TestFolder, file: &str) {
     std::fs::copy(from.path(file), to.path(file)).unwrap();
 }
 
-/// Every call of a whole write that changes files or speaks to a server, in order.
-fn calls(place: &Place) -> Vec<Call> {
+/// The calls of a whole write that change files or use the server, in order.
+fn calls(place: &TestFolder) -> Vec<Call> {
     calls_with(place, &[])
 }
 
-fn calls_with(place: &Place, settings: &[&str]) -> Vec<Call> {
+fn calls_with(place: &TestFolder, settings: &[&str]) -> Vec<Call> {
     let calls = "trace=pwrite64,write,fsync,fdatasync,linkat,link,rename,renameat,renameat2,sendto";
     calls_of(WRITE, place, calls, settings)
 }
 
 /// These calls of a whole write, in order.
-fn calls_of(write: &[&str], place: &Place, calls: &str, settings: &[&str]) -> Vec<Call> {
+fn calls_of(write: &[&str], place: &TestFolder, calls: &str, settings: &[&str]) -> Vec<Call> {
     let log = place.path("trace");
     traced_as(write, place, &["-y", "-s", "64", "-o", log.to_str().unwrap(), "-e", calls], settings).good();
     let text = std::fs::read_to_string(log).unwrap();
@@ -121,9 +121,10 @@ fn data_file_directory_and_sql_log_are_synced_before_the_acknowledgement() {
 }
 
 #[test]
-fn only_the_sql_log_is_synced_where_the_catalog_is_to_be_durable() {
+fn durability_catalog_syncs_only_the_sql_log() {
     let place = begin(Database::Sqlite);
-    // While another process has the catalog open its log stays, and needs no new header, which is synced as well.
+    // While another process has the catalog open the WAL is kept, and needs no new header, which would be synced as
+    // well.
     let mut other = place.command(&["mirror", "run", "--watch", "-q"]).spawn().unwrap();
     let mut tries = 0..500;
     while !place.path("meta.db-wal").exists() {
@@ -138,7 +139,7 @@ fn only_the_sql_log_is_synced_where_the_catalog_is_to_be_durable() {
         calls.iter().position(f).unwrap_or_else(|| panic!("no {what} in {:#?}", lines(&calls)))
     };
     let said = at("acknowledgement", &|c| c.is("write", "is at version 3"));
-    // Once in its life, a process that syncs a SQL log syncs the folder it is in.
+    // A process that syncs a SQL log syncs its folder once.
     let folder = format!("<{}>", std::fs::canonicalize(place.path("")).unwrap().display());
     let is_sync = |c: &Call| (c.is("fsync", "") || c.is("fdatasync", "")) && !c.line.contains(&folder);
     let synced: Vec<_> = (0..said).filter(|n| is_sync(&calls[*n])).collect();
@@ -153,7 +154,7 @@ fn lines(calls: &[Call]) -> Vec<&String> {
 }
 
 #[test]
-fn readers_are_led_to_a_checkpoint_only_once_it_is_durable_and_was_read_back() {
+fn the_hint_is_written_after_the_checkpoint_is_synced_and_read_back() {
     let place = begin(Database::Sqlite);
     let calls = calls_of(DUE, &place, "trace=openat,fsync,linkat,link,rename,renameat,renameat2", &[]);
     let find = |what: &str, from: usize, f: &dyn Fn(&Call) -> bool| {
@@ -175,10 +176,10 @@ fn readers_are_led_to_a_checkpoint_only_once_it_is_durable_and_was_read_back() {
 }
 
 #[test]
-fn a_crash_around_a_checkpoint_leads_no_reader_astray() {
+fn a_crash_around_a_checkpoint_leaves_a_valid_hint() {
     let start = begin(Database::Sqlite);
     let (checkpoint, hint) = ("t/_delta_log/00000000000000000002.checkpoint.parquet", "t/_delta_log/_last_checkpoint");
-    // When it is about to be read back, and when it was and the hint is about to be named.
+    // Before it is read back, and after that, before the hint is set.
     for (at, call) in [(checkpoint, "openat"), (hint, "link,linkat,rename,renameat,renameat2")] {
         let place = again(&start, Database::Sqlite);
         let file = place.path(at);
@@ -196,20 +197,20 @@ fn a_crash_around_a_checkpoint_leads_no_reader_astray() {
     }
 }
 
-/// Kills a write when it enters a call, and checks what is left.
+/// Kills a write when it enters a call, and checks the state afterwards.
 struct Point {
     name: &'static str,
     /// The call, the file it is on, and which such call.
     call: &'static str,
     file: Option<&'static str>,
     nth: usize,
-    /// `None` where the run itself tells.
+    /// Whether the commit succeeded; `None` if the run's output tells.
     committed: Option<bool>,
     published: Option<bool>,
 }
 
 #[test]
-fn a_crash_loses_nothing_and_does_nothing_twice() {
+fn a_crash_loses_no_commit_and_repeats_none() {
     for database in databases("crash") {
         let start = begin(*database);
         let calls = calls(&again(&start, *database));
@@ -219,7 +220,7 @@ fn a_crash_loses_nothing_and_does_nothing_twice() {
     }
 }
 
-/// The points that have nothing to do with the database.
+/// The points outside the database.
 fn everywhere() -> [Point; 3] {
     let point = |name, call, file, committed, published| {
         let (committed, published) = (Some(committed), Some(published));
@@ -262,22 +263,22 @@ fn inside(database: Database, calls: &[Call]) -> Vec<Point> {
             let wal = Some("meta.duckdb.wal");
             vec![
                 point("before COMMIT is written", "write", wal, 1, Some(false)),
-                // Written and not synced: it survives the process, if not the machine.
+                // Written and not synced: it survives a crash of the process, but not of the machine.
                 point("before COMMIT is synced", "fsync", wal, 1, Some(true)),
             ]
         }
         Database::Postgres => {
             let sent = calls.iter().filter(|c| c.name == "sendto").count();
             assert!(sent > 8, "{sent} messages are sent");
-            // Calls are counted for each thread by itself, and threads take turns at sending: where in the write the
-            // n-th message is differs from run to run, and it may not come at all.
+            // Calls are counted for each thread, and several threads send: the position of the n-th message in the
+            // write differs from run to run, and it may not occur at all.
             let nth = |n| point("while it speaks to the server", "sendto", None, n, None);
             [2, 4, 6, 8, 10, 12].map(nth).into()
         }
     }
 }
 
-fn check(database: Database, place: &Place, point: &Point) {
+fn check(database: Database, place: &TestFolder, point: &Point) {
     let name = format!("{database:?}, {}", point.name);
     let inject = format!("inject={}:signal=SIGKILL:when={}", point.call, point.nth);
     let trace = format!("trace={}", point.call);

@@ -1,4 +1,4 @@
-//! History that ends.
+//! Expiry of history.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use deltalakedb_log::{
 };
 
 use crate::databases::databases;
-use crate::place::Place;
+use crate::test_folder::TestFolder;
 
-/// Drops a table as if it had been done a week ago, without retention.
-pub(crate) fn drop_a_week_ago(place: &Place, name: &str) {
+/// Drops a table as if that had been done a week ago, without retention.
+pub(crate) fn drop_a_week_ago(place: &TestFolder, name: &str) {
     let uri = CatalogUri::parse(place.catalog()).unwrap();
     let clock = SeededClock::new(SystemClock.now_ms() - COMMIT_IDS_MS - 60_000, 1);
     let options = ConnectOptions { clock: Arc::new(clock), server_clock: false, ..ConnectOptions::default() };
@@ -28,8 +28,9 @@ pub(crate) fn drop_a_week_ago(place: &Place, name: &str) {
     });
 }
 
-/// A table `t` of six versions, of which each but the first replaces its rows, and which keeps no removed files.
-fn table(place: &Place) {
+/// A table `t` of six versions, each of which replaces the rows of the previous one, without retention of removed
+/// files.
+fn table(place: &TestFolder) {
     place.write("rows.csv", "id\n1\n");
     let keeps = "delta.deletedFileRetentionDuration=interval 0 seconds";
     place.dl(&["create", "t", "--location", "t", "--schema", "id long", "--property", keeps]).good();
@@ -39,18 +40,21 @@ fn table(place: &Place) {
 }
 
 #[test]
-fn old_versions_leave_the_catalog_and_the_log() {
+fn expire_removes_old_versions_from_the_catalog_and_the_log() {
     for database in databases("operations") {
-        let place = Place::on(*database);
+        let place = TestFolder::on(*database);
         table(&place);
         let log = |version: u64| place.path(&format!("t/_delta_log/{version:020}.json")).exists();
         let young = place.dl(&["expire", "t"]).good();
         assert!(young.contains("every version of default.t is still needed"), "{young}");
         let would = place.dl(&["expire", "t", "--keep", "0s", "--keep-versions", "3", "--dry-run"]).good();
-        assert!(would.contains("3 versions of default.t would end: its history would begin at version 3"), "{would}");
+        assert!(
+            would.contains("3 versions of default.t would expire: its history would begin at version 3"),
+            "{would}"
+        );
         assert!(log(0), "nothing was done");
         let said = place.dl(&["expire", "t", "--keep", "0s", "--keep-versions", "3"]).good();
-        assert!(said.contains("3 versions of default.t ended: its history begins at version 3"), "{said}");
+        assert!(said.contains("3 versions of default.t expired: its history begins at version 3"), "{said}");
         assert_eq!((log(2), log(3)), (false, true));
         let ended = place.dl(&["read", "t", "--version", "2"]);
         assert_eq!(ended.code, Some(1));
@@ -65,26 +69,26 @@ fn old_versions_leave_the_catalog_and_the_log() {
         assert_eq!(place.dl(&["history", "t", "--format", "json"]).json().as_array().unwrap().len(), 3);
         place.dl(&["verify", "--every-version", "--data"]).good();
 
-        // A table says what it keeps, and the settings what all others do.
+        // A table's properties set its retention, and the settings that of all others.
         place.dl(&["alter", "t", "--set-property", "deltalakedb.retention.versions=2"]).good();
         let all = ["expire", "--all", "--set", "retention.time=0s", "--format", "json"];
         let listed = place.dl(&all).json();
         let row = &listed.as_array().unwrap()[0];
         assert_eq!(
-            (&row["name"], &row["baseVersion"], &row["versionsEnded"]),
+            (&row["name"], &row["baseVersion"], &row["versionsExpired"]),
             (&"default.t".into(), &5.into(), &2.into())
         );
         place.dl(&["verify", "--every-version", "--data"]).good();
         assert_eq!(place.dl(&["expire"]).code, Some(2), "a table, or all");
         let wrong = place.dl(&["expire", "t", "--keep", "long"]);
-        assert!(wrong.err.contains("--keep takes a length of time such as 30d or 12h, not \"long\""), "{wrong:?}");
+        assert!(wrong.err.contains("invalid --keep \"long\": expected a duration such as 30d or 12h"), "{wrong:?}");
     }
 }
 
 #[test]
-fn tables_that_are_over_leave_the_catalog() {
+fn expire_removes_dropped_tables_from_the_catalog() {
     for database in databases("operations") {
-        let place = Place::on(*database);
+        let place = TestFolder::on(*database);
         table(&place);
         place.dl(&["create", "kept", "--location", "kept", "--schema", "id long"]).good();
         place.dl(&["drop", "kept"]).good();
@@ -104,29 +108,32 @@ fn tables_that_are_over_leave_the_catalog() {
             "nothing was done"
         );
         let removed = listed(&["expire", "--all"]);
-        assert!(removed[0]["result"].as_str().unwrap().contains("had of default.t is removed"), "{removed}");
+        assert!(removed[0]["result"].as_str().unwrap().contains("its rows in the catalog were removed"), "{removed}");
         assert_eq!(names(listed(&["tables", "--dropped"])), ["default.kept", "default.young"]);
         assert!(place.path("t/_delta_log/00000000000000000005.json").exists(), "its files stay");
         assert!(place.dl(&["undrop", "t"]).err.contains("no table default.t was dropped"));
         assert_eq!(listed(&["expire", "--all"]).as_array().unwrap().len(), 0);
-        // What is there comes back as a table of its own.
+        // The remaining files are imported as a new table.
         place.dl(&["import", "./t", "--as", "t"]).good();
         place.dl(&["undrop", "kept"]).good();
     }
 }
 
 #[test]
-fn a_catalog_keeps_what_it_was_told_when_it_was_made() {
+fn retention_given_to_init_is_stored_in_the_catalog() {
     for database in databases("operations") {
-        let place = Place::on(*database);
+        let place = TestFolder::on(*database);
         place.dl(&["--set", "retention.versions=2", "--set", "retention.time=0s", "init"]).good();
         table(&place);
         let would = place.dl(&["expire", "t", "--dry-run"]).good();
-        assert!(would.contains("4 versions of default.t would end: its history would begin at version 4"), "{would}");
+        assert!(
+            would.contains("4 versions of default.t would expire: its history would begin at version 4"),
+            "{would}"
+        );
         place.dl(&["--set", "retention.versions=3", "init"]).good();
         let ended = place.dl(&["expire", "t"]).good();
-        assert!(ended.contains("3 versions of default.t ended: its history begins at version 3"), "{ended}");
-        // A setting of a command goes before it.
+        assert!(ended.contains("3 versions of default.t expired: its history begins at version 3"), "{ended}");
+        // A setting on the command line takes precedence.
         let young = place.dl(&["expire", "t", "--set", "retention.time=30d"]).good();
         assert!(young.contains("every version of default.t is still needed"), "{young}");
         let dropped = place.dl(&["drop", "t", "--format", "json"]).json();
@@ -136,8 +143,8 @@ fn a_catalog_keeps_what_it_was_told_when_it_was_made() {
 }
 
 #[test]
-fn history_ends_while_all_is_published() {
-    let place = Place::new();
+fn mirror_run_expires_histories_while_it_publishes() {
+    let place = TestFolder::new();
     place.dl(&["--set", "retention.time=0s", "init"]).good();
     table(&place);
     let mut watcher = place.command(&["mirror", "run", "--watch", "-q"]).spawn().unwrap();

@@ -1,13 +1,13 @@
-//! Versions that readers hold, as `dl` shows and spares them.
+//! Held versions in the output of `dl`, and in vacuum.
 
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::{Catalog, TableRef, VersionHolds};
 
 use crate::databases::databases;
-use crate::place::Place;
+use crate::test_folder::TestFolder;
 
 /// Holds a version for an hour.
-fn hold(place: &Place, version: u64) {
+fn hold(place: &TestFolder, version: u64) {
     let uri = CatalogUri::parse(place.catalog()).unwrap();
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let catalog = SqlCatalog::connect(&uri, ConnectOptions::default()).await.unwrap();
@@ -19,9 +19,9 @@ fn hold(place: &Place, version: u64) {
 }
 
 #[test]
-fn a_version_that_is_held_is_shown_and_spared() {
+fn a_held_version_is_listed_and_its_files_are_kept() {
     for database in databases("operations") {
-        let place = Place::on(*database);
+        let place = TestFolder::on(*database);
         place.write("rows.csv", "id\n1\n2\n");
         place.dl(&["create", "t", "--location", "t", "--schema", "id long"]).good();
         place.dl(&["write", "t", "--input", "rows.csv"]).good();
@@ -37,7 +37,7 @@ fn a_version_that_is_held_is_shown_and_spared() {
 
         let now = ["vacuum", "t", "--retain", "0s", "--force"];
         let said = place.dl(&now).good();
-        let says = "nothing was removed; 1 file spared because readers hold versions, see `dl show default.t`";
+        let says = "nothing was removed; 1 file kept because readers hold versions, see `dl show default.t`";
         assert!(said.contains(says), "{said}");
         let done = place.dl(&[&now[..], &["--format", "json"]].concat()).json();
         assert_eq!((&done["metrics"]["num_held"], &done["metrics"]["num_files"]), (&1.into(), &0.into()));

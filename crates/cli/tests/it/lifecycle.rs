@@ -1,7 +1,7 @@
-//! Tables that are renamed, dropped, undropped, detached, and imports that are given up.
+//! Tables that are renamed, dropped, undropped, detached, and imports that are abandoned.
 
 use crate::databases::databases;
-use crate::place::{Place, Ran};
+use crate::test_folder::{Ran, TestFolder};
 
 fn fails(ran: &Ran, says: &[&str]) {
     assert_eq!(ran.code, Some(1), "{ran:?}");
@@ -11,17 +11,17 @@ fn fails(ran: &Ran, says: &[&str]) {
 }
 
 /// A table `t` with two rows in two versions.
-fn table(place: &Place) {
+fn table(place: &TestFolder) {
     place.write("rows.csv", "id,name\n1,one\n2,two\n");
     place.dl(&["create", "t", "--location", "t", "--schema", "id long, name string"]).good();
     place.dl(&["write", "t", "--input", "rows.csv"]).good();
 }
 
-fn rows(place: &Place, name: &str) -> usize {
+fn rows(place: &TestFolder, name: &str) -> usize {
     place.dl(&["read", name, "--format", "json"]).json().as_array().unwrap().len()
 }
 
-fn names(place: &Place, args: &[&str]) -> Vec<String> {
+fn names(place: &TestFolder, args: &[&str]) -> Vec<String> {
     let listed = place.dl(&[&["tables", "--format", "json"], args].concat()).json();
     let text = |row: &serde_json::Value| {
         let state = row["state"].as_str().map(|state| format!(" {state}")).unwrap_or_default();
@@ -31,15 +31,15 @@ fn names(place: &Place, args: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_table_has_another_name_from_now_on() {
+fn a_renamed_table_is_found_by_its_new_name() {
     for database in databases("operations") {
-        let place = Place::on(*database);
+        let place = TestFolder::on(*database);
         table(&place);
         let said = place.dl(&["rename", "t", "sales.orders"]).good();
-        assert!(said.contains("default.t is called sales.orders now"), "{said}");
+        assert!(said.contains("default.t was renamed to sales.orders"), "{said}");
         assert_eq!((names(&place, &[]), rows(&place, "sales.orders")), (vec!["sales.orders".into()], 2));
         fails(&place.dl(&["show", "default.t"]), &["there is no table default.t"]);
-        // A folder of that name is not meant where a table would be gone.
+        // A folder of that name is not used by an operation that removes a table.
         fails(&place.dl(&["drop", "t"]), &["there is no table default.t"]);
         fails(&place.dl(&["detach", "t", "--yes"]), &["there is no table default.t"]);
         place.dl(&["write", "sales.orders", "--input", "rows.csv"]).good();
@@ -55,13 +55,13 @@ fn a_table_has_another_name_from_now_on() {
 }
 
 #[test]
-fn a_dropped_table_comes_back() {
+fn a_dropped_table_is_undropped() {
     for database in databases("operations") {
-        let place = Place::on(*database);
+        let place = TestFolder::on(*database);
         table(&place);
         place.dl(&["write", "t", "--input", "rows.csv", "--set", "mirror.mode=background"]).good();
         let said = place.dl(&["drop", "t"]).good();
-        assert!(said.contains("default.t is dropped: `dl undrop default.t` brings it back until"), "{said}");
+        assert!(said.contains("default.t is dropped: `dl undrop default.t` restores it until"), "{said}");
         assert!(place.path("t/_delta_log/00000000000000000002.json").exists(), "it was published to its end");
         assert_eq!((names(&place, &[]), names(&place, &["--dropped"])), (vec![], vec!["default.t dropped".into()]));
         for command in
@@ -69,17 +69,14 @@ fn a_dropped_table_comes_back() {
         {
             fails(&place.dl(command), &["default.t"]);
         }
-        fails(
-            &place.dl(&["show", "t"]),
-            &["the table default.t was dropped at", "`dl undrop default.t` brings it back"],
-        );
+        fails(&place.dl(&["show", "t"]), &["the table default.t was dropped at", "`dl undrop default.t` restores it"]);
         fails(&place.dl(&["undrop", "nosuch"]), &["no table default.nosuch was dropped"]);
 
-        // Its name is free meanwhile.
+        // Its name is free in the meantime.
         place.dl(&["create", "t", "--location", "u", "--schema", "id long"]).good();
         fails(&place.dl(&["undrop", "t"]), &["there is a table default.t already"]);
         let said = place.dl(&["undrop", "t", "--as", "first"]).good();
-        assert!(said.contains("default.first is back, at version 2"), "{said}");
+        assert!(said.contains("default.first was undropped, at version 2"), "{said}");
         assert_eq!(rows(&place, "first"), 4);
         place.dl(&["write", "first", "--input", "rows.csv"]).good();
         fails(&place.dl(&["undrop", "t"]), &["the table default.t is not dropped"]);
@@ -90,17 +87,17 @@ fn a_dropped_table_comes_back() {
 }
 
 #[test]
-fn files_are_deleted_only_when_that_is_meant() {
+fn files_are_deleted_only_with_confirmation() {
     for database in databases("operations") {
-        let place = Place::on(*database);
+        let place = TestFolder::on(*database);
         table(&place);
         place.write("t/notes.txt", "mine");
         let before = place.content();
         let refused = place.dl(&["drop", "t", "--delete-files"]);
-        fails(&refused, &["nothing was done", "nothing brings them back", "--yes"]);
+        fails(&refused, &["nothing was done", "will be deleted permanently", "--yes"]);
         assert_eq!(place.content(), before);
         let said = place.dl(&["drop", "t", "--delete-files", "--yes"]).good();
-        assert!(said.contains("files were deleted, 1 file at") && said.contains("did not belong to it"), "{said}");
+        assert!(said.contains("files were deleted, 1 file at") && said.contains("do not belong to it"), "{said}");
         let left: Vec<_> = std::fs::read_dir(place.path("t")).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["notes.txt"]);
         fails(&place.dl(&["undrop", "t"]), &["was dropped at", "with its files and cannot be undropped"]);
@@ -111,19 +108,22 @@ fn files_are_deleted_only_when_that_is_meant() {
 }
 
 #[test]
-fn a_detached_table_is_a_plain_one() {
+fn a_detached_table_is_a_plain_table() {
     for database in databases("operations") {
-        let place = Place::on(*database);
+        let place = TestFolder::on(*database);
         table(&place);
         place.dl(&["write", "t", "--input", "rows.csv", "--set", "mirror.mode=background"]).good();
         let before = place.content();
-        fails(&place.dl(&["detach", "t"]), &["nothing was done", "default.t leaves the catalog", "--yes"]);
+        fails(
+            &place.dl(&["detach", "t"]),
+            &["nothing was done", "default.t will be removed from the catalog", "--yes"],
+        );
         assert_eq!(place.content(), before);
         let said = place.dl(&["detach", "t", "--yes"]).good();
-        assert!(said.contains("is a plain Delta table"), "{said}");
+        assert!(said.contains("is now a plain Delta table"), "{said}");
         assert_eq!((names(&place, &[]), names(&place, &["--dropped"])), (vec![], vec!["default.t detached".into()]));
         fails(&place.dl(&["undrop", "t"]), &["was detached at", "cannot be undropped"]);
-        fails(&place.dl(&["show", "t"]), &["was detached at", "brings it in again"]);
+        fails(&place.dl(&["show", "t"]), &["was detached at", "imports it again"]);
         let after = place.content();
         place.dl(&["mirror", "run"]).good();
         assert_eq!(place.content(), after, "nothing is written to it any more");
@@ -134,16 +134,16 @@ fn a_detached_table_is_a_plain_one() {
 }
 
 #[test]
-fn an_import_that_failed_is_given_up() {
+fn a_failed_import_is_dropped() {
     for database in databases("operations") {
-        let place = Place::on(*database);
+        let place = TestFolder::on(*database);
         place.copy_events("events");
         place.write("events/_delta_log/00000000000000000003.json", "{\"add\":");
         fails(&place.dl(&["import", "events", "--as", "e"]), &["00000000000000000003.json"]);
         assert_eq!(names(&place, &["--dropped"]), ["default.e loading"]);
         fails(&place.dl(&["read", "e"]), &["the import of default.e", "is not finished", "`dl drop default.e`"]);
         let said = place.dl(&["drop", "e"]).good();
-        assert!(said.contains("is given up"), "{said}");
+        assert!(said.contains("was abandoned"), "{said}");
         assert!(names(&place, &["--dropped"]).is_empty());
         assert!(place.path("events/_delta_log/00000000000000000002.json").exists(), "its files stay");
         place.dl(&["create", "e", "--location", "elsewhere", "--schema", "id long"]).good();
@@ -151,9 +151,9 @@ fn an_import_that_failed_is_given_up() {
 }
 
 #[test]
-fn files_that_a_clone_has_are_neither_deleted_nor_vacuumed() {
+fn files_of_a_clone_are_neither_deleted_nor_vacuumed() {
     for database in databases("operations") {
-        let place = Place::on(*database);
+        let place = TestFolder::on(*database);
         table(&place);
         // The log of a shallow clone names the files of another table.
         std::fs::create_dir_all(place.path("clone/_delta_log")).unwrap();

@@ -1,4 +1,4 @@
-//! `dl` as people and programs meet it: its output, its refusals, and what a crash leaves behind.
+//! `dl` as users and programs see it: its output, its errors, and the state after a crash.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests speak by panicking")]
 #![allow(clippy::print_stderr, reason = "a test that is skipped says why")]
 
@@ -15,7 +15,7 @@ mod mirror;
 mod operations;
 mod output;
 mod owners;
-mod place;
 mod restored;
 mod rights;
 mod sql;
+mod test_folder;

@@ -1,13 +1,13 @@
-//! What is published, lost and put back.
+//! Published, missing and restored files.
 
 use serde_json::json;
 
 use crate::bad_input::check;
-use crate::place::Place;
+use crate::test_folder::TestFolder;
 
 /// A table with one row, published.
-fn begin() -> Place {
-    let place = Place::new();
+fn begin() -> TestFolder {
+    let place = TestFolder::new();
     place.write("rows.csv", "id\n1\n");
     place.dl(&["create", "t", "--location", "t", "--schema", "id long"]).good();
     place.dl(&["write", "t", "--input", "rows.csv"]).good();
@@ -15,19 +15,19 @@ fn begin() -> Place {
 }
 
 #[test]
-fn what_is_missing_is_put_back() {
+fn mirror_repair_restores_missing_commits() {
     let place = begin();
     let first = place.path("t/_delta_log/00000000000000000000.json");
     let bytes = std::fs::read(&first).unwrap();
     std::fs::remove_file(&first).unwrap();
     let found = place.dl(&["verify", "t"]);
     assert_eq!(found.code, Some(3), "{found:?}");
-    assert!(found.out.contains("`dl mirror repair default.t` puts the catalog's there"), "{found:?}");
+    assert!(found.out.contains("`dl mirror repair default.t` publishes the catalog's version again"), "{found:?}");
     for choice in ["--ours", "--theirs"] {
         check(
             place.dl(&["mirror", "repair", "t", choice]),
             1,
-            &["--ours and --theirs are not done", "dl verify default.t"],
+            &["--ours and --theirs are not supported", "dl verify default.t"],
         );
     }
     let repaired = place.dl(&["mirror", "repair", "t", "--format", "json"]).json();
@@ -35,25 +35,25 @@ fn what_is_missing_is_put_back() {
     assert_eq!(std::fs::read(&first).unwrap(), bytes);
     place.dl(&["verify", "t", "--every-version"]).good();
     let nothing = place.dl(&["mirror", "repair", "t"]).good();
-    assert_eq!(nothing.trim(), "nothing that was published of default.t is missing in its _delta_log");
+    assert_eq!(nothing.trim(), "no published commit of default.t is missing in its _delta_log");
 }
 
 #[test]
-fn a_folder_that_is_gone_is_not_published_into() {
+fn a_missing_folder_is_not_published_into() {
     let place = begin();
     place.dl(&["--set", "mirror.mode=background", "write", "t", "--input", "rows.csv"]).good();
     std::fs::rename(place.path("t/_delta_log"), place.path("elsewhere")).unwrap();
     let ran = place.dl(&["mirror", "run", "--format", "json"]);
-    assert!(ran.code != Some(0) && ran.out.contains("is the disk mounted"), "{ran:?}");
+    assert!(ran.code != Some(0) && ran.out.contains("check that the disk is mounted"), "{ran:?}");
     assert!(!place.path("t/_delta_log").exists(), "nothing is put into the folder that is in its place");
     std::fs::rename(place.path("elsewhere"), place.path("t/_delta_log")).unwrap();
     place.dl(&["mirror", "run"]).good();
     place.dl(&["verify", "t", "--every-version", "--data"]).good();
 }
 
-/// As where a disk is not mounted.
+/// As on a disk that is not mounted.
 #[test]
-fn a_folder_that_is_empty_is_not_written_into() {
+fn an_empty_folder_is_not_written_into() {
     let place = begin();
     std::fs::rename(place.path("t"), place.path("elsewhere")).unwrap();
     std::fs::create_dir(place.path("t")).unwrap();
@@ -65,22 +65,22 @@ fn a_folder_that_is_empty_is_not_written_into() {
         &["vacuum", "t", "--retain", "0s", "--force"],
     ];
     for command in commands {
-        check(place.dl(command), 1, &["is the disk mounted", "`dl mirror repair default.t`"]);
+        check(place.dl(command), 1, &["check that the disk is mounted", "`dl mirror repair default.t`"]);
         assert_eq!(std::fs::read_dir(place.path("t")).unwrap().count(), 0, "{command:?} puts nothing there");
     }
     let history = place.dl(&["history", "t", "--format", "json"]).json();
     assert_eq!(history.as_array().unwrap().len(), 2, "nothing was committed");
-    // It is back.
+    // It is mounted again.
     std::fs::remove_dir(place.path("t")).unwrap();
     std::fs::rename(place.path("elsewhere"), place.path("t")).unwrap();
     place.dl(&["write", "t", "--input", "rows.csv"]).good();
-    // Nobody can reach it now: that is another matter.
+    // An unreachable location is a different case.
     std::fs::rename(place.path("t/_delta_log"), place.path("elsewhere")).unwrap();
     std::fs::write(place.path("t/_delta_log"), "").unwrap();
     let written = place.dl(&["write", "t", "--input", "rows.csv"]);
     assert_eq!(written.code, Some(0), "the commit stands: {written:?}");
     std::fs::remove_file(place.path("t/_delta_log")).unwrap();
-    // Lost for good: the catalog has all of it.
+    // Lost permanently: the catalog has all of it.
     std::fs::create_dir(place.path("t/_delta_log")).unwrap();
     place.dl(&["mirror", "repair", "t"]).good();
     place.dl(&["write", "t", "--input", "rows.csv"]).good();
@@ -88,7 +88,7 @@ fn a_folder_that_is_empty_is_not_written_into() {
 }
 
 #[test]
-fn what_is_published_without_waiting_for_the_disk_is_recorded_in_the_end() {
+fn versions_published_without_a_sync_are_finally_recorded() {
     let place = begin();
     let written =
         place.dl(&["--set", "durability=catalog", "write", "t", "--input", "rows.csv", "--format", "json"]).json();

@@ -1,11 +1,11 @@
-//! What the formats print, and how much of it.
+//! The output formats, and limits of the output.
 
 use crate::bad_input::check;
-use crate::place::Place;
+use crate::test_folder::TestFolder;
 
 #[test]
 fn a_document_is_a_line_of_csv() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let csv = |args: &[&str]| place.dl(&[&["--format", "csv"], args].concat()).good();
     let lines = |args: &[&str]| csv(args).lines().map(String::from).collect::<Vec<_>>();
     assert_eq!(lines(&["init"])[0], "catalog,catalogId,epoch");
@@ -26,15 +26,15 @@ fn a_document_is_a_line_of_csv() {
         assert_eq!(lines.len(), 2, "a line of names and a line of values: {args:?}: {lines:?}");
         assert!(!lines[0].starts_with('{') && lines[0].contains(','), "{args:?}: {lines:?}");
     }
-    // Nested values are JSON, quoted as CSV asks for.
+    // Nested values are JSON, quoted as CSV requires.
     let snapshot = csv(&["snapshot", "t", "--version", "0"]);
     assert!(snapshot.starts_with("version,timestamp,protocol,metadata,files,txns,domains\n0,"), "{snapshot}");
     assert!(snapshot.contains("\"{\"\"minReaderVersion\"\":"), "{snapshot}");
 }
 
 #[test]
-fn a_table_shows_as_many_rows_as_it_is_told() {
-    let place = Place::with_events();
+fn output_rows_limits_the_rows_of_a_table() {
+    let place = TestFolder::with_events();
     let read = |args: &[&str]| place.dl(&[args, &["read", "events"][..]].concat()).good();
     let all = read(&[]).lines().count();
     assert!(all > 20, "a pipe gets all rows: {all}");
@@ -50,28 +50,28 @@ fn a_table_shows_as_many_rows_as_it_is_told() {
 }
 
 #[test]
-fn all_tables_are_verified_whatever_is_wrong_with_one() {
-    let place = Place::with_events();
+fn verify_all_continues_after_a_broken_table() {
+    let place = TestFolder::with_events();
     for name in ["a", "b"] {
         place.copy_events(name);
         place.dl(&["import", &format!("./{name}"), "--as", name]).good();
     }
     for args in [&["verify", "--all"][..], &["verify"]] {
-        assert_eq!(place.dl(args).good().matches("the same in _delta_log").count(), 3, "{args:?}");
+        assert_eq!(place.dl(args).good().matches("identical in _delta_log").count(), 3, "{args:?}");
     }
-    // Of the first one the log cannot even be looked for.
+    // The log of the first one cannot even be read.
     std::fs::rename(place.path("a/_delta_log"), place.path("kept")).unwrap();
     place.write("a/_delta_log", "in the way");
     let ran = place.dl(&["verify", "--all"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert_eq!(ran.out.matches("the same in _delta_log").count(), 2, "{ran:?}");
-    assert!(ran.out.contains("it cannot be verified:") && ran.err.contains("1 of 3 tables"), "{ran:?}");
+    assert_eq!(ran.out.matches("identical in _delta_log").count(), 2, "{ran:?}");
+    assert!(ran.out.contains("cannot be verified:") && ran.err.contains("1 of 3 tables"), "{ran:?}");
     assert_eq!(place.dl(&["verify", "a", "--all"]).code, Some(2));
 }
 
 #[test]
-fn what_is_logged_names_what_happened_and_no_secret() {
-    let place = Place::with_events();
+fn log_messages_name_events_and_no_secret() {
+    let place = TestFolder::with_events();
     place.write("rows.csv", "id,day\n1,private\n");
     let logged = |part: &str, args: &[&str]| {
         let mut command = place.command(args);

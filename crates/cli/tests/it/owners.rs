@@ -1,4 +1,4 @@
-//! Tables that a program keeps: `dl` refuses to end them.
+//! Tables with an owner: `dl` does not drop them.
 
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::commit::{Base, CommitRequest, NewTable};
@@ -6,10 +6,10 @@ use deltalakedb_log::conformance::actions::{metadata, protocol};
 use deltalakedb_log::{Action, Catalog, Clock, Location, SystemClock, TableId};
 
 use crate::databases::databases;
-use crate::place::Place;
+use crate::test_folder::TestFolder;
 
-/// Makes the table `t`, which the row engine keeps.
-fn make_kept(place: &Place) {
+/// Creates the table `t`, owned by the row engine.
+fn make_kept(place: &TestFolder) {
     let uri = CatalogUri::parse(place.catalog()).unwrap();
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let catalog = SqlCatalog::connect(&uri, ConnectOptions::default()).await.unwrap();
@@ -25,11 +25,12 @@ fn make_kept(place: &Place) {
 }
 
 #[test]
-fn a_table_is_ended_by_its_owner_alone() {
+fn an_owned_table_is_dropped_and_expired_only_by_its_owner() {
     for database in databases("owners") {
-        let place = Place::on(*database);
+        let place = TestFolder::on(*database);
         make_kept(&place);
-        let says = "default.t is kept by the row engine of /data, which alone commits to it: use `dl sql --data /data`";
+        let says =
+            "default.t is owned by the row engine of /data, which alone may commit to it: use `dl sql --data /data`";
         for refused in [
             &["drop", "t"][..],
             &["drop", "t", "--force"],
@@ -45,12 +46,12 @@ fn a_table_is_ended_by_its_owner_alone() {
         place.dl(&["expire", "--all"]).good();
         assert!(place.dl(&["show", "t"]).good().contains("owner      rows:/data"));
 
-        // In the owner's name, as where the engine is not there any more.
+        // In the owner's name, as when the engine no longer exists.
         let by = ["--owner", "rows:/data"];
         place.dl(&[&["rename", "t", "u"], &by[..]].concat()).good();
         place.dl(&[&["drop", "u"], &by[..]].concat()).good();
         let refused = place.dl(&["undrop", "u", "--as", "t"]);
-        assert!(refused.code == Some(1) && refused.err.contains("default.u is kept by the row engine"), "{refused:?}");
+        assert!(refused.code == Some(1) && refused.err.contains("default.u is owned by the row engine"), "{refused:?}");
         place.dl(&[&["undrop", "u", "--as", "t"], &by[..]].concat()).good();
         let other = place.dl(&["drop", "t", "--owner", "rows:/other"]);
         assert!(other.code == Some(1) && other.err.contains(says), "{other:?}");

@@ -1,9 +1,9 @@
-//! A catalog that came back from a backup, and an import that did not come to its end.
+//! A catalog restored from a backup, and an import that was not finished.
 
-use crate::place::Place;
+use crate::test_folder::TestFolder;
 
-/// What has gone wrong says so, and what to do.
-fn fails(place: &Place, args: &[&str], says: &[&str]) {
+/// Asserts that the command fails with a message about the cause and what to do.
+fn fails(place: &TestFolder, args: &[&str], says: &[&str]) {
     let ran = place.dl(args);
     assert_eq!(ran.code, Some(1), "{args:?}: {ran:?}");
     for part in says {
@@ -12,8 +12,8 @@ fn fails(place: &Place, args: &[&str], says: &[&str]) {
 }
 
 #[test]
-fn a_catalog_from_a_backup_writes_and_vacuums_nothing_before_an_import() {
-    let place = Place::new();
+fn a_restored_catalog_refuses_writes_and_vacuums_before_an_import() {
+    let place = TestFolder::new();
     fails(&place, &["init", "--restored"], &["there is no catalog", "dl init"]);
     place.dl(&["init"]).good();
     let epoch = || place.dl(&["init", "--format", "json"]).json()["epoch"].clone();
@@ -30,7 +30,7 @@ fn a_catalog_from_a_backup_writes_and_vacuums_nothing_before_an_import() {
     fails(&place, &["vacuum", "t", "--retain", "0s", "--force"], &says);
     assert_eq!(place.content(), content, "no file came or went");
     let ready = place.dl(&["init", "--restored"]).good();
-    assert!(ready.contains("in a new epoch"), "{ready}");
+    assert!(ready.contains("has a new epoch"), "{ready}");
     assert_ne!(epoch(), before);
     place.dl(&["import", "t"]).good();
     place.dl(&["sql", "INSERT INTO t VALUES (3)"]).good();
@@ -40,8 +40,8 @@ fn a_catalog_from_a_backup_writes_and_vacuums_nothing_before_an_import() {
 }
 
 #[test]
-fn an_import_that_fails_is_given_up_or_goes_on_under_another_name() {
-    let place = Place::new();
+fn a_failed_import_is_abandoned_or_resumed_under_another_name() {
+    let place = TestFolder::new();
     place.copy_events("events");
     let last = "events/_delta_log/00000000000000000003.json";
     let whole = std::fs::read_to_string(place.path(last)).unwrap();

@@ -1,13 +1,13 @@
-//! What `dl` shows of secrets, and what it obeys of what others wrote: neither.
+//! `dl` shows no secrets, and does not print control characters written by others.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::bad_input::check;
-use crate::place::{Place, Ran};
+use crate::test_folder::{Ran, TestFolder};
 
-/// The run says this, and none of it is the secret.
+/// Asserts that the output contains this, and not the secret.
 fn says(ran: Ran, code: i32, what: &[&str]) {
     assert!(!ran.err.to_lowercase().contains("secret") && !ran.out.to_lowercase().contains("secret"), "{ran:?}");
     check(ran, code, what);
@@ -15,7 +15,7 @@ fn says(ran: Ran, code: i32, what: &[&str]) {
 
 #[test]
 fn a_password_in_a_uri_is_never_repeated() {
-    let place = Place::with_events();
+    let place = TestFolder::with_events();
     for uri in [
         "postgres://etl:secret@db/lake",
         "deltasql://postgres/etl:secret@db/lake",
@@ -23,11 +23,11 @@ fn a_password_in_a_uri_is_never_repeated() {
         "deltasql://postgres/lake?host=db&password=secret",
         "deltasql://postgres/lake?host=db&sslpassword=secret",
     ] {
-        says(place.dl(&["--catalog", uri, "tables"]), 1, &["of the catalog URI", "is wrong"]);
-        says(place.dl(&["copy-catalog", "--to", uri]), 1, &["of the catalog URI", "is wrong"]);
+        says(place.dl(&["--catalog", uri, "tables"]), 1, &["invalid", "in the catalog URI"]);
+        says(place.dl(&["copy-catalog", "--to", uri]), 1, &["invalid", "in the catalog URI"]);
         let setting = format!("catalog={uri}");
         let mut by_setting = place.command(&["--set", &setting, "tables"]);
-        says(Ran::of(by_setting.env_remove("DELTALAKEDB_CATALOG").output().unwrap()), 1, &["is wrong"]);
+        says(Ran::of(by_setting.env_remove("DELTALAKEDB_CATALOG").output().unwrap()), 1, &["in the catalog URI"]);
         let help = place.command(&["--help"]).env("DELTALAKEDB_CATALOG", uri).output().unwrap();
         let help = Ran::of(help);
         assert!(help.out.contains("DELTALAKEDB_CATALOG") && !help.out.contains("secret"), "{help:?}");
@@ -41,18 +41,18 @@ fn a_password_in_a_uri_is_never_repeated() {
 }
 
 #[test]
-fn a_catalog_is_for_its_owner_unless_told_otherwise() {
+fn a_new_catalog_is_private_by_default() {
     for (args, expected) in [(&["init"][..], 0o600), (&["--set", "sql.file_mode=0660", "init"], 0o660)] {
-        let place = Place::new();
+        let place = TestFolder::new();
         place.dl(args).good();
         assert_eq!(place.path("meta.db").metadata().unwrap().permissions().mode() & 0o777, expected);
     }
-    check(Place::new().dl(&["--set", "sql.file_mode=0400", "init"]), 1, &["sql.file_mode=0400", "0600"]);
+    check(TestFolder::new().dl(&["--set", "sql.file_mode=0400", "init"]), 1, &["sql.file_mode=0400", "0600"]);
 }
 
 #[test]
-fn a_terminal_is_not_commanded_by_what_is_in_a_table() {
-    let place = Place::new();
+fn control_characters_in_values_are_escaped_on_a_terminal() {
+    let place = TestFolder::new();
     place.write("rows.ndjson", "{\"id\":1,\"day\":\"\\u001b]0;title\\u0007\\u009b31m\\ttab\"}\n");
     place.dl(&["write", "t", "--input", "rows.ndjson", "--location", "t"]).good();
     let out = place.dl(&["read", "t"]).good();
@@ -67,14 +67,14 @@ fn a_terminal_is_not_commanded_by_what_is_in_a_table() {
 
 #[test]
 fn a_folder_that_was_moved_and_linked_is_not_registered_twice() {
-    let place = Place::with_events();
+    let place = TestFolder::with_events();
     std::fs::rename(place.path("events"), place.path("moved")).unwrap();
     std::os::unix::fs::symlink("moved", place.path("events")).unwrap();
     for path in ["events", "moved"] {
         check(
             place.dl(&["import", &format!("./{path}"), "--as", "again"]),
             1,
-            &["is the place of the table default.events"],
+            &["is the location of the table default.events"],
         );
     }
     check(
@@ -86,8 +86,8 @@ fn a_folder_that_was_moved_and_linked_is_not_registered_twice() {
 }
 
 #[test]
-fn files_of_other_folders_are_taken_where_they_are_allowed() {
-    let place = Place::with_events();
+fn files_below_allowed_paths_are_accepted() {
+    let place = TestFolder::with_events();
     place.copy_events("other");
     // The log of a shallow clone names the files of another table.
     let log = place.path("other/_delta_log/00000000000000000001.json");
@@ -101,13 +101,13 @@ fn files_of_other_folders_are_taken_where_they_are_allowed() {
     check(strict(""), 1, &["outside of its folder", "paths.allowed"]);
     check(strict("/data,s3://bucket"), 1, &["outside of its folder", "paths.allowed"]);
     strict(&format!("/data,{}", outside.display())).good();
-    let trusting = Place::new();
+    let trusting = TestFolder::new();
     trusting.dl(&["import", place.path("other").to_str().unwrap(), "--as", "other"]).good();
 }
 
 #[test]
-fn what_is_not_utf_8_is_refused_in_words() {
-    let place = Place::with_events();
+fn arguments_that_are_not_utf_8_are_refused() {
+    let place = TestFolder::with_events();
     let odd = OsStr::from_bytes(b"latin-\xe9");
     let before = place.content();
     let mut arguments: Vec<std::process::Command> = Vec::new();
@@ -127,7 +127,7 @@ fn what_is_not_utf_8_is_refused_in_words() {
         assert!(matches!(ran.status.code(), Some(1 | 2)) && !error.contains("panicked"), "{command:?}: {error}");
         assert!(!error.is_empty(), "{command:?}");
     }
-    // Variables that are of no concern to us may be anything.
+    // Unrelated variables may have any value.
     let mut command = place.command(&["read", "events", "--limit", "1"]);
     let ran = Ran::of(command.env("LESS_TERMCAP_xx", odd).env("RUST_LOG", odd).env("PGPORT", odd).output().unwrap());
     ran.good();

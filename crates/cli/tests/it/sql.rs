@@ -5,10 +5,10 @@ use std::process::Stdio;
 
 use serde_json::json;
 
-use crate::place::{Place, Ran};
+use crate::test_folder::{Ran, TestFolder};
 
 /// Runs `dl sql` with statements on standard input.
-fn piped(place: &Place, text: &str, args: &[&str]) -> Ran {
+fn piped(place: &TestFolder, text: &str, args: &[&str]) -> Ran {
     let mut command = place.command(&[&["sql"], args].concat());
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
@@ -17,7 +17,7 @@ fn piped(place: &Place, text: &str, args: &[&str]) -> Ran {
 
 #[test]
 fn one_result_is_rows_and_several_are_lists_of_rows() {
-    let place = Place::with_events();
+    let place = TestFolder::with_events();
     let sql = |text: &str| place.dl(&["sql", text, "--format", "json"]).json();
     assert_eq!(sql("SELECT 1 AS a, 'x' AS b"), json!([{"a": 1, "b": "x"}]));
     assert_eq!(sql("SELECT 1 AS a; SELECT 2 AS a WHERE false; VALUES (3)"), json!([[{"a": 1}], [], [{"column1": 3}]]));
@@ -36,8 +36,8 @@ fn one_result_is_rows_and_several_are_lists_of_rows() {
 }
 
 #[test]
-fn parquet_goes_out_and_comes_in_again() {
-    let place = Place::with_events();
+fn parquet_output_is_parquet_input() {
+    let place = TestFolder::with_events();
     for (n, args) in [["sql", "SELECT * FROM events WHERE id > 3"], ["read", "events"]].iter().enumerate() {
         let file = place.path("rows.parquet");
         let out = std::fs::File::create(&file).unwrap();
@@ -53,8 +53,8 @@ fn parquet_goes_out_and_comes_in_again() {
 }
 
 #[test]
-fn what_is_written_is_published() {
-    let place = Place::new();
+fn written_tables_are_published() {
+    let place = TestFolder::new();
     let made = place
         .dl(&["sql", "CREATE TABLE t (id BIGINT, day STRING) LOCATION 't'; INSERT INTO t VALUES (1, 'a'), (2, 'b')"]);
     let says = made.good();
@@ -73,8 +73,8 @@ fn what_is_written_is_published() {
 }
 
 #[test]
-fn wrong_sql_gets_one_sentence() {
-    let place = Place::with_events();
+fn invalid_sql_is_refused_in_one_sentence() {
+    let place = TestFolder::with_events();
     let check = |args: &[&str], says: &[&str]| {
         let ran = place.dl(&[&["sql"], args].concat());
         assert_eq!(ran.code, Some(1), "{ran:?}");
@@ -93,12 +93,12 @@ fn wrong_sql_gets_one_sentence() {
     check(&["SELECT * FROM events VERSION AS OF 99"], &["no version 99", "newest is 13"]);
     check(&["SELECT 1/0 FROM events"], &["Divide by zero"]);
     check(&["MERGE INTO events USING events s ON true WHEN MATCHED THEN DELETE"], &["`dl merge NAME"]);
-    check(&["SELECT 1; SELECT 2", "--format", "parquet"], &["one result", "this has 2"]);
+    check(&["SELECT 1; SELECT 2", "--format", "parquet"], &["one result", "got 2"]);
     let ran = place.dl(&["tables", "--format", "parquet"]);
     assert!(ran.code == Some(1) && ran.err.contains("`dl sql` and `dl read`"), "{ran:?}");
-    // What came before an error is printed.
+    // Results before an error are printed.
     let ran = place.dl(&["sql", "SELECT 7 AS a; SELECT * FROM nosuch", "--format", "csv"]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(1), "a\n7\n"));
-    let ran = Place::new().dl(&["sql", "SELECT 1"]);
+    let ran = TestFolder::new().dl(&["sql", "SELECT 1"]);
     assert!(ran.code == Some(1) && ran.err.contains("there is no catalog"), "{ran:?}");
 }

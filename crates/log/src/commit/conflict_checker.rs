@@ -1,4 +1,4 @@
-//! The commits after a request's base, judged one by one: which of them the request conflicts with.
+//! Checks the commits after a request's base, one by one, for conflicts with the request.
 
 use std::collections::{HashMap, HashSet};
 
@@ -23,7 +23,7 @@ pub struct ConflictChecker<'a> {
     app_ids: Vec<&'a str>,
     domains: Vec<&'a str>,
     at_same_path: HashSet<FileKey>,
-    /// Parsed when the first predicate is to be judged.
+    /// Parsed when the first predicate is checked.
     schema: Option<Schema>,
 }
 
@@ -39,8 +39,8 @@ pub enum WinningFiles {
 }
 
 impl<'a> ConflictChecker<'a> {
-    /// For a request to a table that has this metadata now, `None` for a table that is to be created, and these
-    /// [live files](super::Current::live).
+    /// A checker for a request to a table with this current metadata and these [live files](super::Current::live);
+    /// `metadata` is `None` for a table that is to be created.
     pub fn new(request: &'a CommitRequest, metadata: Option<&'a Metadata>, live: &HashMap<FileKey, Add>) -> Self {
         let reads = &request.reads;
         let mut checker = Self {
@@ -65,7 +65,7 @@ impl<'a> ConflictChecker<'a> {
         checker
     }
 
-    /// Which files of a winner matter. Its protocol and metadata always do.
+    /// Which files of a winning commit matter. Its protocol and metadata always do.
     pub fn files(&self) -> WinningFiles {
         let reads = &self.request.reads;
         if reads.whole_table || !reads.predicates.is_empty() || !self.at_same_path.is_empty() {
@@ -87,7 +87,7 @@ impl<'a> ConflictChecker<'a> {
         &self.domains
     }
 
-    /// Whether no commit matters but one that changed the protocol or the metadata.
+    /// Whether only commits that changed the protocol or the metadata matter.
     pub fn needs_only_protocol_and_metadata(&self) -> bool {
         self.files() == WinningFiles::None && self.app_ids.is_empty() && self.domains.is_empty()
     }
@@ -106,7 +106,7 @@ impl<'a> ConflictChecker<'a> {
             || changes.domains.iter().any(|domain| self.domains.contains(&domain.domain.as_str()))
     }
 
-    /// The first rule that the request breaks if this commit was before it.
+    /// The first rule that the request violates, given that this commit precedes it.
     pub fn check(&mut self, version: Version, winner: &Commit) -> Result<Option<WinningCommit>> {
         let found = |kind| {
             let operation = winner.info().and_then(|info| info.0.get("operation"));
@@ -170,14 +170,14 @@ impl<'a> ConflictChecker<'a> {
     }
 }
 
-/// The live files at paths where a request adds a file with another deletion vector, but for those it removes: the path
-/// would have two live files.
+/// The live files at paths where the request adds a file with another deletion vector, except those that the request
+/// removes: the path would have two live files.
 pub(super) fn live_at_same_path<'l>(
     actions: &[Action],
     live: &'l HashMap<FileKey, Add>,
 ) -> impl Iterator<Item = (&'l FileKey, &'l Add)> + use<'l> {
     let (mut added, mut removed) = (HashMap::new(), HashSet::new());
-    // Mostly nothing is live where something is added.
+    // Usually no file is live at the path of an added file.
     for action in actions.iter().filter(|_| !live.is_empty()) {
         match action {
             Action::Add(add) => _ = added.insert(PathKey::new(&add.path), add.key()),

@@ -1,4 +1,4 @@
-//! What is stored of a table when a commit or a load comes to it, and what it refuses by itself.
+//! The stored state of a table when a commit or a load starts, and the checks that depend on this state alone.
 
 use std::collections::HashMap;
 
@@ -11,33 +11,33 @@ use crate::ids::TableName;
 use crate::owner::TableOwner;
 use crate::path::{FileKey, SetHash};
 
-/// What is stored of a table now, under the lock.
+/// The stored state of a table, read under the lock.
 #[derive(Clone, Debug)]
 pub struct Current {
-    /// The name people know it by.
+    /// The table's name.
     pub name: TableName,
-    /// Who alone commits to it.
+    /// The only program that may commit to the table.
     pub owner: Option<TableOwner>,
     /// The version; `None` for a table that the request creates.
     pub version: Option<Version>,
     /// Its time, in milliseconds since 1970.
     pub timestamp: i64,
-    /// The version whose time is ahead of the catalog's clock, where [`is_ahead`](crate::future_times::is_ahead) says so of
-    /// `timestamp`.
+    /// The first version whose time is ahead of the catalog's clock, when [`is_ahead`](crate::future_times::is_ahead)
+    /// is true for `timestamp`.
     pub leap: Option<TimeLeap>,
     /// Protocol and metadata; `None` for a table that the request creates.
     pub state: Option<(Protocol, Metadata)>,
     /// Hash of the live files.
     pub set_hash: SetHash,
-    /// The first commit after the request's base that it conflicts with, as a [`ConflictChecker`](super::ConflictChecker)
-    /// found it.
+    /// The first commit after the request's base that conflicts with it, as found by a
+    /// [`ConflictChecker`](super::ConflictChecker).
     pub conflict: Option<WinningCommit>,
-    /// The live files at [`CommitRequest::touched`](super::CommitRequest::touched), whatever their deletion vectors.
+    /// The live files at [`CommitRequest::changed_paths`](super::CommitRequest::changed_paths), with any deletion vector.
     pub live: HashMap<FileKey, Add>,
 }
 
 impl Current {
-    /// What is stored of a table that has no version yet.
+    /// The state of a table that has no version yet.
     pub fn without_version(name: TableName, owner: Option<TableOwner>) -> Self {
         Self {
             name,
@@ -58,23 +58,26 @@ pub fn check_mirror(name: &TableName, mirror: &MirrorState) -> Result<()> {
     match mirror {
         MirrorState::Following => Ok(()),
         MirrorState::Diverged { version, what } => Err(TxnLogError::invalid(format!(
-            "{name} takes no commits: version {version} in its _delta_log is not ours ({what}); run `dl verify {name}`"
+            "{name} accepts no commits: version {version} in its _delta_log was not written by this catalog ({what}); \
+             run `dl verify {name}`"
         ))),
     }
 }
 
-/// Refuses history that does not go on where the table stands.
+/// Rejects history that does not continue after the table's newest version.
 pub fn check_next(name: &TableName, head: Option<Version>, next: Version) -> Result<()> {
     match head {
         Some(head) if next != head + 1 => Err(TxnLogError::new(
             ErrorKind::Conflict,
-            format!("history for {name} comes with version {next}, and the table is at version {head}: begin again"),
+            format!(
+                "the history of {name} continues with version {next}, and the table is at version {head}: begin again"
+            ),
         )),
         _ => Ok(()),
     }
 }
 
-/// Refuses a state to begin with for a table that has versions: the files of both would be live.
+/// Rejects a base state for a table that already has versions: the files of both would be live.
 pub fn check_begins(name: &TableName, head: Option<Version>, base: Version) -> Result<()> {
     match head {
         Some(head) => Err(TxnLogError::new(
@@ -87,21 +90,21 @@ pub fn check_begins(name: &TableName, head: Option<Version>, base: Version) -> R
     }
 }
 
-/// The time of a version that is history: its own, or just after that of the version before where it is not later.
+/// The time of a loaded version: its own time, or the time of the version before plus 1 ms if its own is not later.
 pub fn later_than(name: &TableName, version: Version, before: Option<i64>, own: i64) -> Result<i64> {
     let Some(before) = before.filter(|before| own <= *before) else { return Ok(own) };
     before.checked_add(1).ok_or_else(|| {
         TxnLogError::corrupt(format!(
-            "version {version} of {name} has no time after that of the version before, which is the last there is: \
-             correct the inCommitTimestamp of that version"
+            "version {version} of {name} cannot be later than the version before it, whose time is the last possible \
+             one: correct the inCommitTimestamp of that version"
         ))
     })
 }
 
-/// The error of a publisher whose lease has gone to another.
-pub fn fenced(name: &TableName) -> TxnLogError {
+/// The error of a publisher whose lease was taken over by another.
+pub fn lease_lost(name: &TableName) -> TxnLogError {
     TxnLogError::new(
         ErrorKind::Conflict,
-        format!("another process publishes {name} now: it goes on where this one stopped"),
+        format!("another process publishes {name} now: it continues where this one stopped"),
     )
 }

@@ -1,4 +1,4 @@
-//! What no commit may say, whatever others commit.
+//! Rules that every commit must obey, independent of concurrent commits.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use crate::path::PathKey;
 use crate::schema::Schema;
 use crate::snapshot::CommitActions;
 
-/// Rejects what no Delta commit may contain (PROTOCOL.md, "Actions"), regardless of concurrent commits. Returns
+/// Rejects a commit that Delta does not allow (PROTOCOL.md, "Actions"), regardless of concurrent commits. Returns
 /// protocol and metadata after the commit.
 pub(super) fn check_legal<'a>(
     request: &CommitRequest,
@@ -34,7 +34,7 @@ pub(super) fn check_legal<'a>(
         ("commitInfo", count(|a| matches!(a, Action::CommitInfo(_)))),
     ] {
         if n > 1 {
-            return bad(format!("has {n} {what} actions, and one is the most"));
+            return bad(format!("has {n} {what} actions, and only one is allowed"));
         }
     }
     if count(|a| matches!(a, Action::Txn(_))) != changes.txns.len() {
@@ -83,21 +83,22 @@ pub(super) fn check_legal<'a>(
     Ok((protocol, metadata))
 }
 
-/// Refuses a commit of ours to a table whose features it would not honour. Judged by the protocol before and after: a
-/// commit cannot drop a feature to get past it.
+/// Rejects a commit of ours to a table with features that we do not support. Checks the protocol before and after the
+/// commit, so a commit cannot drop a feature to avoid the check.
 fn check_writable(actions: &[Action], current: &Current, after: &Protocol) -> Result<()> {
     let name = current.name.to_string();
     if let Some((before, _)) = &current.state {
         features::check_writable(before, &name)?;
     }
     let is_rest = |a: &Action| !matches!(a, Action::Protocol(_) | Action::CommitInfo(_));
-    match current.state.is_some() && !actions.iter().any(is_rest) {
-        true => features::check_known(after, &name),
-        false => features::check_writable(after, &name),
+    if current.state.is_some() && !actions.iter().any(is_rest) {
+        features::check_known(after, &name)
+    } else {
+        features::check_writable(after, &name)
     }
 }
 
-/// The same for a commit that is taken as it is.
+/// The same check for a verbatim commit.
 fn check_trackable(current: &Current, after: &Protocol) -> Result<()> {
     let name = current.name.to_string();
     let before = current.state.iter().map(|(before, _)| before);
@@ -115,7 +116,7 @@ fn check_paths(changes: &CommitActions) -> Result<(), String> {
             return Err(format!("both adds and removes {}", remove.path));
         }
     }
-    // Files of one path are one file, but for their deletion vectors.
+    // Files with the same path are one file unless their deletion vectors differ.
     if changes.adds.iter().all(|(_, add)| add.deletion_vector.is_none()) {
         return Ok(());
     }

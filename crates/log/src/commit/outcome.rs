@@ -1,4 +1,4 @@
-//! How a commit ended.
+//! The outcome of a commit.
 
 use crate::action::Version;
 use crate::conflict::Conflict;
@@ -7,38 +7,38 @@ use crate::future_times::TimeLeap;
 use crate::ids::TableId;
 use crate::transaction_error::TxnLogTransactionError;
 
-/// A table's commit that is decided and durable.
+/// A commit to one table that is decided and durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Committed {
     /// The table.
     pub table: TableId,
-    /// The version it became.
+    /// Its version.
     pub version: Version,
     /// Its time, in milliseconds since 1970.
     pub timestamp: i64,
-    /// The earlier version of the table because of which this time is ahead of the catalog's clock.
+    /// The earlier version of the table that causes this time to be ahead of the catalog's clock.
     pub leap: Option<TimeLeap>,
 }
 
-/// How a commit ended. Losing a race is an outcome, not an error.
+/// The outcome of a commit. A conflict is an outcome, not an error.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// All tables that the request writes are committed, in its order.
+    /// All tables that the request writes are committed, in the order of the request.
     Committed(Vec<Committed>),
-    /// Nothing is committed: a concurrent commit won.
+    /// Nothing is committed: a concurrent commit conflicts with the request.
     Conflict(Conflict),
-    /// The database did not answer: it may be committed or not. Look the commit ids up on a new connection
-    /// ([`crate::Catalog::find_commit`]) before doing anything else; above all, delete no file.
+    /// The database did not answer: the request may or may not be committed. Look up the commit ids on a new connection
+    /// ([`crate::Catalog::find_commit`]) before any further step; in particular, delete no file.
     Unknown(String),
 }
 
 impl Outcome {
-    /// The commits, or the error that says why there are none.
+    /// The commits, or the error for the reason why there are none.
     pub fn committed(self) -> Result<Vec<Committed>> {
         Ok(self.of_transaction()?)
     }
 
-    /// The same, with the reason as it is.
+    /// The commits, or the reason as it is.
     pub fn of_transaction(self) -> Result<Vec<Committed>, TxnLogTransactionError> {
         match self {
             Outcome::Committed(commits) => Ok(commits),

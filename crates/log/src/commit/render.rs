@@ -1,4 +1,4 @@
-//! The actions of a commit as they go to the log, with what is known under the lock only.
+//! Renders the actions of a commit, with the facts that are known only under the lock.
 
 use super::current::Current;
 use super::request::{Base, CommitRequest, Isolation};
@@ -7,7 +7,7 @@ use crate::commit_info::{COMMIT_INFO_KEY, ICT};
 use crate::object::Object;
 use crate::stamp::CommitStamp;
 
-/// Our `commitInfo`, and all actions as they go to the log: `commitInfo` first, and removes made of what we store.
+/// Our `commitInfo`, and all actions as they are written to the log: `commitInfo` first, removes with stored facts.
 pub(super) fn stamped<'a>(
     request: &CommitRequest,
     actions: &'a [Action],
@@ -59,7 +59,7 @@ struct InfoFacts {
     blind: bool,
 }
 
-/// `commitInfo` in one fixed order: what we know, then what else the writer said, then our own member.
+/// `commitInfo` in one fixed order: our facts, then the other members of the writer, then our own member.
 fn our_info(
     given: Object,
     request: &CommitRequest,
@@ -88,7 +88,7 @@ fn our_info(
     keep(&mut info, "operationMetrics");
     info.set("engineInfo", concat!("deltalakedb/", env!("CARGO_PKG_VERSION")));
     info.set("txnId", format!("{:?}", request.commit_id));
-    // Others commit past a blind append: what read something is none, whatever its writer says.
+    // Other commits are rebased past a blind append, so one that read data is none, whatever its writer says.
     info.set("isBlindAppend", facts.blind && given.get::<bool>("isBlindAppend").unwrap_or(true));
     info.set("isolationLevel", facts.isolation.as_str());
     if let Base::Exactly(v) | Base::RebaseFrom(v) = request.base {
@@ -103,28 +103,28 @@ fn our_info(
             info.set(key, value);
         }
     }
-    let mut ours = Object::default();
+    let mut member = Object::default();
     if !stamp.catalog_id.is_nil() {
-        ours.set("catalogId", stamp.catalog_id.to_string());
-        ours.set("epoch", stamp.epoch.to_string());
-        ours.set("tableId", request.table.to_string());
+        member.set("catalogId", stamp.catalog_id.to_string());
+        member.set("epoch", stamp.epoch.to_string());
+        member.set("tableId", request.table.to_string());
     }
-    ours.set("table", current.name.to_string());
+    member.set("table", current.name.to_string());
     if let Some((group, participants)) = &stamp.group {
-        ours.set("groupId", group.to_string());
-        ours.set("participants", participants.iter().map(|p| p.to_string()).collect::<Vec<_>>());
+        member.set("groupId", group.to_string());
+        member.set("participants", participants.iter().map(|p| p.to_string()).collect::<Vec<_>>());
     }
     if let Some(engine) = given.get::<String>("engineInfo") {
-        ours.set("writer", engine);
+        member.set("writer", engine);
     }
-    info.set(COMMIT_INFO_KEY, ours);
+    info.set(COMMIT_INFO_KEY, member);
     info
 }
 
-/// The remove of a live file: path and file facts from our row, the rest as asked.
-fn render_remove(asked: &Remove, live: &Add, now: i64) -> Remove {
-    let mut remove = Remove::of(live, asked.deletion_timestamp.unwrap_or(now), asked.data_change);
-    remove.stats = asked.stats.clone();
-    remove.extra = asked.extra.clone();
+/// The remove of a live file: path and file facts from the stored row, the other fields as requested.
+fn render_remove(requested: &Remove, live: &Add, now: i64) -> Remove {
+    let mut remove = Remove::of(live, requested.deletion_timestamp.unwrap_or(now), requested.data_change);
+    remove.stats = requested.stats.clone();
+    remove.extra = requested.extra.clone();
     remove
 }

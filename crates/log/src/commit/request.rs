@@ -1,4 +1,4 @@
-//! What a writer asks for: the actions of a commit, what they build on, and what was read for them.
+//! A commit request: the actions of a commit, the version it is based on, and what it read.
 
 use uuid::Uuid;
 
@@ -14,14 +14,14 @@ use crate::verbatim::VerbatimCommit;
 /// The version a commit builds on.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Base {
-    /// The table does not exist: this commit registers it and is its version 0.
+    /// The table does not exist: this commit creates it and is its version 0.
     Create(NewTable),
-    /// The commit becomes the version after this one, or conflicts. For writers with a retry loop of their own.
+    /// The commit becomes the version after this one, or conflicts. For writers that retry by themselves.
     Exactly(Version),
-    /// The commit was made against this version; the catalog moves it to the head if nothing in between conflicts.
+    /// The commit was made against this version; the catalog rebases it onto the head unless it conflicts.
     RebaseFrom(Version),
-    /// Nothing is committed to this table: the others of the transaction are, if nothing that was read of this table at
-    /// this version has changed since.
+    /// Nothing is committed to this table. The other requests of the transaction are committed if nothing that this
+    /// request read of the table at this version has changed since.
     ReadAt(Version),
 }
 
@@ -34,27 +34,28 @@ impl Base {
         }
     }
 
-    /// The version that a commit which is made for one version becomes.
+    /// The version of a commit that must become one specific version.
     pub fn next(&self) -> Result<Version> {
         match self {
             Self::Create(_) => Ok(0),
             Self::Exactly(base) => Ok(base.saturating_add(1)),
-            Self::RebaseFrom(_) | Self::ReadAt(_) => Err(TxnLogError::invalid(
-                "a verbatim commit is made for one version and cannot become another: give the exact base",
-            )),
+            Self::RebaseFrom(_) | Self::ReadAt(_) => {
+                Err(TxnLogError::invalid("a verbatim commit is valid for one version only: pass the exact base"))
+            }
         }
     }
 }
 
-/// What a commit read, so that it conflicts with those who changed it meanwhile. Nothing read is a blind append.
+/// What a commit read, so that it conflicts with concurrent commits that change it. A commit that read nothing is a
+/// blind append.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reads {
     /// Logical files it read.
     pub files: Vec<FileKey>,
     /// Predicates whose matching rows it read. They detect conflicts with added files. `files` and `whole_table` detect
-    /// conflicts with removals, so a reader of the rows of a predicate must list the files that it selected as well.
+    /// conflicts with removed files, so a reader of the rows of a predicate must also list the files that it selected.
     pub predicates: Vec<Predicate>,
-    /// It read everything.
+    /// It read the whole table.
     pub whole_table: bool,
     /// Applications whose progress it read.
     pub app_ids: Vec<String>,
@@ -69,14 +70,14 @@ impl Reads {
     }
 }
 
-/// How much a commit is protected from others (`delta.isolationLevel`).
+/// The isolation level of a commit (`delta.isolationLevel`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
-    /// As if commits had happened one after the other in version order.
+    /// Commits take effect one after the other, in version order.
     Serializable,
-    /// Blind appends of others may slip in between.
+    /// Blind appends of concurrent commits are allowed in between.
     WriteSerializable,
-    /// Only what was removed or changed counts.
+    /// Only removed or changed files conflict.
     SnapshotIsolation,
 }
 
@@ -90,12 +91,12 @@ impl Isolation {
         }
     }
 
-    /// Reads the name.
+    /// Parses the name.
     pub fn parse(name: &str) -> Option<Self> {
         [Self::Serializable, Self::WriteSerializable, Self::SnapshotIsolation].into_iter().find(|i| i.as_str() == name)
     }
 
-    /// The table's own level: `delta.isolationLevel`, or Serializable.
+    /// The table's isolation level: `delta.isolationLevel`, or Serializable.
     pub fn of(metadata: &Metadata) -> Self {
         match metadata.property("delta.isolationLevel") {
             Some(level) if level.eq_ignore_ascii_case("WriteSerializable") => Self::WriteSerializable,
@@ -105,13 +106,14 @@ impl Isolation {
     }
 }
 
-/// What a commit says.
+/// The content of a commit.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
     /// These actions. Time, version, the facts of removed files and our part of `commitInfo` are filled in under the lock.
     Actions(Vec<Action>),
-    /// Exactly these bytes, which another engine wrote, as the version after [`Base::Exactly`], or the first with
-    /// [`Base::Create`]. What is there already in the same bytes is the same commit; other bytes are a conflict.
+    /// Exactly these bytes, which another engine wrote, as the version after [`Base::Exactly`], or as version 0 with
+    /// [`Base::Create`]. If the version already exists with the same bytes, it is the same commit; other bytes are a
+    /// conflict.
     Verbatim(VerbatimCommit),
 }
 
@@ -125,29 +127,29 @@ impl Content {
     }
 }
 
-/// What a writer asks for: a pure description, so every attempt to commit it is the same attempt.
+/// A writer's request. It is a pure description, so every attempt to commit it is the same attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CommitRequest {
     /// The table.
     pub table: TableId,
-    /// What makes a repeated request the same request.
+    /// The id that identifies a repeated request as the same request.
     pub commit_id: CommitId,
-    /// What it builds on.
+    /// The version that it is based on.
     pub base: Base,
     /// What it read.
     pub reads: Reads,
-    /// The isolation it wants; `None` is the table's own.
+    /// The requested isolation; `None` for the table's own.
     pub isolation: Option<Isolation>,
-    /// What it says.
+    /// The content of the commit.
     pub content: Content,
-    /// Who commits.
+    /// The committer.
     pub committer: Option<String>,
-    /// In whose name, where the table has an owner.
+    /// The owner in whose name it commits, for a table with an owner.
     pub owner: Option<TableOwner>,
 }
 
 impl CommitRequest {
-    /// A request whose id is made of `operation` and the actions, and that read nothing.
+    /// A request that read nothing. Its id is derived from `operation` and the actions.
     pub fn new(table: TableId, operation: Uuid, base: Base, actions: Vec<Action>) -> Self {
         Self {
             owner: base.owner(),
@@ -161,7 +163,7 @@ impl CommitRequest {
         }
     }
 
-    /// A request for a commit that another engine wrote, under an id that makes it the same when it is sent again.
+    /// A request for a commit that another engine wrote. `commit_id` identifies it when it is sent again.
     pub fn verbatim(table: TableId, commit_id: CommitId, base: Base, commit: VerbatimCommit) -> Self {
         Self {
             owner: base.owner(),
@@ -180,12 +182,12 @@ impl CommitRequest {
         self.content.actions()
     }
 
-    /// Whether it becomes a version; a request that only says what was read does not.
+    /// Whether it creates a version; a request that only states what was read does not.
     pub fn writes(&self) -> bool {
         !matches!(self.base, Base::ReadAt(_))
     }
 
-    /// The ids that a catalog keeps of it: its own, and of a verbatim commit that of its transaction.
+    /// The ids under which a catalog stores it: its own, and for a verbatim commit also that of its `txnId`.
     pub fn ids(&self) -> Vec<CommitId> {
         let of_txn = match &self.content {
             Content::Actions(_) => None,
@@ -194,8 +196,8 @@ impl CommitRequest {
         [self.commit_id].into_iter().chain(of_txn.filter(|id| *id != self.commit_id)).collect()
     }
 
-    /// The paths whose live files [`prepare`](super::prepare) must be given: those the request adds or removes.
-    pub fn touched(&self) -> Vec<PathKey> {
+    /// The paths whose live files [`prepare`](super::prepare) needs: those that the request adds or removes.
+    pub fn changed_paths(&self) -> Vec<PathKey> {
         let paths = self.actions().iter().filter_map(|a| match a {
             Action::Add(add) => Some(&add.path),
             Action::Remove(remove) => Some(&remove.path),
@@ -208,8 +210,8 @@ impl CommitRequest {
     }
 }
 
-/// The isolation a request is checked under. What a commit says of the whole table (a constraint, other columns) must
-/// hold for every row, including those of concurrent commits.
+/// The isolation under which a request is checked. A change to the whole table (a constraint, other columns) must hold
+/// for every row, including rows of concurrent commits.
 pub(super) fn isolation(request: &CommitRequest, metadata: Option<&Metadata>) -> Isolation {
     let changes_metadata = request.actions().iter().any(|action| matches!(action, Action::Metadata(_)));
     let weaker = request.isolation.or_else(|| metadata.map(Isolation::of)).filter(|_| !changes_metadata);

@@ -1,4 +1,4 @@
-//! Commits to several tables that are one transaction: what is refused of it, and whether it is committed already.
+//! Transactions over several tables: the checks of their requests, and whether they are committed already.
 
 use super::outcome::{Committed, Outcome};
 use super::request::{Base, CommitRequest, Content};
@@ -6,7 +6,7 @@ use crate::action::Version;
 use crate::error::{Result, TxnLogError};
 use crate::ids::{TableId, TableName};
 
-/// Refuses a transaction that is empty, names a table twice, or makes a table inside of another.
+/// Rejects a transaction that is empty, names a table twice, or creates a table inside the folder of another.
 pub fn check_group(requests: &[CommitRequest]) -> Result<()> {
     if requests.is_empty() {
         return Err(TxnLogError::invalid("the transaction has no commit in it"));
@@ -26,7 +26,7 @@ pub fn check_group(requests: &[CommitRequest]) -> Result<()> {
     });
     let mut new: Vec<_> = new.collect();
     new.sort_by(|(a, _), (b, _)| a.cmp(b));
-    // What is inside of a folder comes right after it.
+    // Locations are sorted, so a location inside a folder directly follows the folder.
     for pair in new.windows(2) {
         let (outer, inner) = (pair[0].1, pair[1].1);
         if pair[0].0 != pair[1].0 {
@@ -43,7 +43,7 @@ pub fn check_group(requests: &[CommitRequest]) -> Result<()> {
     }
 }
 
-/// The outcome of requests of which `known` are committed already: all of them, or nothing to say.
+/// The outcome of requests of which `known` are committed already: all of them, or `None`.
 pub fn already_committed(requests: &[CommitRequest], known: Vec<Committed>) -> Result<Option<Outcome>> {
     let all = requests.iter().filter(|r| r.writes()).count();
     match known.len() {
@@ -55,8 +55,8 @@ pub fn already_committed(requests: &[CommitRequest], known: Vec<Committed>) -> R
     }
 }
 
-/// The error of a load that would take in the part of one table in a transaction, and not that of another.
-pub fn half_of_a_group(name: &TableName, version: Version, other: &TableName) -> TxnLogError {
+/// The error of a load that would take the part of one table in a transaction without that of another.
+pub fn incomplete_transaction(name: &TableName, version: Version, other: &TableName) -> TxnLogError {
     TxnLogError::invalid(format!(
         "version {version} of {name} belongs to a transaction that changed {other} as well, and neither the catalog nor \
          the _delta_log of {other} has its part there: publish {other} from where it was committed, or move version \
@@ -64,7 +64,7 @@ pub fn half_of_a_group(name: &TableName, version: Version, other: &TableName) ->
     ))
 }
 
-/// The error when a load is abandoned that does not exist.
+/// The error when the load to be abandoned does not exist.
 pub fn no_unfinished_load(table: TableId) -> TxnLogError {
     TxnLogError::not_found(format!("there is no unfinished import of a table with the id {table}"))
 }

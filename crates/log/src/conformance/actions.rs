@@ -1,10 +1,10 @@
-//! Actions for tests, spelled shortly.
+//! Short constructors of actions for tests.
 
 use std::sync::Arc;
 
 use crate::action::{Action, Add, DeletionVector, Metadata, Protocol, Remove};
 
-/// Any one action, from its JSON line.
+/// An action from its JSON line.
 pub fn action(json: &str) -> Action {
     match Action::parse_line(json) {
         Ok(mut actions) if actions.len() == 1 => actions.remove(0),
@@ -49,7 +49,7 @@ pub fn file(path: &str, min: i64, max: i64) -> Add {
     }
 }
 
-/// The file with a deletion vector of that name.
+/// The file with a deletion vector of this name.
 pub fn with_dv(mut add: Add, name: &str) -> Add {
     add.deletion_vector = Some(DeletionVector {
         storage_type: "u".into(),

@@ -1,10 +1,10 @@
-//! What is done to a catalog as a whole.
+//! Checks of the operations on a catalog as a whole.
 
 use super::*;
 use crate::retention::Retention;
 
 pub(super) async fn a_new_epoch_is_in_every_commit_after_it(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+    let t = TestTable::create(&c, "t").await;
     let (catalog, before) = c.identity().await.unwrap();
     c.compared().insert(t.id);
     let epoch = c.renew_epoch().await.unwrap();
@@ -29,7 +29,7 @@ pub(super) async fn a_catalog_says_how_much_history_is_kept(c: Arc<dyn Catalog>)
 }
 
 pub(super) async fn the_audit_ends_and_no_table_does(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+    let t = TestTable::create(&c, "t").await;
     t.append("a").await;
     let before = entry(&c, t.id).await;
     assert_eq!(c.expire_audit(i64::MIN).await.unwrap(), 0, "no line is as old");

@@ -4,17 +4,17 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
-/// Clients that append to one table until they are refused.
+/// Clients that append to one table until an append is rejected.
 pub(super) struct Clients {
-    table: Table,
-    /// Each ends with the number of its commits, and with what refused the next one.
+    table: TestTable,
+    /// Each ends with the number of its commits and the error that rejected the next one.
     clients: Vec<JoinHandle<(u64, TxnLogError)>>,
 }
 
 impl Clients {
     const COUNT: u64 = 4;
 
-    pub(super) fn start(table: &Table) -> Self {
+    pub(super) fn start(table: &TestTable) -> Self {
         let client = |w| {
             let t = table.clone();
             tokio::spawn(async move {
@@ -24,7 +24,7 @@ impl Clients {
                         Ok(outcome) => _ = outcome.committed().unwrap(),
                         Err(e) => return (n, e),
                     }
-                    // In memory nothing waits, and the others have their turn as well.
+                    // An in-memory catalog never waits, so yield to let the other clients run.
                     tokio::task::yield_now().await;
                 }
                 unreachable!()
@@ -33,14 +33,14 @@ impl Clients {
         Self { table: table.clone(), clients: (0..Self::COUNT).map(client).collect() }
     }
 
-    /// Waits until there are some commits of theirs.
+    /// Waits until the clients have made some commits.
     pub(super) async fn have_begun(&self) {
         while self.table.head().await < 2 * Self::COUNT {
             tokio::task::yield_now().await;
         }
     }
 
-    /// How many commits they have made, once each was refused: with an error of that kind that says this.
+    /// Waits until each client was rejected with an error of this kind and text; returns how many commits they made.
     pub(super) async fn are_refused(self, kind: ErrorKind, says: &str) -> u64 {
         let mut commits = 0;
         for client in self.clients {
@@ -53,7 +53,7 @@ impl Clients {
 }
 
 pub(super) async fn many_writers_leave_no_gap(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+    let t = TestTable::create(&c, "t").await;
     const WRITERS: usize = 64;
     const EACH: usize = 2;
     let writers = (0..WRITERS).map(|w| {
@@ -75,7 +75,7 @@ pub(super) async fn many_writers_leave_no_gap(c: Arc<dyn Catalog>) {
     assert_eq!(versions, (1..=newest).collect::<Vec<_>>(), "each version once, none missing");
     assert!(all.windows(2).all(|w| w[0].timestamp < w[1].timestamp));
     assert_eq!(t.paths(newest).await.len(), WRITERS * EACH);
-    // One of many removes of a file wins.
+    // Exactly one of many removes of a file is committed.
     let removes = (0..WRITERS).map(|n| {
         let t = t.clone();
         let request =

@@ -1,11 +1,11 @@
-//! Commits: which are made, which are refused, and what they say.
+//! Commits: which succeed, which are rejected, and what they record.
 
 use super::*;
 
-/// Both sides start from version 1, which holds the files `a` and `b`; `winner` commits first.
+/// Both requests start from version 1, which has the files `a` and `b`; `winner` commits first.
 async fn race(c: &Arc<dyn Catalog>, winner: Vec<Action>, change: impl FnOnce(&mut CommitRequest)) -> Outcome {
     let n = c.tables().await.unwrap().len();
-    let t = Table::create(c, &format!("t{n}")).await;
+    let t = TestTable::create(c, &format!("t{n}")).await;
     t.commit(vec![Action::add(file("a", 0, 9)), Action::add(file("b", 10, 19))]).await;
     t.commit(winner).await;
     let mut request = t.request(Base::RebaseFrom(1), vec![Action::add(file("own", 0, 9))]);
@@ -23,8 +23,8 @@ fn push(request: &mut CommitRequest, action: Action) {
     request.content = Content::Actions([request.actions(), &[action]].concat());
 }
 
-pub(super) async fn exactly_is_exact(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn base_exactly_accepts_only_the_next_version(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     t.append("a").await;
     let late = t.request(Base::Exactly(0), vec![Action::add(file("b", 0, 9))]);
     conflict(t.try_commit(late).await.unwrap(), 1, &ConflictKind::VersionTaken);
@@ -34,7 +34,7 @@ pub(super) async fn exactly_is_exact(c: Arc<dyn Catalog>) {
 }
 
 pub(super) async fn blind_appends_are_rebased(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+    let t = TestTable::create(&c, "t").await;
     t.append("a").await;
     t.commit(vec![remove(&file("a", 0, 9)), Action::add(file("b", 0, 9)), txn("x", 1), domain("d", "", false)]).await;
     let request = t.request(Base::RebaseFrom(0), vec![Action::add(file("c", 0, 9)), txn("y", 1)]);
@@ -71,7 +71,7 @@ pub(super) async fn every_conflict_rule_holds(c: Arc<dyn Catalog>) {
         &FileAlreadyRemoved("a".into()),
     );
 
-    // To add a file again, with other statistics for example, would bring back the rows that were deleted.
+    // To add a file again, with other statistics for example, would restore the rows that were deleted.
     let marked = || vec![remove(&a), Action::add(with_dv(a.clone(), "dv"))];
     let adds_again = race(&c, marked(), |r| r.content = Content::Actions(vec![Action::add(a.clone())])).await;
     conflict(adds_again, 2, &DeletionVectorChanged("a".into()));
@@ -102,7 +102,7 @@ pub(super) async fn every_conflict_rule_holds(c: Arc<dyn Catalog>) {
     wins(race(&c, rearranged, |r| r.reads.whole_table = true).await);
 }
 
-pub(super) async fn isolation_decides_what_an_added_file_means(c: Arc<dyn Catalog>) {
+pub(super) async fn isolation_level_decides_whether_added_files_conflict(c: Arc<dyn Catalog>) {
     let grown = || vec![Action::add(file("new", 50, 59))];
     for (isolation, loses) in
         [(Isolation::Serializable, true), (Isolation::WriteSerializable, false), (Isolation::SnapshotIsolation, false)]
@@ -114,22 +114,22 @@ pub(super) async fn isolation_decides_what_an_added_file_means(c: Arc<dyn Catalo
         .await;
         assert_eq!(matches!(outcome, Outcome::Conflict(_)), loses, "{isolation:?}");
     }
-    // What is said of every row is said of those that came meanwhile, too.
+    // A change that applies to every row also applies to rows that were added concurrently.
     let outcome = race(&c, grown(), |r| {
         r.content = Content::Actions(vec![Action::Metadata(metadata(r#"{"delta.constraints.c":"id < 50"}"#))]);
         r.reads.whole_table = true;
         r.isolation = Some(Isolation::SnapshotIsolation);
     });
     conflict(outcome.await, 2, &ConflictKind::MatchingFileAdded("new".into()));
-    let t = Table::create_with(&c, "own", r#"{"delta.isolationLevel":"WriteSerializable"}"#).await;
+    let t = TestTable::create_with(&c, "own", r#"{"delta.isolationLevel":"WriteSerializable"}"#).await;
     t.append("a").await;
     let mut request = t.request(Base::RebaseFrom(0), vec![Action::add(file("b", 0, 9))]);
     request.reads.whole_table = true;
     t.try_commit(request).await.unwrap().committed().unwrap();
 }
 
-pub(super) async fn the_same_commit_again_is_the_same_commit(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn a_commit_sent_again_is_not_made_twice(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     for base in [Base::Exactly(0), Base::RebaseFrom(0)] {
         let request = t.request(base, vec![Action::add(file(&format!("f{}", t.head().await), 0, 9))]);
         assert_eq!(c.find_commit(t.id, request.commit_id).await.unwrap(), None);
@@ -149,8 +149,8 @@ pub(super) async fn the_same_commit_again_is_the_same_commit(c: Arc<dyn Catalog>
     assert_eq!(c.commit_all(vec![create(id)]).await.unwrap(), first, "creating is committing");
 }
 
-pub(super) async fn several_tables_commit_together_or_not_at_all(c: Arc<dyn Catalog>) {
-    let (s, t) = (Table::create(&c, "s").await, Table::create(&c, "t").await);
+pub(super) async fn multi_table_commits_are_atomic(c: Arc<dyn Catalog>) {
+    let (s, t) = (TestTable::create(&c, "s").await, TestTable::create(&c, "t").await);
     t.append("early").await;
     let both = |base_t, n: u32| {
         vec![
@@ -191,8 +191,8 @@ pub(super) async fn several_tables_commit_together_or_not_at_all(c: Arc<dyn Cata
     refused(c.commit_all(vec![]).await, ErrorKind::Invalid, &["no commit"]);
 }
 
-pub(super) async fn what_a_transaction_only_read_must_still_be_so(c: Arc<dyn Catalog>) {
-    let (s, t) = (Table::create(&c, "s").await, Table::create(&c, "t").await);
+pub(super) async fn reads_of_a_transaction_are_validated_at_commit(c: Arc<dyn Catalog>) {
+    let (s, t) = (TestTable::create(&c, "s").await, TestTable::create(&c, "t").await);
     let small = Predicate::Compare("id".into(), Comparison::Lt, Literal::Long(10));
     let read = |base, predicate: &Predicate| {
         let mut read = s.request(Base::ReadAt(base), vec![]);
@@ -220,7 +220,7 @@ pub(super) async fn what_a_transaction_only_read_must_still_be_so(c: Arc<dyn Cat
 }
 
 pub(super) async fn illegal_commits_change_nothing(c: Arc<dyn Catalog>) {
-    let t = Table::create_with(&c, "t", r#"{"delta.appendOnly":"true"}"#).await;
+    let t = TestTable::create_with(&c, "t", r#"{"delta.appendOnly":"true"}"#).await;
     t.append("a").await;
     let (a, b) = (file("a", 0, 9), file("b", 0, 9));
     let unknown = actions::action(
@@ -248,8 +248,8 @@ pub(super) async fn illegal_commits_change_nothing(c: Arc<dyn Catalog>) {
     assert_eq!(c.tables().await.unwrap().len(), 1);
 }
 
-pub(super) async fn commit_info_says_what_happened(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn commit_info_describes_the_commit(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     let info = actions::action(
         r#"{"commitInfo":{"timestamp":1,"operation":"MERGE","operationParameters":{"p":"[\"x\"]"},"operationMetrics":{"n":1},"engineInfo":"delta-rs:1","custom":{"k":[1.0]}}}"#,
     );
@@ -295,7 +295,7 @@ pub(super) async fn commit_info_says_what_happened(c: Arc<dyn Catalog>) {
 }
 
 pub(super) async fn in_commit_timestamps_are_written_where_enabled(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+    let t = TestTable::create(&c, "t").await;
     t.commit(vec![Action::Metadata(metadata(r#"{"delta.enableInCommitTimestamps":"true"}"#))]).await;
     let done = t.append("a").await;
     let reader = c.reader(t.id);

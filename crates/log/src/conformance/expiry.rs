@@ -11,16 +11,16 @@ use crate::snapshot::Snapshot;
 
 const VERSIONS: Version = 12;
 
-/// A table in which each version from 1 on replaces its one file, and says how far an application is.
+/// A table in which each version from 1 on replaces its one file and sets the txn of an application.
 struct Overwritten {
-    t: Table,
+    t: TestTable,
     /// By version: its time, and the id of its commit.
     commits: Vec<(i64, CommitId)>,
 }
 
 impl Overwritten {
     async fn new(c: &Arc<dyn Catalog>, name: &str) -> Self {
-        let t = Table::create(c, name).await;
+        let t = TestTable::create(c, name).await;
         let mut commits = vec![(t.time(0).await, CommitId([0; 32]))];
         for version in 1..=VERSIONS {
             let mut actions = vec![Action::add(live(version)), txn("app", version as i64)];
@@ -40,7 +40,7 @@ impl Overwritten {
         Self { t, commits }
     }
 
-    /// What was the newest at the time of a version, or later, stays.
+    /// Keeps the versions that were the newest at the time of `version` or later.
     fn keep_since(&self, version: Version) -> Keep {
         Keep { since_ms: self.commits[version as usize].0, versions: 1, ids_since_ms: 0 }
     }
@@ -54,7 +54,7 @@ fn live(version: Version) -> Add {
     file(&format!("f{version}"), version as i64, version as i64)
 }
 
-impl Table {
+impl TestTable {
     async fn time(&self, version: Version) -> i64 {
         self.catalog.reader(self.id).snapshot(At::Version(version)).await.unwrap().head.timestamp
     }
@@ -63,7 +63,7 @@ impl Table {
         Expiry { table: self.id, keep, up_to: Version::MAX, committer: Committer::named("ann") }
     }
 
-    /// Ends all that may end; how many steps that took.
+    /// Ends all history that may end; returns how many steps that took.
     async fn expire(&self, keep: Keep) -> (Expired, u64) {
         let (mut all, mut steps) = (Expired::default(), 0);
         while !all.is_done {
@@ -76,9 +76,9 @@ impl Table {
     }
 }
 
-/// All that a version says.
+/// Everything that is read of a version.
 #[derive(Debug, PartialEq)]
-struct Said {
+struct ReadState {
     snapshot: Snapshot,
     files: Vec<Add>,
     in_order: Vec<Add>,
@@ -90,7 +90,7 @@ struct Said {
     min_max: Option<(Literal, Literal)>,
 }
 
-impl Said {
+impl ReadState {
     async fn of(reader: &dyn TxnLogReader, version: Version, since_ms: i64) -> Result<Self> {
         let is = Predicate::Compare("id".into(), Comparison::Eq, Literal::Long(version as i64));
         let tombstones = reader.tombstones(version, since_ms).await?;
@@ -108,13 +108,13 @@ impl Said {
     }
 }
 
-pub(super) async fn what_ends_leaves_the_rest_as_it_was(c: Arc<dyn Catalog>) {
+pub(super) async fn expiry_leaves_retained_versions_unchanged(c: Arc<dyn Catalog>) {
     let (o, other) = (Overwritten::new(&c, "t").await, Overwritten::new(&c, "other").await);
     o.publish(VERSIONS).await;
     let (keep, reader) = (o.keep_since(6), c.reader(o.t.id));
     let mut before = Vec::new();
     for version in 0..=VERSIONS {
-        before.push(Said::of(reader.as_ref(), version, keep.since_ms).await.unwrap());
+        before.push(ReadState::of(reader.as_ref(), version, keep.since_ms).await.unwrap());
     }
     let changes: Vec<_> = reader.changes(6, VERSIONS).await.unwrap().try_collect().await.unwrap();
     let history = reader.history(HistoryRange::default()).await.unwrap();
@@ -131,7 +131,7 @@ pub(super) async fn what_ends_leaves_the_rest_as_it_was(c: Arc<dyn Catalog>) {
     assert_eq!((entry.base_version, entry.current_version, entry.published_version), (6, VERSIONS, Some(VERSIONS)));
 
     for (version, said) in (0..).zip(&before) {
-        let now = Said::of(reader.as_ref(), version, keep.since_ms).await;
+        let now = ReadState::of(reader.as_ref(), version, keep.since_ms).await;
         if version >= 6 {
             assert_eq!(now.unwrap(), *said, "version {version}");
             assert_eq!(reader.size_delta(version, VERSIONS).await.unwrap().files, 0);
@@ -162,7 +162,7 @@ pub(super) async fn what_ends_leaves_the_rest_as_it_was(c: Arc<dyn Catalog>) {
     assert_eq!(o.t.paths(VERSIONS + 1).await, ["f12", "more"], "it goes on");
 }
 
-pub(super) async fn commits_from_versions_that_ended(c: Arc<dyn Catalog>) {
+pub(super) async fn commits_based_on_expired_versions(c: Arc<dyn Catalog>) {
     let o = Overwritten::new(&c, "t").await;
     o.publish(VERSIONS).await;
     let resent = o.t.request(Base::Exactly(2), {
@@ -186,7 +186,7 @@ pub(super) async fn commits_from_versions_that_ended(c: Arc<dyn Catalog>) {
             &says.iter().map(String::as_str).collect::<Vec<_>>(),
         );
     }
-    // The commits since version 5 are held, that of 6 included.
+    // The commits since version 5 are retained, including version 6.
     let same_app = o.t.request(Base::RebaseFrom(5), vec![txn("app", 100)]);
     conflict(o.t.try_commit(same_app).await.unwrap(), 6, &ConflictKind::SameApplication("app".into()));
     let removes = o.t.request(Base::RebaseFrom(5), vec![remove(&live(5))]);
@@ -195,7 +195,7 @@ pub(super) async fn commits_from_versions_that_ended(c: Arc<dyn Catalog>) {
     assert!(matches!(committed, Outcome::Conflict(c) if c.version == 9), "the metadata has changed since");
     o.t.try_commit(add(9, "late")).await.unwrap().committed().unwrap();
 
-    // Ids outlive their versions.
+    // Commit ids are kept longer than their versions.
     let (ms, id) = o.commits[3];
     let found = Committed { table: o.t.id, version: 3, timestamp: ms, leap: None };
     assert_eq!(c.find_commit(o.t.id, id).await.unwrap(), Some(found));
@@ -210,8 +210,8 @@ pub(super) async fn commits_from_versions_that_ended(c: Arc<dyn Catalog>) {
         assert_eq!(found.map(|c| c.version), Some(version).filter(|v| *v >= 6), "and those of versions that stay");
     }
 
-    // A blind append is refused, too, though nothing but files came since: its id may have been forgotten.
-    let t = Table::create(&c, "files").await;
+    // A blind append is rejected as well, although only files were added since: its id may have been removed.
+    let t = TestTable::create(&c, "files").await;
     for n in 1..=4 {
         let request = t.request(Base::Exactly(n - 1), vec![Action::add(live(n))]);
         t.try_commit(request).await.unwrap().committed().unwrap();
@@ -223,7 +223,7 @@ pub(super) async fn commits_from_versions_that_ended(c: Arc<dyn Catalog>) {
     t.try_commit(append(3)).await.unwrap().committed().unwrap();
 }
 
-pub(super) async fn history_ends_where_all_limits_allow_it(c: Arc<dyn Catalog>) {
+pub(super) async fn expiry_stops_at_the_strictest_limit(c: Arc<dyn Catalog>) {
     let o = Overwritten::new(&c, "t").await;
     let end = async |keep: Keep| c.end_of_history(o.t.id, &keep).await.unwrap();
     let all = o.keep_since(VERSIONS);
@@ -249,14 +249,14 @@ pub(super) async fn history_ends_where_all_limits_allow_it(c: Arc<dyn Catalog>) 
     refused(c.expire(&none).await, ErrorKind::NotFound, &["no table"]);
 }
 
-pub(super) async fn a_long_history_ends_in_steps(c: Arc<dyn Catalog>) {
+pub(super) async fn a_long_history_expires_in_steps(c: Arc<dyn Catalog>) {
     let newest = 2 * STEP_VERSIONS + 7;
     let first = [Action::Protocol(protocol()), Action::Metadata(metadata("{}")), Action::add(live(0))];
     let next = |n: Version| [Action::add(live(n)), remove(&live(n - 1)), txn("app", n as i64)];
     let items = (1..=newest).map(|n| logged(n, 1_000 + n as i64, &next(n)));
     let items = [logged(0, 1_000, &first)].into_iter().chain(items).map(Ok).collect();
     let entry = load(&c, "t", items).await.unwrap();
-    let t = Table { catalog: c.clone(), id: entry.id };
+    let t = TestTable { catalog: c.clone(), id: entry.id };
     assert!(c.mark_next_published(t.id, 3, newest).await.unwrap());
     let keep = Keep { since_ms: 1_000 + newest as i64, versions: 3, ids_since_ms: i64::MAX };
     let end = newest - 2;
@@ -269,7 +269,7 @@ pub(super) async fn a_long_history_ends_in_steps(c: Arc<dyn Catalog>) {
     assert_eq!(c.reader(t.id).snapshot(At::Latest).await.unwrap().txns["app"].version, newest as i64);
 }
 
-pub(super) async fn a_read_of_a_version_that_ends_is_whole_or_an_error(c: Arc<dyn Catalog>) {
+pub(super) async fn a_read_of_an_expiring_version_is_complete_or_fails(c: Arc<dyn Catalog>) {
     let o = Overwritten::new(&c, "t").await;
     o.publish(VERSIONS).await;
     let reader = c.reader(o.t.id);
@@ -291,7 +291,7 @@ pub(super) async fn a_read_of_a_version_that_ends_is_whole_or_an_error(c: Arc<dy
         Ok(changes) => assert_eq!(changes.len(), 3),
         Err(e) => assert_eq!(e.kind(), ErrorKind::NotFound, "{e}"),
     }
-    // A version that is the newest when the read begins may end before the read does.
+    // A version that is the newest when the read starts may expire before the read ends.
     let live: Vec<Add> = reader.files_by_key(VERSIONS).await.unwrap().try_collect().await.unwrap();
     let reads = [reader.files(VERSIONS, None).await.unwrap(), reader.files_by_key(VERSIONS).await.unwrap()];
     o.t.commit(vec![Action::add(file("later", 0, 9)), remove(&live[0])]).await;

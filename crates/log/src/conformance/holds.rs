@@ -1,4 +1,4 @@
-//! Versions are held until a time that the catalog's clock decides.
+//! A hold of a version ends at a time of the catalog's clock.
 
 use super::loads::{base_without_commit, load};
 use super::*;
@@ -7,10 +7,10 @@ use crate::lifecycle::{DropMode, DropTable};
 
 const HOUR: i64 = 3_600_000;
 
-/// Lets a hold end, and waits for that.
+/// Renews a hold for a very short time and waits until it has ended.
 async fn end_soon(c: &Arc<dyn Catalog>, hold: &Hold) -> Hold {
     for more in 0.. {
-        // However slow the machine is, some time is not past when it arrives.
+        // Doubles the time until a renewal arrives before the new end, on a slow machine too.
         let until = c.now_ms().await.unwrap() + (1 << more);
         if let Ok(short) = c.renew_hold(hold, until).await {
             while c.now_ms().await.unwrap() <= until {
@@ -23,7 +23,7 @@ async fn end_soon(c: &Arc<dyn Catalog>, hold: &Hold) -> Hold {
 }
 
 pub(super) async fn a_held_version_is_listed_until_its_hold_ends(c: Arc<dyn Catalog>) {
-    let (t, other) = (Table::create(&c, "t").await, Table::create(&c, "u").await);
+    let (t, other) = (TestTable::create(&c, "t").await, TestTable::create(&c, "u").await);
     for path in ["a", "b"] {
         t.append(path).await;
     }
@@ -45,7 +45,7 @@ pub(super) async fn a_held_version_is_listed_until_its_hold_ends(c: Arc<dyn Cata
     assert_eq!(c.oldest_held(t.id).await.unwrap(), Some(2));
     refused(c.renew_hold(&older, now + HOUR).await, ErrorKind::NotFound, &["version 1 by ann has ended"]);
 
-    // A hold ends by itself, is not renewed then, and its row is removed sooner or later.
+    // A hold ends by itself, cannot be renewed then, and its row is removed later.
     let short = c.hold(t.id, 0, now + HOUR, "bob").await.unwrap();
     assert_eq!(c.oldest_held(t.id).await.unwrap(), Some(0));
     let short = end_soon(&c, &short).await;
@@ -55,8 +55,8 @@ pub(super) async fn a_held_version_is_listed_until_its_hold_ends(c: Arc<dyn Cata
     assert_eq!(c.holds(t.id).await.unwrap(), [longer]);
 }
 
-pub(super) async fn a_version_that_is_not_there_cannot_be_held(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn a_missing_version_cannot_be_held(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     let until = c.now_ms().await.unwrap() + HOUR;
     let hold = async |version, until, holder| c.hold(t.id, version, until, holder).await;
     refused(hold(1, until, "ann").await, ErrorKind::NotFound, &["default.t has no version 1: its newest is 0"]);
@@ -69,7 +69,7 @@ pub(super) async fn a_version_that_is_not_there_cannot_be_held(c: Arc<dyn Catalo
     assert_eq!(c.holds(t.id).await.unwrap(), [held]);
     refused(c.hold(table_id("nosuch"), 0, until, "ann").await, ErrorKind::NotFound, &["there is no table with the id"]);
 
-    // What is before the base is in no version that the catalog holds.
+    // Versions before the base are not in the catalog.
     let begins = load(&c, "later", vec![Ok(base_without_commit(10))]).await.unwrap();
     let before = c.hold(begins.id, 9, until, "ann").await;
     refused(before, ErrorKind::NotFound, &["has no version 9: the oldest version that is retained is 10"]);
@@ -77,7 +77,7 @@ pub(super) async fn a_version_that_is_not_there_cannot_be_held(c: Arc<dyn Catalo
 }
 
 pub(super) async fn files_of_a_held_version_are_not_deleted_with_the_table(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+    let t = TestTable::create(&c, "t").await;
     t.append("a").await;
     let now = c.now_ms().await.unwrap();
     let report = c.hold(t.id, 1, now + HOUR, "nightly report").await.unwrap();
@@ -93,7 +93,7 @@ pub(super) async fn files_of_a_held_version_are_not_deleted_with_the_table(c: Ar
     refused(drop(DropMode::DeleteFiles).await, ErrorKind::Invalid, &says);
     c.release_hold(&ann).await.unwrap();
     refused(drop(DropMode::DeleteFiles).await, ErrorKind::Invalid, &["held by nightly report until"]);
-    // Dropped so, the files stay.
+    // With this mode the files stay.
     drop(DropMode::Retain { ms: 1_000_000_000 }).await.unwrap();
     c.undrop_table(t.id, None, &Committer::default()).await.unwrap();
     end_soon(&c, &report).await;

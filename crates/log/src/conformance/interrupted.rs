@@ -1,5 +1,4 @@
-//! Calls that end in the middle, as those of a client do that gives up: each has happened as a whole, or not at all, and can
-//! be made again.
+//! Calls that are cancelled in the middle: each has taken effect as a whole or not at all, and can be repeated.
 
 use std::pin::pin;
 use std::task::Poll;
@@ -9,7 +8,7 @@ use super::*;
 use crate::lifecycle::{DropMode, DropTable};
 use crate::retention::{Expiry, Keep};
 
-/// Waits for a call as often as that and drops it then: its answer, when it came before.
+/// Polls a call until it has waited this often and drops it then. Returns its result if it finished before.
 async fn dropped_after<T>(waits: usize, call: impl Future<Output = T>) -> Option<T> {
     let (mut call, mut left) = (pin!(call), waits);
     std::future::poll_fn(move |context| match left.checked_sub(1) {
@@ -22,9 +21,9 @@ async fn dropped_after<T>(waits: usize, call: impl Future<Output = T>) -> Option
     .await
 }
 
-/// Makes such a call for each place at which it waits, and looks at what became of it: until one is not dropped. Both are
-/// given its number.
-async fn at_every_wait<T>(call: impl AsyncFn(usize) -> Result<T>, check: impl AsyncFn(usize)) {
+/// Cancels such a call at each point at which it waits, and checks the result, until a call finishes. Both closures get
+/// the number of the call.
+async fn cancelled_at_every_await<T>(call: impl AsyncFn(usize) -> Result<T>, check: impl AsyncFn(usize)) {
     for n in 0.. {
         let answer = dropped_after(n, call(n)).await;
         check(n).await;
@@ -35,8 +34,8 @@ async fn at_every_wait<T>(call: impl AsyncFn(usize) -> Result<T>, check: impl As
     }
 }
 
-/// Waits for what may be on its way: a change that waits for the table's head comes after it.
-async fn settle(t: &Table) {
+/// Waits for changes in progress: a change that waits for the lock of the table's head is made after them.
+async fn settle(t: &TestTable) {
     if let Some(seen) = t.catalog.find(&TableRef::Id(t.id)).await.unwrap() {
         let settled = t.catalog.set_mirror(&seen, &MirrorState::Following).await;
         assert!(settled.as_ref().err().is_none_or(|e| e.kind() == ErrorKind::NotFound), "{settled:?}");
@@ -44,15 +43,15 @@ async fn settle(t: &Table) {
 }
 
 pub(super) async fn commits(c: Arc<dyn Catalog>) {
-    let (s, t) = (Table::create(&c, "s").await, Table::create(&c, "t").await);
+    let (s, t) = (TestTable::create(&c, "s").await, TestTable::create(&c, "t").await);
     let both = |n: usize| {
         let path = format!("f{n:02}");
         [&s, &t].map(|table| table.request(Base::RebaseFrom(0), vec![Action::add(file(&path, 0, 9))])).to_vec()
     };
-    at_every_wait(
+    cancelled_at_every_await(
         async |n| c.commit_all(both(n)).await,
         async |n| {
-            // Sent again, it is the same commit, whether it was made before or not.
+            // Sent again, it is the same commit, whether the first attempt was committed or not.
             let committed = c.commit_all(both(n)).await.unwrap().committed().unwrap();
             let version = n as Version + 1;
             assert_eq!(committed.iter().map(|c| c.version).collect::<Vec<_>>(), [version, version]);
@@ -70,18 +69,18 @@ pub(super) async fn creations_and_loads(c: Arc<dyn Catalog>) {
         let name = format!("made{n}");
         CommitRequest::new(table_id(&name), Uuid::from_u128(1), Base::Create(new_table(&name)), actions)
     };
-    at_every_wait(
+    cancelled_at_every_await(
         async |n| c.commit_all(vec![create(n)]).await,
         async |n| {
             assert_eq!(c.commit_all(vec![create(n)]).await.unwrap().committed().unwrap()[0].version, 0);
         },
     )
     .await;
-    at_every_wait(
+    cancelled_at_every_await(
         async |n| load(&c, &format!("loaded{n}"), story().into_iter().map(Ok).collect()).await,
         async |n| {
             let name = format!("loaded{n}");
-            // A batch may have been on its way: then there is more than was seen, and it is looked at again.
+            // A batch may have been in progress: then more is stored than was seen, and the table is read again.
             let entry = loop {
                 let unfinished = c.unfinished_load(&new_table(&name).location).await.unwrap();
                 let stored = match unfinished {
@@ -96,17 +95,17 @@ pub(super) async fn creations_and_loads(c: Arc<dyn Catalog>) {
                 }
             };
             assert_eq!((entry.current_version, entry.published_version), (2, Some(2)));
-            assert_eq!(Table { catalog: c.clone(), id: entry.id }.paths(2).await, ["b"]);
+            assert_eq!(TestTable { catalog: c.clone(), id: entry.id }.paths(2).await, ["b"]);
         },
     )
     .await;
 }
 
 pub(super) async fn renames_and_drops(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+    let t = TestTable::create(&c, "t").await;
     t.append("a").await;
     let name = |n: usize| format!("name{n}").parse().unwrap();
-    at_every_wait(
+    cancelled_at_every_await(
         async |n| c.rename_table(t.id, &name(n), &Committer::default()).await,
         async |n| {
             settle(&t).await;
@@ -119,7 +118,7 @@ pub(super) async fn renames_and_drops(c: Arc<dyn Catalog>) {
         },
     )
     .await;
-    let how = DropTable {
+    let drop_options = DropTable {
         mode: DropMode::Retain { ms: 1_000_000 },
         allow_unpublished: true,
         at_version: None,
@@ -127,9 +126,9 @@ pub(super) async fn renames_and_drops(c: Arc<dyn Catalog>) {
     };
     let drop = async || {
         let lease = c.acquire_lease(t.id, Uuid::from_u128(7), 0, 1_000).await?.unwrap();
-        c.drop_table(&lease, &how).await
+        c.drop_table(&lease, &drop_options).await
     };
-    at_every_wait(
+    cancelled_at_every_await(
         async |_| drop().await,
         async |_| {
             settle(&t).await;
@@ -145,12 +144,12 @@ pub(super) async fn renames_and_drops(c: Arc<dyn Catalog>) {
 }
 
 pub(super) async fn steps_of_an_expiry(c: Arc<dyn Catalog>) {
-    let expiry = |t: &Table| {
+    let expiry = |t: &TestTable| {
         let keep = Keep { since_ms: i64::MAX, versions: 1, ids_since_ms: i64::MAX };
         Expiry { table: t.id, keep, up_to: Version::MAX, committer: Committer::default() }
     };
     for n in 0.. {
-        let t = Table::create(&c, &format!("t{n}")).await;
+        let t = TestTable::create(&c, &format!("t{n}")).await;
         for version in 1..=3 {
             t.commit(vec![Action::add(file(&format!("f{version}"), 0, 9)), txn("app", version)]).await;
         }

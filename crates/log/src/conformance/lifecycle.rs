@@ -1,4 +1,4 @@
-//! What becomes of tables that are renamed, dropped, undropped and detached.
+//! Tables that are renamed, dropped, undropped and detached.
 
 use super::clients::Clients;
 use super::loads::{load, logged, story};
@@ -14,27 +14,27 @@ fn name(text: &str) -> TableName {
     text.parse().unwrap()
 }
 
-fn how(mode: DropMode) -> DropTable {
+fn drop_options(mode: DropMode) -> DropTable {
     DropTable { mode, allow_unpublished: false, at_version: None, committer: Committer::named("ann") }
 }
 
-async fn lease(t: &Table) -> Lease {
+async fn lease(t: &TestTable) -> Lease {
     t.catalog.acquire_lease(t.id, Uuid::from_u128(7), 0, 1_000).await.unwrap().unwrap()
 }
 
-/// Notes that all is published, and drops the table.
-async fn drop_as(t: &Table, mode: DropMode) {
+/// Marks all versions as published and drops the table.
+async fn drop_as(t: &TestTable, mode: DropMode) {
     let lease = lease(t).await;
     t.catalog.mark_published(&lease, t.head().await).await.unwrap();
-    t.catalog.drop_table(&lease, &how(mode)).await.unwrap();
+    t.catalog.drop_table(&lease, &drop_options(mode)).await.unwrap();
 }
 
-async fn inactive(t: &Table) -> InactiveTable {
+async fn inactive(t: &TestTable) -> InactiveTable {
     t.catalog.inactive_table(t.id).await.unwrap().unwrap()
 }
 
-/// Nobody finds the table, reads it, commits to it or publishes it, and each is told why.
-async fn is_gone(t: &Table, was: &str, says: &[&str]) {
+/// Asserts that the table cannot be found, read, committed to or published, and that each error says why.
+async fn is_gone(t: &TestTable, was: &str, says: &[&str]) {
     let c = &t.catalog;
     let place = inactive(t).await.location;
     for by in [TableRef::Id(t.id), TableRef::Name(name(was)), TableRef::Location(place)] {
@@ -58,8 +58,8 @@ async fn is_gone(t: &Table, was: &str, says: &[&str]) {
     refused(require(c.as_ref(), &TableRef::Id(t.id)).await, ErrorKind::NotFound, says);
 }
 
-pub(super) async fn a_renamed_table_is_the_same_table(c: Arc<dyn Catalog>) {
-    let (s, t) = (Table::create(&c, "sales.s").await, Table::create(&c, "sales.t").await);
+pub(super) async fn a_renamed_table_keeps_its_id_and_history(c: Arc<dyn Catalog>) {
+    let (s, t) = (TestTable::create(&c, "sales.s").await, TestTable::create(&c, "sales.t").await);
     let request = t.request(Base::Exactly(0), vec![Action::add(file("a", 0, 9))]);
     let first = t.try_commit(request.clone()).await.unwrap().committed().unwrap();
     let before = entry(&c, t.id).await;
@@ -84,7 +84,7 @@ pub(super) async fn a_renamed_table_is_the_same_table(c: Arc<dyn Catalog>) {
     let names = c.tables().await.unwrap().into_iter().map(|entry| entry.name.to_string());
     assert_eq!(names.collect::<Vec<_>>(), ["archive.u", "sales.s"], "listed by their names");
 
-    // Whoever has the table by its id notices nothing.
+    // A caller that has the table's id is not affected.
     assert_eq!(t.try_commit(request).await.unwrap().committed().unwrap(), first, "commits keep their ids");
     t.append("b").await;
     assert_eq!(t.paths(2).await, ["a", "b"]);
@@ -97,24 +97,32 @@ pub(super) async fn a_renamed_table_is_the_same_table(c: Arc<dyn Catalog>) {
     assert!(c.inactive_tables(None, 10).await.unwrap().is_empty());
 }
 
-pub(super) async fn a_dropped_table_is_gone_and_comes_back(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn a_dropped_table_is_hidden_until_it_is_undropped(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     let request = t.request(Base::Exactly(0), vec![Action::add(file("a", 0, 9))]);
     let first = t.try_commit(request.clone()).await.unwrap().committed().unwrap();
     let held = lease(&t).await;
     c.mark_published(&held, 0).await.unwrap();
-    refused(c.drop_table(&held, &how(KEEP)).await, ErrorKind::Conflict, &["1 version of default.t", "dl mirror run"]);
+    refused(
+        c.drop_table(&held, &drop_options(KEEP)).await,
+        ErrorKind::Conflict,
+        &["1 version of default.t", "dl mirror run"],
+    );
     assert_eq!(entry(&c, t.id).await.current_version, 1, "nothing has happened");
     c.mark_published(&held, 1).await.unwrap();
     let older = Lease { token: held.token - 1, ..held.clone() };
-    refused(c.drop_table(&older, &how(KEEP)).await, ErrorKind::Conflict, &["another process publishes default.t"]);
+    refused(
+        c.drop_table(&older, &drop_options(KEEP)).await,
+        ErrorKind::Conflict,
+        &["another process publishes default.t"],
+    );
     let before = entry(&c, t.id).await;
-    let earlier = DropTable { at_version: Some(0), ..how(KEEP) };
-    refused(c.drop_table(&held, &earlier).await, ErrorKind::Conflict, &["default.t is at version 1"]);
-    c.drop_table(&held, &how(KEEP)).await.unwrap();
+    let earlier = DropTable { at_version: Some(0), ..drop_options(KEEP) };
+    refused(c.drop_table(&held, &earlier).await, ErrorKind::Conflict, &["default.t is now at version 1"]);
+    c.drop_table(&held, &drop_options(KEEP)).await.unwrap();
 
     is_gone(&t, "t", &["default.t", "was dropped at", "`dl undrop default.t`"]).await;
-    refused(c.drop_table(&held, &how(KEEP)).await, ErrorKind::NotFound, &["was dropped"]);
+    refused(c.drop_table(&held, &drop_options(KEEP)).await, ErrorKind::NotFound, &["was dropped"]);
     refused(
         require(c.as_ref(), &TableRef::Name(name("t"))).await,
         ErrorKind::NotFound,
@@ -127,7 +135,7 @@ pub(super) async fn a_dropped_table_is_gone_and_comes_back(c: Arc<dyn Catalog>) 
     assert_eq!(c.inactive_named(&name("t")).await.unwrap(), std::slice::from_ref(&dropped));
     assert_eq!(c.inactive_tables(None, 10).await.unwrap(), [dropped]);
     assert!(c.inactive_named(&name("u")).await.unwrap().is_empty());
-    // Whoever does not know whether a commit was made still finds out.
+    // A client that does not know whether a commit was made can still look it up.
     assert_eq!(c.find_commit(t.id, request.commit_id).await.unwrap(), Some(first[0]));
     assert_eq!(t.try_commit(request).await.unwrap().committed().unwrap(), first);
 
@@ -140,8 +148,8 @@ pub(super) async fn a_dropped_table_is_gone_and_comes_back(c: Arc<dyn Catalog>) 
     refused(c.undrop_table(table_id("none"), None, &Committer::default()).await, ErrorKind::NotFound, &["no table"]);
 }
 
-pub(super) async fn a_dropped_table_finds_its_name_or_place_taken(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn undrop_is_refused_where_name_or_location_is_taken(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     t.append("a").await;
     drop_as(&t, KEEP).await;
     let create = |id: &str, new: NewTable| {
@@ -155,7 +163,7 @@ pub(super) async fn a_dropped_table_finds_its_name_or_place_taken(c: Arc<dyn Cat
         ErrorKind::AlreadyExists,
         &["default.t", "/nowhere/elsewhere"],
     );
-    let second = Table { catalog: c.clone(), id: table_id("second") };
+    let second = TestTable { catalog: c.clone(), id: table_id("second") };
     drop_as(&second, KEEP).await;
     let ids = |tables: Vec<InactiveTable>| tables.into_iter().map(|table| table.id).collect::<Vec<_>>();
     let both = ids(c.inactive_named(&name("t")).await.unwrap());
@@ -169,7 +177,7 @@ pub(super) async fn a_dropped_table_finds_its_name_or_place_taken(c: Arc<dyn Cat
         &["/nowhere/t", "default.third"],
     );
     c.undrop_table(second.id, None, &Committer::default()).await.unwrap();
-    drop_as(&Table { catalog: c.clone(), id: table_id("third") }, KEEP).await;
+    drop_as(&TestTable { catalog: c.clone(), id: table_id("third") }, KEEP).await;
     refused(c.undrop_table(t.id, None, &Committer::default()).await, ErrorKind::AlreadyExists, &["default.t"]);
     let back = c.undrop_table(t.id, Some(&name("first")), &Committer::default()).await.unwrap();
     assert_eq!((back.name, back.current_version), (name("first"), 1), "under another name it comes back");
@@ -180,8 +188,8 @@ pub(super) async fn a_dropped_table_finds_its_name_or_place_taken(c: Arc<dyn Cat
     );
 }
 
-pub(super) async fn a_dropped_table_is_kept_as_long_as_was_said(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn a_dropped_table_is_kept_for_its_retention(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     drop_as(&t, DropMode::Retain { ms: 0 }).await;
     refused(
         c.undrop_table(t.id, None, &Committer::default()).await,
@@ -191,18 +199,18 @@ pub(super) async fn a_dropped_table_is_kept_as_long_as_was_said(c: Arc<dyn Catal
     is_gone(&t, "t", &["default.t", "was dropped at"]).await;
 }
 
-pub(super) async fn a_table_may_be_dropped_unpublished(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn an_unpublished_table_is_dropped_where_that_is_allowed(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     t.append("a").await;
-    let drop = DropTable { allow_unpublished: true, ..how(KEEP) };
+    let drop = DropTable { allow_unpublished: true, ..drop_options(KEEP) };
     c.drop_table(&lease(&t).await, &drop).await.unwrap();
     let back = c.undrop_table(t.id, None, &Committer::default()).await.unwrap();
     assert_eq!((back.published_version, back.current_version), (None, 1), "what is not published still is not");
     assert_eq!(t.paths(1).await, ["a"]);
 }
 
-pub(super) async fn a_place_is_taken_until_its_files_are_deleted(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn a_location_is_taken_until_its_files_are_deleted(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     t.append("a").await;
     t.commit(vec![remove(&file("a", 0, 9)), Action::add(file("b", 0, 9))]).await;
     drop_as(&t, DropMode::DeleteFiles).await;
@@ -240,37 +248,33 @@ pub(super) async fn a_place_is_taken_until_its_files_are_deleted(c: Arc<dyn Cata
     is_gone_for_good(&t, &["default.t", "with its files", "cannot be"]).await;
 }
 
-pub(super) async fn a_detached_table_comes_back_as_another(c: Arc<dyn Catalog>) {
+pub(super) async fn a_detached_table_is_imported_as_a_new_table(c: Arc<dyn Catalog>) {
     let entry = load(&c, "t", story().into_iter().map(Ok).collect()).await.unwrap();
-    let t = Table { catalog: c.clone(), id: entry.id };
+    let t = TestTable { catalog: c.clone(), id: entry.id };
     drop_as(&t, DropMode::Detach).await;
     is_gone(&t, "t", &["default.t was detached at", "`dl import /nowhere/t --as default.t`"]).await;
     is_gone_for_good(&t, &["default.t was detached", "cannot be undropped"]).await;
     let late = load(&c, "t", vec![Ok(logged(3, 400, &[Action::add(file("x", 0, 9))]))]).await;
     refused(late, ErrorKind::NotFound, &["default.t was detached"]);
     let again = HistoryLoad {
-        table: table_id("again"),
-        new: new_table("t"),
         published_version: Some(2),
-        future_times: FutureTimes::Refuse,
-        items: futures::stream::iter(story().into_iter().map(Ok)).boxed(),
-        progress: &|_| {},
+        ..HistoryLoad::new(table_id("again"), new_table("t"), futures::stream::iter(story().into_iter().map(Ok)))
     };
     let again = c.load_history(again).await.unwrap();
     assert_eq!((again.id, again.current_version), (table_id("again"), 2));
 }
 
-async fn is_gone_for_good(t: &Table, says: &[&str]) {
+async fn is_gone_for_good(t: &TestTable, says: &[&str]) {
     refused(t.catalog.undrop_table(t.id, None, &Committer::default()).await, ErrorKind::Invalid, says);
 }
 
-/// Commits and a drop: every commit is before the drop or does not happen, and a rename stops nobody.
-pub(super) async fn commits_are_before_a_drop_or_not_at_all(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+/// Concurrent commits and a drop: every commit precedes the drop or is rejected; a rename rejects no commit.
+pub(super) async fn commits_concurrent_with_a_drop_precede_it_or_fail(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     let clients = Clients::start(&t);
     c.rename_table(t.id, &name("renamed"), &Committer::default()).await.unwrap();
     clients.have_begun().await;
-    let drop = DropTable { allow_unpublished: true, ..how(KEEP) };
+    let drop = DropTable { allow_unpublished: true, ..drop_options(KEEP) };
     c.drop_table(&lease(&t).await, &drop).await.unwrap();
     let commits = clients.are_refused(ErrorKind::NotFound, "default.renamed was dropped").await;
     let back = c.undrop_table(t.id, None, &Committer::default()).await.unwrap();

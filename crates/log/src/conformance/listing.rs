@@ -1,4 +1,4 @@
-//! Tables are listed page by page, and found by what is near them.
+//! Tables are listed page by page, and suggested by similar names or places.
 
 use super::loads::{load, logged, story};
 use super::*;
@@ -16,7 +16,7 @@ fn names(tables: &[TableEntry]) -> Vec<String> {
     tables.iter().map(|table| table.name.to_string()).collect()
 }
 
-async fn drop_as(t: &Table, mode: DropMode) {
+async fn drop_as(t: &TestTable, mode: DropMode) {
     let lease = t.catalog.acquire_lease(t.id, Uuid::from_u128(7), 0, 1_000).await.unwrap().unwrap();
     let drop = DropTable { mode, allow_unpublished: true, at_version: None, committer: Committer::default() };
     t.catalog.drop_table(&lease, &drop).await.unwrap();
@@ -24,10 +24,10 @@ async fn drop_as(t: &Table, mode: DropMode) {
 
 pub(super) async fn tables_are_listed_page_by_page(c: Arc<dyn Catalog>) {
     for table in ["b.z", "a.x", "b.y", "B.x", "a-b.x", "gone.t"] {
-        Table::create(&c, table).await;
+        TestTable::create(&c, table).await;
     }
-    drop_as(&Table { catalog: c.clone(), id: table_id("gone.t") }, DropMode::Detach).await;
-    // In the order of the bytes of their namespaces, and then of their names.
+    drop_as(&TestTable { catalog: c.clone(), id: table_id("gone.t") }, DropMode::Detach).await;
+    // In byte order of the namespaces, then of the names.
     let all = ["B.x", "a.x", "a-b.x", "b.y", "b.z"];
     assert_eq!(names(&c.tables().await.unwrap()), all);
     for limit in 1..=all.len() + 1 {
@@ -55,10 +55,10 @@ pub(super) async fn tables_are_listed_page_by_page(c: Arc<dyn Catalog>) {
     assert_eq!(beside("c.a", 2).await, ["b.y", "b.z"]);
 }
 
-/// Other tables are made, renamed and dropped between two pages: those that stay are listed once.
-pub(super) async fn a_listing_goes_on_while_tables_come_and_go(c: Arc<dyn Catalog>) {
+/// Other tables are created, renamed and dropped between two pages: each table that stays is listed once.
+pub(super) async fn a_listing_continues_while_tables_are_created_and_dropped(c: Arc<dyn Catalog>) {
     for n in 0..6 {
-        Table::create(&c, &format!("s.t{n}")).await;
+        TestTable::create(&c, &format!("s.t{n}")).await;
     }
     let id = |n: u32| table_id(&format!("s.t{n}"));
     let mut tables = listing::tables_from(c.clone(), TablePage { limit: 2, ..TablePage::default() });
@@ -66,25 +66,25 @@ pub(super) async fn a_listing_goes_on_while_tables_come_and_go(c: Arc<dyn Catalo
     while let Some(table) = tables.try_next().await.unwrap() {
         found.push(table.name.to_string());
         if found.len() == 2 {
-            drop_as(&Table { catalog: c.clone(), id: id(1) }, DropMode::Retain { ms: 0 }).await;
-            drop_as(&Table { catalog: c.clone(), id: id(2) }, DropMode::Retain { ms: 0 }).await;
+            drop_as(&TestTable { catalog: c.clone(), id: id(1) }, DropMode::Retain { ms: 0 }).await;
+            drop_as(&TestTable { catalog: c.clone(), id: id(2) }, DropMode::Retain { ms: 0 }).await;
             c.rename_table(id(0), &name("a.first"), &Committer::default()).await.unwrap();
             c.rename_table(id(5), &name("z.last"), &Committer::default()).await.unwrap();
-            Table::create(&c, "s.t1b").await;
+            TestTable::create(&c, "s.t1b").await;
         }
     }
     assert_eq!(found, ["s.t0", "s.t1", "s.t1b", "s.t3", "s.t4", "z.last"]);
 }
 
-pub(super) async fn tables_that_are_not_live_are_listed_page_by_page(c: Arc<dyn Catalog>) {
+pub(super) async fn inactive_tables_are_listed_page_by_page(c: Arc<dyn Catalog>) {
     for n in 0..3 {
         // The same name each time, and a place of its own.
-        let t = Table::create(&c, &format!("place{n}")).await;
+        let t = TestTable::create(&c, &format!("place{n}")).await;
         c.rename_table(t.id, &name("s.again"), &Committer::default()).await.unwrap();
         drop_as(&t, DropMode::Retain { ms: 1_000 }).await;
     }
-    drop_as(&Table::create(&c, "a.first").await, DropMode::Detach).await;
-    Table::create(&c, "s.live").await;
+    drop_as(&TestTable::create(&c, "a.first").await, DropMode::Detach).await;
+    TestTable::create(&c, "s.live").await;
     let parts = story().into_iter().take(2).map(Ok).chain([Err(TxnLogError::invalid("cut off"))]);
     load(&c, "s.half", parts.collect()).await.unwrap_err();
     let half = c.unfinished_load(&new_table("s.half").location).await.unwrap().map(|load| load.table);
@@ -114,9 +114,9 @@ pub(super) async fn tables_that_are_not_live_are_listed_page_by_page(c: Arc<dyn 
     assert!(c.inactive_named(&name("s.live")).await.unwrap().is_empty());
 }
 
-pub(super) async fn a_place_is_not_inside_of_another(c: Arc<dyn Catalog>) {
+pub(super) async fn locations_of_tables_do_not_overlap(c: Arc<dyn Catalog>) {
     let place = |text: &str| Location::parse(text).unwrap();
-    let t = Table::create(&c, "t").await;
+    let t = TestTable::create(&c, "t").await;
     let far = NewTable::new(name("far"), place("s3://lake/a/b"));
     let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
     let request = CommitRequest::new(table_id("far"), Uuid::from_u128(1), Base::Create(far), actions);
@@ -133,7 +133,7 @@ pub(super) async fn a_place_is_not_inside_of_another(c: Arc<dyn Catalog>) {
         ("s3://lake", "the table default.far is inside s3://lake"),
     ];
     for (taken, says) in in_the_way {
-        refused(check_no_overlap(c.as_ref(), &place(taken)).await, ErrorKind::Invalid, &[says, "choose a place"]);
+        refused(check_no_overlap(c.as_ref(), &place(taken)).await, ErrorKind::Invalid, &[says, "choose another"]);
     }
     check_no_overlap(c.as_ref(), &place("/nowhere/t")).await.unwrap();
     // Copies share the id in their metadata.
@@ -151,29 +151,26 @@ pub(super) async fn a_place_is_not_inside_of_another(c: Arc<dyn Catalog>) {
 }
 
 /// A table at a place.
-async fn create_at(c: &Arc<dyn Catalog>, called: &str, at: &str) -> Result<Table> {
+async fn create_at(c: &Arc<dyn Catalog>, called: &str, at: &str) -> Result<TestTable> {
     let new = NewTable::new(name(called), Location::parse(at).unwrap());
     let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
     let request = CommitRequest::new(table_id(called), Uuid::from_u128(1), Base::Create(new), actions);
     c.commit_all(vec![request]).await?.committed()?;
-    Ok(Table { catalog: c.clone(), id: table_id(called) })
+    Ok(TestTable { catalog: c.clone(), id: table_id(called) })
 }
 
 async fn load_at(c: &Arc<dyn Catalog>, called: &str, at: &str) -> Result<TableEntry> {
     let first = logged(0, 100, &[Action::Protocol(protocol()), Action::Metadata(metadata("{}"))]);
-    let load = HistoryLoad {
-        table: table_id(called),
-        new: NewTable::new(name(called), Location::parse(at).unwrap()),
-        published_version: None,
-        future_times: FutureTimes::Refuse,
-        items: futures::stream::iter([Ok(first)]).boxed(),
-        progress: &|_| {},
-    };
+    let load = HistoryLoad::new(
+        table_id(called),
+        NewTable::new(name(called), Location::parse(at).unwrap()),
+        futures::stream::iter([Ok(first)]),
+    );
     c.load_history(load).await
 }
 
-/// Of two tables one of which would be inside the other, one is made, in whatever order they come.
-pub(super) async fn of_places_in_each_other_one_is_taken(c: Arc<dyn Catalog>) {
+/// Of two tables whose folders would contain each other, one is created, in either order.
+pub(super) async fn of_overlapping_locations_only_one_is_registered(c: Arc<dyn Catalog>) {
     for n in 0..4 {
         let [outer, inner, outermost] = ["o", "i", "m"].map(|called| format!("{called}{n}"));
         let at = format!("/nowhere/places{n}/t");
@@ -184,14 +181,14 @@ pub(super) async fn of_places_in_each_other_one_is_taken(c: Arc<dyn Catalog>) {
         refused(
             create_at(&c, &outermost, other).await.map(|t| t.id),
             ErrorKind::Invalid,
-            &[&format!("default.{taken}"), "choose a place where no table is"],
+            &[&format!("default.{taken}"), "choose another location"],
         );
-        refused(load_at(&c, &outermost, other).await, ErrorKind::Invalid, &["choose a place where no table is"]);
-        // One that is dropped is not in the way, and does not come back while another is.
+        refused(load_at(&c, &outermost, other).await, ErrorKind::Invalid, &["choose another location"]);
+        // A dropped table does not block the place, and cannot be undropped while another table has it.
         let table = a.or(b).unwrap();
         drop_as(&table, DropMode::Retain { ms: 1_000_000_000 }).await;
         let made = create_at(&c, &outermost, other).await.unwrap();
-        let says = [&*format!("default.{outermost}"), "choose a place where no table is"];
+        let says = [&*format!("default.{outermost}"), "choose another location"];
         refused(c.undrop_table(table.id, None, &Committer::default()).await, ErrorKind::Invalid, &says);
         drop_as(&made, DropMode::Retain { ms: 1_000_000_000 }).await;
         c.undrop_table(table.id, None, &Committer::default()).await.unwrap();
@@ -200,22 +197,22 @@ pub(super) async fn of_places_in_each_other_one_is_taken(c: Arc<dyn Catalog>) {
         let (a, b) = tokio::join!(load_at(&c, &loaded, &far), create_at(&c, &created, &within));
         assert_ne!(a.is_ok(), b.is_ok(), "{:?} {:?}", a.err(), b.err());
     }
-    // Nor are both made by one transaction.
+    // One transaction cannot create both either.
     let both = [("outer", "/nowhere/both"), ("other", "/nowhere/bot"), ("inner", "/nowhere/both/x")];
     let requests = both.map(|(called, at)| {
         let new = NewTable::new(name(called), Location::parse(at).unwrap());
         let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
         CommitRequest::new(table_id(called), Uuid::from_u128(1), Base::Create(new), actions)
     });
-    let says = ["is inside the table default.outer", "choose a place"];
+    let says = ["is inside the table default.outer", "choose another location"];
     refused(c.commit_all(requests.into()).await.map(drop), ErrorKind::Invalid, &says);
 }
 
-async fn over(c: &Arc<dyn Catalog>) -> Vec<TableId> {
-    c.tables_over(None, 10).await.unwrap().into_iter().map(|table| table.id).collect()
+async fn removable_tables(c: &Arc<dyn Catalog>) -> Vec<TableId> {
+    c.removable_tables(None, 10).await.unwrap().into_iter().map(|table| table.id).collect()
 }
 
-/// Removes a table to the end: how many steps that took.
+/// Removes a table completely; returns how many steps that took.
 async fn remove(c: &Arc<dyn Catalog>, table: TableId) -> u32 {
     let mut steps = 1;
     while let RemovedRows { is_done: false, .. } = c.remove_table(table).await.unwrap() {
@@ -231,25 +228,26 @@ async fn remove(c: &Arc<dyn Catalog>, table: TableId) -> u32 {
     steps
 }
 
-pub(super) async fn a_table_that_is_over_is_removed(c: Arc<dyn Catalog>, clock: Arc<SeededClock>) {
-    let (t, kept) = (Table::create(&c, "t").await, Table::create(&c, "kept").await);
+pub(super) async fn a_dropped_table_is_removed_after_its_retention(c: Arc<dyn Catalog>, clock: Arc<SeededClock>) {
+    let (t, kept) = (TestTable::create(&c, "t").await, TestTable::create(&c, "kept").await);
     let first = t.append("a").await;
     let point = c.point().await.unwrap();
     refused(c.remove_table(t.id).await, ErrorKind::NotFound, &["default.t is live"]);
     drop_as(&t, DropMode::Retain { ms: 0 }).await;
     drop_as(&kept, DropMode::Retain { ms: 1_000_000_000 }).await;
     clock.advance(1_000);
-    let (detached, deleted) = (Table::create(&c, "detached").await, Table::create(&c, "deleted").await);
+    let (detached, deleted) = (TestTable::create(&c, "detached").await, TestTable::create(&c, "deleted").await);
     drop_as(&detached, DropMode::Detach).await;
     drop_as(&deleted, DropMode::DeleteFiles).await;
-    // The request that made a table gets the same answer for a week when it is sent again, however short the retention is.
-    assert!(over(&c).await.is_empty());
+    // The request that created a table returns the same result for a week when it is sent again, however short the
+    // retention is.
+    assert!(removable_tables(&c).await.is_empty());
     refused(
         c.remove_table(t.id).await,
         ErrorKind::Invalid,
         &["default.t was dropped", "not removed before 2023-11-21", "the ids of its commits are kept until then"],
     );
-    assert_eq!(Table::create(&c, "t").await.id, t.id);
+    assert_eq!(TestTable::create(&c, "t").await.id, t.id);
     assert_eq!(c.find(&TableRef::Name(name("t"))).await.unwrap(), None, "it was not made again");
     refused(c.remove_table(kept.id).await, ErrorKind::Invalid, &["default.kept was dropped", "dl undrop"]);
     refused(c.remove_table(detached.id).await, ErrorKind::Invalid, &["default.detached was detached", "not removed"]);
@@ -267,13 +265,13 @@ pub(super) async fn a_table_that_is_over_is_removed(c: Arc<dyn Catalog>, clock: 
 
     let kept_until = c.inactive_table(t.id).await.unwrap().and_then(|table| table.dropped_at).unwrap() + COMMIT_IDS_MS;
     clock.advance(kept_until - clock.now_ms());
-    assert_eq!(over(&c).await, [t.id]);
-    assert!(c.tables_over(c.inactive_table(t.id).await.unwrap().as_ref(), 10).await.unwrap().is_empty());
+    assert_eq!(removable_tables(&c).await, [t.id]);
+    assert!(c.removable_tables(c.inactive_table(t.id).await.unwrap().as_ref(), 10).await.unwrap().is_empty());
     assert_eq!(remove(&c, t.id).await, 1);
     assert_eq!(c.inactive_table(t.id).await.unwrap(), None);
     assert!(c.inactive_named(&name("t")).await.unwrap().is_empty());
     assert_eq!(c.find_commit(t.id, request.commit_id).await.unwrap(), None);
-    assert!(over(&c).await.is_empty());
+    assert!(removable_tables(&c).await.is_empty());
     refused(c.remove_table(t.id).await, ErrorKind::NotFound, &["no table"]);
     refused(c.undrop_table(t.id, None, &Committer::default()).await, ErrorKind::NotFound, &["no table"]);
     refused(
@@ -281,8 +279,8 @@ pub(super) async fn a_table_that_is_over_is_removed(c: Arc<dyn Catalog>, clock: 
         ErrorKind::NotFound,
         &["there is no table default.t"],
     );
-    // Its id, its name and its place are free, and what comes now is later than what was before.
-    let again = Table::create(&c, "t").await;
+    // Its id, name and place are free, and the new table has later times than the removed one.
+    let again = TestTable::create(&c, "t").await;
     assert_eq!(again.append("b").await.version, 1);
     assert_eq!(again.paths(1).await, ["b"]);
     assert_eq!(c.find_at(&TableRef::Id(again.id), &point).await.unwrap(), None);
@@ -290,12 +288,12 @@ pub(super) async fn a_table_that_is_over_is_removed(c: Arc<dyn Catalog>, clock: 
 }
 
 pub(super) async fn a_large_table_is_removed_in_steps(c: Arc<dyn Catalog>, clock: Arc<SeededClock>) {
-    let t = Table::create(&c, "t").await;
+    let t = TestTable::create(&c, "t").await;
     let files = (0..12_000).map(|n| Action::add(file(&format!("f{n}"), 0, 9))).collect();
     t.commit(files).await;
     t.append("more").await;
     drop_as(&t, DropMode::Retain { ms: 0 }).await;
     clock.advance(COMMIT_IDS_MS);
     assert_eq!(remove(&c, t.id).await, 2);
-    assert_eq!(Table::create(&c, "t").await.append("a").await.version, 1);
+    assert_eq!(TestTable::create(&c, "t").await.append("a").await.version, 1);
 }

@@ -13,7 +13,7 @@ pub(super) fn logged(version: Version, ms: i64, lines: &[Action]) -> HistoryItem
     })
 }
 
-/// A history begins with this version, of which the log no longer holds the commit.
+/// The base of a history that starts at `version`, whose commit the log no longer has.
 pub(super) fn base_without_commit(version: Version) -> HistoryItem {
     HistoryItem::Base(Box::new(BaseState {
         version,
@@ -32,12 +32,8 @@ pub(super) async fn load(
     items: Vec<Result<HistoryItem>>,
 ) -> Result<crate::TableEntry> {
     let load = HistoryLoad {
-        table: table_id(name),
-        new: new_table(name),
         published_version: Some(2),
-        future_times: FutureTimes::Refuse,
-        items: futures::stream::iter(items).boxed(),
-        progress: &|_| {},
+        ..HistoryLoad::new(table_id(name), new_table(name), futures::stream::iter(items))
     };
     c.load_history(load).await
 }
@@ -51,11 +47,11 @@ pub(super) fn story() -> Vec<HistoryItem> {
     ]
 }
 
-pub(super) async fn loaded_history_is_as_if_committed(c: Arc<dyn Catalog>) {
+pub(super) async fn loaded_history_equals_committed_history(c: Arc<dyn Catalog>) {
     let entry = load(&c, "t", story().into_iter().map(Ok).collect()).await.unwrap();
     assert_eq!((entry.base_version, entry.current_version, entry.published_version), (0, 2, Some(2)));
     assert_eq!(entry.current_timestamp, 300);
-    let t = Table { catalog: c.clone(), id: entry.id };
+    let t = TestTable { catalog: c.clone(), id: entry.id };
     for (version, want) in [(0, vec!["a"]), (1, vec!["a", "b"]), (2, vec!["b"])] {
         assert_eq!(t.paths(version).await, want, "at version {version}");
     }
@@ -70,19 +66,12 @@ pub(super) async fn loaded_history_is_as_if_committed(c: Arc<dyn Catalog>) {
     assert_eq!(c.reader(t.id).snapshot(At::Timestamp(250)).await.unwrap().version(), 1);
     t.append("c").await;
     assert_eq!(t.paths(3).await, ["b", "c"]);
-    let other = HistoryLoad {
-        table: table_id("other"),
-        new: new_table("t"),
-        published_version: None,
-        future_times: FutureTimes::Refuse,
-        items: futures::stream::iter(story().into_iter().map(Ok)).boxed(),
-        progress: &|_| {},
-    };
+    let other = HistoryLoad::new(table_id("other"), new_table("t"), futures::stream::iter(story().into_iter().map(Ok)));
     refused(c.load_history(other).await, ErrorKind::AlreadyExists, &["default.t"]);
 }
 
-pub(super) async fn foreign_commits_are_taken_in(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn foreign_commits_are_loaded(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     let state = MirrorState::Diverged { version: 1, what: "another writer's".into() };
     assert!(c.set_mirror(&entry(&c, t.id).await, &state).await.unwrap());
     let jump = load(&c, "t", vec![Ok(logged(2, 6, &[Action::add(file("x", 0, 9))]))]).await;
@@ -126,7 +115,7 @@ pub(super) async fn history_may_begin_at_a_checkpoint(c: Arc<dyn Catalog>) {
         &["behind its first commit"],
     );
     c.abandon_load(c.unfinished_load(&new_table("t").location).await.unwrap().unwrap().table).await.unwrap();
-    // A base that could not be read to its end leaves nothing.
+    // A base that cannot be read completely leaves nothing stored.
     let torn = TxnLogError::corrupt("a torn checkpoint");
     let error = load(&c, "t", vec![Ok(base.clone()), Ok(files(&[&a], &["never"])), Err(torn)]).await;
     refused(error, ErrorKind::Corrupt, &["a torn checkpoint"]);
@@ -137,7 +126,7 @@ pub(super) async fn history_may_begin_at_a_checkpoint(c: Arc<dyn Catalog>) {
         [base.clone(), files(&[&file("other", 0, 9)], &["never"]), base, files(&[&a], &[]), files(&[&b], &["gone"])];
     let entry = load(&c, "t", items.into_iter().chain([after()]).map(Ok).collect()).await.unwrap();
     assert_eq!((entry.base_version, entry.current_version), (10, 11));
-    let t = Table { catalog: c.clone(), id: entry.id };
+    let t = TestTable { catalog: c.clone(), id: entry.id };
     assert_eq!((t.paths(10).await, t.paths(11).await), (vec!["a".to_string(), "b".into()], vec!["b".to_string()]));
     let reader = c.reader(t.id);
     assert_eq!(reader.commit_bytes(10).await.unwrap(), None);
@@ -164,9 +153,9 @@ pub(super) async fn history_may_begin_at_a_checkpoint(c: Arc<dyn Catalog>) {
     assert!(t.paths(12).await.is_empty());
 }
 
-pub(super) async fn an_unfinished_load_is_invisible_and_goes_on(c: Arc<dyn Catalog>) {
+pub(super) async fn an_unfinished_load_is_invisible_and_resumes(c: Arc<dyn Catalog>) {
     let mut items: Vec<Result<HistoryItem>> = story().into_iter().take(2).map(Ok).collect();
-    items.push(Err(TxnLogError::corrupt("2.json, line 1: broken JSON")));
+    items.push(Err(TxnLogError::corrupt("2.json, line 1: invalid JSON")));
     refused(load(&c, "t", items).await, ErrorKind::Corrupt, &["2.json, line 1"]);
     assert!(c.tables().await.unwrap().is_empty());
     let place = Location::parse("/nowhere/t").unwrap();
@@ -177,13 +166,13 @@ pub(super) async fn an_unfinished_load_is_invisible_and_goes_on(c: Arc<dyn Catal
     let rest = story().into_iter().filter(|i| matches!(i, HistoryItem::Commit(l) if Some(l.version) > after));
     let entry = load(&c, "t", rest.map(Ok).collect()).await.unwrap();
     assert_eq!((entry.base_version, entry.current_version), (0, 2));
-    let t = Table { catalog: c.clone(), id: entry.id };
+    let t = TestTable { catalog: c.clone(), id: entry.id };
     assert_eq!((t.paths(1).await, t.paths(2).await), (vec!["a".to_string(), "b".into()], vec!["b".to_string()]));
     assert_eq!(c.unfinished_load(&place).await.unwrap(), None);
 }
 
-/// The versions of a table as a log would hold them.
-async fn as_logged(t: &Table) -> Vec<HistoryItem> {
+/// The versions of a table as its `_delta_log` would have them.
+async fn as_logged(t: &TestTable) -> Vec<HistoryItem> {
     let reader = t.catalog.reader(t.id);
     let bodies: Vec<_> = reader.changes(0, t.head().await).await.unwrap().try_collect().await.unwrap();
     let item = |(version, body): (Version, bytes::Bytes)| {
@@ -195,19 +184,13 @@ async fn as_logged(t: &Table) -> Vec<HistoryItem> {
 }
 
 fn of(table: TableId, name: &str, items: Vec<HistoryItem>) -> HistoryLoad<'static> {
-    HistoryLoad {
-        table,
-        new: new_table(name),
-        published_version: None,
-        future_times: FutureTimes::Refuse,
-        items: futures::stream::iter(items.into_iter().map(Ok)).boxed(),
-        progress: &|_| {},
-    }
+    HistoryLoad::new(table, new_table(name), futures::stream::iter(items.into_iter().map(Ok)))
 }
 
-/// The answer to a commit was lost, and so was the commit, with all that came after a backup: it comes back from the log.
-pub(super) async fn commits_keep_their_ids(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+/// The answer to a commit is lost, and so is the commit, with everything after a backup: it is loaded again from the
+/// log.
+pub(super) async fn loaded_commits_keep_their_ids(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     let request = t.request(Base::Exactly(0), vec![Action::add(file("a", 0, 9))]);
     let first = t.try_commit(request.clone()).await.unwrap().committed().unwrap()[0];
     let history = as_logged(&t).await;
@@ -220,7 +203,7 @@ pub(super) async fn commits_keep_their_ids(c: Arc<dyn Catalog>) {
     assert_eq!(sent_again[0].version, 1, "the same commit is the same commit after an import");
     assert_eq!(c.reader(again.id).head().await.unwrap().version, 1, "and is not made twice");
 
-    // A delete sent again is not in conflict with itself.
+    // A delete that is sent again does not conflict with itself.
     let delete = t.request(Base::RebaseFrom(1), vec![remove(&file("a", 0, 9))]);
     t.try_commit(delete.clone()).await.unwrap().committed().unwrap();
     let tail = as_logged(&t).await.split_off(2);
@@ -229,8 +212,8 @@ pub(super) async fn commits_keep_their_ids(c: Arc<dyn Catalog>) {
     assert_eq!(sent_again.committed().unwrap()[0].version, 2);
 }
 
-pub(super) async fn a_commit_that_stands_twice_in_a_log_counts_once(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn a_commit_logged_twice_is_loaded_once(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     let request = t.request(Base::Exactly(0), vec![Action::add(file("a", 0, 9))]);
     t.try_commit(request.clone()).await.unwrap().committed().unwrap();
     let mut history = as_logged(&t).await;
@@ -245,11 +228,11 @@ pub(super) async fn a_commit_that_stands_twice_in_a_log_counts_once(c: Arc<dyn C
     assert_eq!(found.map(|found| found.version), Some(1), "the first counts");
 }
 
-pub(super) async fn an_unfinished_one_takes_another_name_or_is_given_up(c: Arc<dyn Catalog>) {
+pub(super) async fn an_unfinished_load_is_renamed_or_abandoned(c: Arc<dyn Catalog>) {
     let place = Location::parse("/nowhere/t").unwrap();
     let broken = || {
         let mut items: Vec<Result<HistoryItem>> = story().into_iter().take(2).map(Ok).collect();
-        items.push(Err(TxnLogError::corrupt("2.json, line 1: broken JSON")));
+        items.push(Err(TxnLogError::corrupt("2.json, line 1: invalid JSON")));
         items
     };
     let named = |name: &str, items: Vec<Result<HistoryItem>>| HistoryLoad {
@@ -258,13 +241,13 @@ pub(super) async fn an_unfinished_one_takes_another_name_or_is_given_up(c: Arc<d
         ..of(table_id("t"), "t", vec![])
     };
     refused(c.load_history(named("a", broken())).await.map(drop), ErrorKind::Corrupt, &["2.json"]);
-    Table::create(&c, "taken").await;
+    TestTable::create(&c, "taken").await;
     let taken = c.load_history(named("taken", vec![])).await;
     refused(taken, ErrorKind::AlreadyExists, &["default.taken"]);
     let last = story().split_off(2).into_iter().map(Ok).collect();
     let entry = c.load_history(named("b", last)).await.unwrap();
     assert_eq!((entry.name.to_string().as_str(), entry.current_version), ("default.b", 2));
-    Table::create(&c, "a").await;
+    TestTable::create(&c, "a").await;
     refused(c.abandon_load(entry.id).await, ErrorKind::NotFound, &["no unfinished import"]);
 
     let other = Location::parse("/nowhere/other").unwrap();
@@ -280,7 +263,7 @@ pub(super) async fn an_unfinished_one_takes_another_name_or_is_given_up(c: Arc<d
     assert_eq!(c.unfinished_load(&other).await.unwrap(), None);
     refused(c.abandon_load(unfinished.table).await, ErrorKind::NotFound, &["no unfinished import"]);
 
-    // What was begun in one account of Azure does not go on with what another has at that path.
+    // A load of a table in one Azure account does not continue with the table at the same path in another account.
     let [prod, dev] = ["prod", "dev"]
         .map(|account| Location::parse(&format!("abfss://lake@{account}.dfs.core.windows.net/other")).unwrap());
     let begin = |place: &Location, items| HistoryLoad {
@@ -295,13 +278,13 @@ pub(super) async fn an_unfinished_one_takes_another_name_or_is_given_up(c: Arc<d
     assert!(c.load_history(elsewhere).await.is_err());
     assert_eq!(c.unfinished_load(&prod).await.unwrap().map(|load| load.table), Some(table_id("cloud")));
     c.abandon_load(table_id("cloud")).await.unwrap();
-    let t = Table::create(&c, "other").await;
+    let t = TestTable::create(&c, "other").await;
     t.append("fresh").await;
     assert_eq!(t.paths(1).await, ["fresh"], "nothing of it is left");
 }
 
-pub(super) async fn only_a_table_without_versions_begins_with_a_state(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn only_an_empty_table_loads_a_base_state(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     t.append("a").await;
     for version in [1, 2, 10] {
         let again = c.load_history(of(t.id, "t", vec![base_without_commit(version)])).await;
@@ -314,15 +297,15 @@ pub(super) async fn only_a_table_without_versions_begins_with_a_state(c: Arc<dyn
     assert_eq!((t.head().await, t.paths(1).await), (1, vec!["a".to_string()]));
 }
 
-/// A transaction over two tables, both of which came back from a backup without it.
-pub(super) async fn a_transaction_comes_back_in_whole_or_not_at_all(c: Arc<dyn Catalog>) {
-    let (s, t) = (Table::create(&c, "s").await, Table::create(&c, "t").await);
+/// A transaction over two tables, both restored from a backup without it.
+pub(super) async fn a_transaction_is_loaded_atomically(c: Arc<dyn Catalog>) {
+    let (s, t) = (TestTable::create(&c, "s").await, TestTable::create(&c, "t").await);
     let both = vec![
         s.request(Base::RebaseFrom(0), vec![Action::add(file("s", 0, 9))]),
         t.request(Base::RebaseFrom(0), vec![Action::add(file("t", 0, 9))]),
     ];
     c.commit_all(both).await.unwrap().committed().unwrap();
-    // The same names, as of the backup: other tables, since nothing is ever taken away.
+    // The same names as in the backup, but other tables, because a commit is never undone.
     let rename = |item: &HistoryItem| {
         let HistoryItem::Commit(logged) = item else { panic!("a commit") };
         let text = String::from_utf8(logged.body.to_vec()).unwrap();
@@ -341,13 +324,13 @@ pub(super) async fn a_transaction_comes_back_in_whole_or_not_at_all(c: Arc<dyn C
     let entries = c.load_together(loads).await.unwrap();
     assert_eq!(entries.iter().map(|e| (e.id, e.current_version)).collect::<Vec<_>>(), [(u, 1), (v, 1)]);
     assert_eq!(heads().await, [1, 1]);
-    // A table that was made later has no part in it, whatever its name.
+    // A table that was created later is not part of the transaction, whatever its name is.
     let w = of_u.iter().map(|item| {
         let HistoryItem::Commit(logged) = rename(item) else { panic!("a commit") };
         let body = String::from_utf8(logged.body.to_vec()).unwrap().replace("default.v", "default.late").into();
         HistoryItem::Commit(LoggedCommit { body, ..logged })
     });
     let w: Vec<_> = w.collect();
-    Table::create(&c, "late").await;
+    TestTable::create(&c, "late").await;
     c.load_history(of(table_id("w"), "w", w)).await.unwrap();
 }

@@ -1,12 +1,12 @@
-//! How far the mirror of a table is, and what stops it.
+//! The publishing progress of a table's mirror, and what stops it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::clients::Clients;
 use super::*;
 
-pub(super) async fn one_publisher_at_a_time(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn only_the_newest_lease_moves_the_watermark(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     t.append("a").await;
     let (me, you) = (Uuid::from_u128(1), Uuid::from_u128(2));
     let mine = c.acquire_lease(t.id, me, 0, 1000).await.unwrap().unwrap();
@@ -40,17 +40,17 @@ pub(super) async fn one_publisher_at_a_time(c: Arc<dyn Catalog>) {
     let again = c.acquire_lease(t.id, me, 1001, 3000).await.unwrap().unwrap();
     assert!(again.token > yours.token);
 
-    // Whoever has just committed needs no lease for the versions that are next.
+    // A writer that has just committed needs no lease to publish the next versions.
     for (from, to, is_next) in [(3, 3, false), (2, 2, true), (2, 2, false), (1, 5, false), (3, 5, true)] {
         assert_eq!(c.mark_next_published(t.id, from, to).await.unwrap(), is_next, "{from} to {to}");
     }
     assert_eq!(entry(&c, t.id).await.published_version, Some(5));
-    let fresh = Table::create(&c, "fresh").await;
+    let fresh = TestTable::create(&c, "fresh").await;
     assert!(c.mark_next_published(fresh.id, 0, 0).await.unwrap());
 }
 
-pub(super) async fn a_diverged_table_takes_no_commits(c: Arc<dyn Catalog>) {
-    let (s, t) = (Table::create(&c, "s").await, Table::create(&c, "t").await);
+pub(super) async fn a_diverged_table_refuses_commits(c: Arc<dyn Catalog>) {
+    let (s, t) = (TestTable::create(&c, "s").await, TestTable::create(&c, "t").await);
     let what = "00000000000000000001.json by another writer".to_string();
     let (following, diverged) = (entry(&c, t.id).await, MirrorState::Diverged { version: 1, what });
     assert!(c.set_mirror(&following, &diverged).await.unwrap());
@@ -73,10 +73,10 @@ pub(super) async fn a_diverged_table_takes_no_commits(c: Arc<dyn Catalog>) {
     assert_eq!(entry(&c, t.id).await.mirror, MirrorState::Following);
 }
 
-pub(super) async fn commits_are_before_a_divergence_or_not_at_all(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn commits_concurrent_with_a_divergence_precede_it_or_fail(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     let clients = Clients::start(&t);
-    // What they commit is published meanwhile.
+    // Their commits are published at the same time.
     let is_over = Arc::new(AtomicBool::new(false));
     let publisher = tokio::spawn({
         let (c, id, is_over) = (c.clone(), t.id, is_over.clone());

@@ -12,18 +12,19 @@ fn owner(name: &str) -> Option<TableOwner> {
     Some(name.parse().unwrap())
 }
 
-const KEPT: &str = "default.t is kept by the row engine of /data, which alone commits to it: use `dl sql --data /data`";
+const KEPT: &str =
+    "default.t is owned by the row engine of /data, which alone may commit to it: use `dl sql --data /data`";
 
-/// The table `t`, which the row engine keeps.
-async fn kept(c: &Arc<dyn Catalog>) -> Table {
+/// The table `t`, owned by the row engine.
+async fn kept(c: &Arc<dyn Catalog>) -> TestTable {
     let new = NewTable { owner: owner("rows:/data"), ..new_table("t") };
     let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
     let request = CommitRequest::new(table_id("t"), Uuid::from_u128(1), Base::Create(new), actions);
     c.commit_all(vec![request]).await.unwrap().committed().unwrap();
-    Table { catalog: c.clone(), id: table_id("t") }
+    TestTable { catalog: c.clone(), id: table_id("t") }
 }
 
-pub(super) async fn a_table_takes_commits_of_its_owner_alone(c: Arc<dyn Catalog>) {
+pub(super) async fn an_owned_table_accepts_only_commits_of_its_owner(c: Arc<dyn Catalog>) {
     let t = kept(&c).await;
     assert_eq!(entry(&c, t.id).await.owner, owner("rows:/data"));
     assert_eq!(c.tables().await.unwrap()[0].owner, owner("rows:/data"));
@@ -35,7 +36,7 @@ pub(super) async fn a_table_takes_commits_of_its_owner_alone(c: Arc<dyn Catalog>
     let by = |who: &str, request: CommitRequest| CommitRequest { owner: owner(who), ..request };
     let done = t.try_commit(by("rows:/data", append(Base::Exactly(0), "a"))).await.unwrap().committed().unwrap();
     assert_eq!(done[0].version, 1);
-    let s = Table::create(&c, "s").await;
+    let s = TestTable::create(&c, "s").await;
     for base in [Base::Exactly(1), Base::RebaseFrom(0), Base::Exactly(0)] {
         refused(t.try_commit(append(base.clone(), "b")).await, ErrorKind::Invalid, &[KEPT]);
         refused(t.try_commit(by("rows:/other", append(base, "b"))).await, ErrorKind::Invalid, &[KEPT]);
@@ -48,11 +49,11 @@ pub(super) async fn a_table_takes_commits_of_its_owner_alone(c: Arc<dyn Catalog>
     assert_eq!((t.head().await, s.head().await), (1, 0));
     assert_eq!(t.paths(1).await, ["a"]);
 
-    // Whoever knows the owner and is none of a table is refused as well: the table is not what it was.
+    // A commit that names the owner to a table without one is rejected as well: the table is not in the expected state.
     let stolen = s.try_commit(by("rows:/data", other)).await;
-    refused(stolen, ErrorKind::Invalid, &["default.s is not kept by the row engine of /data"]);
+    refused(stolen, ErrorKind::Invalid, &["default.s is not owned by the row engine of /data"]);
 
-    // Its commits are known again, whoever asks, and what is only read is anybody's.
+    // Commits that exist already are recognized for any caller, and any caller may read.
     let again = t.try_commit(append(Base::Exactly(0), "a")).await.unwrap().committed().unwrap();
     assert_eq!(again, done);
     let read = CommitRequest { reads: whole_table(), ..t.request(Base::ReadAt(1), vec![]) };
@@ -64,7 +65,7 @@ fn whole_table() -> crate::commit::Reads {
     crate::commit::Reads { whole_table: true, ..Default::default() }
 }
 
-pub(super) async fn history_is_loaded_in_the_owners_name_alone(c: Arc<dyn Catalog>) {
+pub(super) async fn an_owned_table_accepts_only_loads_of_its_owner(c: Arc<dyn Catalog>) {
     let t = kept(&c).await;
     let ms = c.reader(t.id).head().await.unwrap().timestamp + 5;
     let items = || vec![Ok(logged(1, ms, &[Action::add(file("x", 0, 9))]))];
@@ -79,21 +80,15 @@ pub(super) async fn history_is_loaded_in_the_owners_name_alone(c: Arc<dyn Catalo
 }
 
 fn load_of(name: &str, owner: Option<TableOwner>, items: Vec<Result<HistoryItem>>) -> HistoryLoad<'static> {
-    HistoryLoad {
-        table: table_id(name),
-        new: NewTable { owner, ..new_table(name) },
-        published_version: None,
-        future_times: FutureTimes::Refuse,
-        items: futures::stream::iter(items).boxed(),
-        progress: &|_| {},
-    }
+    HistoryLoad::new(table_id(name), NewTable { owner, ..new_table(name) }, futures::stream::iter(items))
 }
 
-pub(super) async fn its_life_and_history_are_the_owners(c: Arc<dyn Catalog>) {
+pub(super) async fn an_owned_table_is_changed_and_expired_only_by_its_owner(c: Arc<dyn Catalog>) {
     let t = kept(&c).await;
-    let s = Table::create(&c, "s").await;
+    let s = TestTable::create(&c, "s").await;
     let by = |who: &str| Committer { name: None, owner: owner(who) };
-    let rename = async |t: &Table, committer: Committer| c.rename_table(t.id, &"u".parse().unwrap(), &committer).await;
+    let rename =
+        async |t: &TestTable, committer: Committer| c.rename_table(t.id, &"u".parse().unwrap(), &committer).await;
     let drop = async |mode, committer| {
         let lease = c.acquire_lease(t.id, Uuid::from_u128(7), 0, 1_000).await?.unwrap();
         c.drop_table(&lease, &DropTable { mode, allow_unpublished: true, at_version: None, committer }).await
@@ -109,7 +104,7 @@ pub(super) async fn its_life_and_history_are_the_owners(c: Arc<dyn Catalog>) {
         }
         refused(expire(other).await, ErrorKind::Invalid, &[KEPT]);
     }
-    refused(rename(&s, by("rows:/data")).await, ErrorKind::Invalid, &["default.s is not kept by the row engine"]);
+    refused(rename(&s, by("rows:/data")).await, ErrorKind::Invalid, &["default.s is not owned by the row engine"]);
     assert_eq!(entry(&c, t.id).await.name.to_string(), "default.t");
     expire(by("rows:/data")).await.unwrap();
     rename(&t, by("rows:/data")).await.unwrap();
@@ -117,7 +112,7 @@ pub(super) async fn its_life_and_history_are_the_owners(c: Arc<dyn Catalog>) {
     let kept = KEPT.replace("default.t", "default.u");
     for other in [Committer::default(), by("rows:/other")] {
         refused(c.undrop_table(t.id, None, &other).await, ErrorKind::Invalid, &[&kept]);
-        // Under another name it would be anybody's.
+        // Under another name the table would have no owner.
         refused(c.undrop_table(t.id, Some(&"v".parse().unwrap()), &other).await, ErrorKind::Invalid, &[&kept]);
     }
     assert_eq!(c.undrop_table(t.id, None, &by("rows:/data")).await.unwrap().owner, owner("rows:/data"));

@@ -1,4 +1,4 @@
-//! One table's log, as it is read.
+//! Reads of one table's log.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -7,8 +7,8 @@ use futures::stream::BoxStream;
 use super::*;
 use crate::snapshot::{CommitSummary, Head, Snapshot};
 
-pub(super) async fn files_live_from_their_add_to_their_remove(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn files_are_live_from_add_to_remove(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     t.append("a").await;
     t.append("b").await;
     t.commit(vec![remove(&file("a", 0, 9)), Action::add(file("c", 0, 9))]).await;
@@ -27,8 +27,8 @@ pub(super) async fn files_live_from_their_add_to_their_remove(c: Arc<dyn Catalog
     assert_eq!(b(t.files(5, None).await), replaced);
 }
 
-pub(super) async fn a_file_is_itself_however_its_path_is_spelled(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn spellings_of_a_path_are_one_file(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     t.commit(vec![Action::add(file("/x/a%20b", 0, 9)), Action::add(file("p=%2541/c", 0, 9))]).await;
     t.commit(vec![remove(&file("file:///x/a b", 0, 9))]).await;
     assert_eq!(t.paths(2).await, ["p=%2541/c"]);
@@ -37,8 +37,8 @@ pub(super) async fn a_file_is_itself_however_its_path_is_spelled(c: Arc<dyn Cata
     assert!(text.contains(r#""path":"/x/a%20b""#), "a remove is rendered with the path of its add: {text}");
 }
 
-pub(super) async fn a_deletion_vector_makes_another_file(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn a_deletion_vector_is_part_of_a_files_identity(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     t.append("a").await;
     let plain = file("a", 0, 9);
     let (one, two) = (with_dv(plain.clone(), "one"), with_dv(plain.clone(), "two"));
@@ -49,8 +49,8 @@ pub(super) async fn a_deletion_vector_makes_another_file(c: Arc<dyn Catalog>) {
     assert_eq!(t.files(3, None).await, [two]);
 }
 
-pub(super) async fn txns_and_domains_are_remembered(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn snapshots_have_txns_and_domains(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     t.commit(vec![txn("app", 7), txn("other", 9_007_199_254_740_993), domain("d", "one", false)]).await;
     t.commit(vec![txn("app", 3), domain("d", "two", false), domain("e", "", false)]).await;
     t.commit(vec![domain("d", "", true)]).await;
@@ -69,8 +69,8 @@ pub(super) async fn txns_and_domains_are_remembered(c: Arc<dyn Catalog>) {
     assert_eq!(domains(&at(3).await.unwrap()), ["e="]);
 }
 
-pub(super) async fn odd_values_come_back_unchanged(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn unusual_values_are_stored_unchanged(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     let odd = actions::action(
         r#"{"add":{"path":"d%2520ay=\u00fc/ \u0001x'\"--.parquet","partitionValues":{"day":"\u0001\u0000\ufffe","n":null},"size":9007199254740993,"modificationTime":-1,"dataChange":false,"stats":"{\"numRecords\":12345678901234567890,\"maxValues\":{\"d\":1.10000000000000000000000001,\"s\":\"\\u0000\"}}","tags":{"k":null,"":"x"},"later":{"deep":[1.50,null]}}}"#,
     );
@@ -91,8 +91,8 @@ pub(super) async fn odd_values_come_back_unchanged(c: Arc<dyn Catalog>) {
     assert_eq!(c.reader(t.id).snapshot(At::Version(1)).await.unwrap().head.metadata, metadata("{}"));
 }
 
-pub(super) async fn the_past_is_found_by_version_and_by_time(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn time_travel_finds_versions_by_number_and_by_time(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     let mut times = vec![c.reader(t.id).head().await.unwrap().timestamp];
     for path in ["a", "b", "c", "d"] {
         times.push(t.append(path).await.timestamp);
@@ -112,8 +112,8 @@ pub(super) async fn the_past_is_found_by_version_and_by_time(c: Arc<dyn Catalog>
     assert_eq!(reader.snapshot(At::Latest).await.unwrap().head, reader.head().await.unwrap());
 }
 
-pub(super) async fn what_is_not_held_is_refused_by_name(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn missing_versions_and_tables_are_named(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     let reader = c.reader(t.id);
     let says = ["default.t", "no version 1", "newest is 0"];
     refused(reader.snapshot(At::Version(1)).await, ErrorKind::NotFound, &says);
@@ -124,7 +124,7 @@ pub(super) async fn what_is_not_held_is_refused_by_name(c: Arc<dyn Catalog>) {
 }
 
 pub(super) async fn history_is_newest_first_and_by_range(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+    let t = TestTable::create(&c, "t").await;
     for path in ["a", "b", "c"] {
         t.append(path).await;
     }
@@ -146,8 +146,8 @@ pub(super) async fn history_is_newest_first_and_by_range(c: Arc<dyn Catalog>) {
     assert_eq!(Some(bodies[1].1.clone()), reader.commit_bytes(2).await.unwrap());
 }
 
-pub(super) async fn planning_never_loses_a_matching_file(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn data_skipping_keeps_every_matching_file(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     let mut adds: Vec<_> = (0..50).map(|n| Action::add(file(&format!("f{n}"), n * 10, n * 10 + 9))).collect();
     adds.push(Action::add(Add { stats: None, ..file("unknown", 0, 0) }));
     t.commit(adds).await;
@@ -165,8 +165,8 @@ pub(super) async fn planning_never_loses_a_matching_file(c: Arc<dyn Catalog>) {
     assert_eq!(t.files(1, Some(&day("b"))).await.len(), 0);
 }
 
-pub(super) async fn what_a_checkpoint_is_made_of(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn pages_of_files_and_tombstones_are_complete_and_ordered(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     let (a, b) = (file("a", 0, 9), file("b", 0, 9));
     let marked = with_dv(b.clone(), "x");
     t.commit(vec![Action::add(a.clone()), Action::add(b.clone())]).await;
@@ -194,7 +194,7 @@ pub(super) async fn what_a_checkpoint_is_made_of(c: Arc<dyn Catalog>) {
             assert_eq!(before.files as i64 + growth.files, after.files as i64, "{from} to {version}");
             assert_eq!(before.bytes + growth.bytes, after.bytes, "{from} to {version}");
         }
-        // They are all of one time, 5.
+        // All of them have the same time, 5.
         let tombstones: Vec<_> = reader.tombstones(version, 4).await.unwrap().try_collect().await.unwrap();
         let by_key: std::collections::HashMap<_, _> = tombstones.iter().map(|r| (r.key(), r.clone())).collect();
         assert_eq!((tombstones.len(), by_key), (replay.removes.len(), replay.removes.clone()), "version {version}");
@@ -205,7 +205,7 @@ pub(super) async fn what_a_checkpoint_is_made_of(c: Arc<dyn Catalog>) {
     refused(reader.set_hash(7).await, ErrorKind::NotFound, &["version 7"]);
 }
 
-/// A log as another one gives it, without its summaries.
+/// The log of another reader, without its summaries.
 #[derive(Debug)]
 struct WithoutSummaries(Arc<dyn TxnLogReader>);
 
@@ -234,8 +234,8 @@ impl TxnLogReader for WithoutSummaries {
     }
 }
 
-pub(super) async fn summaries_are_what_the_files_say(c: Arc<dyn Catalog>) {
-    let t = Table::create(&c, "t").await;
+pub(super) async fn summaries_equal_those_computed_from_files(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
     let (a, b) = (file("a", -5, 9), file("b", 10, 19));
     t.commit(vec![Action::add(a.clone()), Action::add(b.clone())]).await;
     t.commit(vec![remove(&b), Action::add(with_dv(b.clone(), "x"))]).await;

@@ -1,4 +1,4 @@
-//! Which tables have files in the folders of others.
+//! References: tables with files in the folders of other tables.
 
 use super::loads::{base_without_commit, load, logged};
 use super::*;
@@ -13,14 +13,14 @@ async fn referring(c: &Arc<dyn Catalog>, at: &str) -> Vec<String> {
     tables.into_iter().map(|table| table.name.to_string()).collect()
 }
 
-async fn drop_as(t: &Table, mode: DropMode) -> Result<()> {
+async fn drop_as(t: &TestTable, mode: DropMode) -> Result<()> {
     let lease = t.catalog.acquire_lease(t.id, Uuid::from_u128(7), 0, 1_000).await?.unwrap();
     let drop = DropTable { mode, allow_unpublished: true, at_version: None, committer: Committer::default() };
     t.catalog.drop_table(&lease, &drop).await
 }
 
-pub(super) async fn a_table_is_known_by_the_folders_of_its_files(c: Arc<dyn Catalog>) {
-    let (source, clone) = (Table::create(&c, "source").await, Table::create(&c, "clone").await);
+pub(super) async fn tables_are_found_by_the_folders_they_refer_to(c: Arc<dyn Catalog>) {
+    let (source, clone) = (TestTable::create(&c, "source").await, TestTable::create(&c, "clone").await);
     source.append("own.parquet").await;
     assert!(referring(&c, "/nowhere/source").await.is_empty(), "a path below the table is none elsewhere");
     let named =
@@ -46,7 +46,7 @@ pub(super) async fn a_table_is_known_by_the_folders_of_its_files(c: Arc<dyn Cata
     assert_eq!(c.named_folders(clone.id).await.unwrap(), folders[..1]);
     clone.append("/nowhere/source/day=b/z.parquet").await;
     assert_eq!(c.named_folders(clone.id).await.unwrap(), folders);
-    // History that is loaded tells of folders as commits do, and a new table as one that is there.
+    // A load records folders as a commit does, and so does a new table.
     let first = [Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
     let far = Action::add(file("s3a://lake/far/x.parquet", 0, 9));
     load(&c, "loaded", vec![Ok(logged(0, 100, &first)), Ok(logged(1, 200, &[far]))]).await.unwrap();
@@ -66,12 +66,12 @@ pub(super) async fn a_table_is_known_by_the_folders_of_its_files(c: Arc<dyn Cata
     assert_eq!(referring(&c, "/nowhere/source").await, ["default.begins", "default.clone", "default.made"]);
 }
 
-pub(super) async fn files_that_others_need_are_not_deleted(c: Arc<dyn Catalog>) {
-    let (source, clone) = (Table::create(&c, "source").await, Table::create(&c, "clone").await);
+pub(super) async fn files_that_clones_need_are_not_deleted(c: Arc<dyn Catalog>) {
+    let (source, clone) = (TestTable::create(&c, "source").await, TestTable::create(&c, "clone").await);
     clone.append("/nowhere/source/x.parquet").await;
-    let says = ["files of default.source belong to default.clone, too", "drop them before"];
+    let says = ["files of default.source belong to default.clone, too", "drop these first"];
     refused(drop_as(&source, DropMode::DeleteFiles).await, ErrorKind::Invalid, &says);
-    // A clone that can be undropped needs them as well, and one that cannot does not.
+    // A clone that can be undropped needs the files as well; one that cannot does not.
     drop_as(&clone, DropMode::Retain { ms: 1_000_000_000 }).await.unwrap();
     refused(drop_as(&source, DropMode::DeleteFiles).await, ErrorKind::Invalid, &says);
     let dropped = c.referring_tables(&place("/nowhere/source")).await.unwrap();
@@ -84,8 +84,8 @@ pub(super) async fn files_that_others_need_are_not_deleted(c: Arc<dyn Catalog>) 
     assert!(referring(&c, "/nowhere/source").await.is_empty());
     drop_as(&source, DropMode::DeleteFiles).await.unwrap();
 
-    // While its files are being deleted nobody names them.
-    let late = Table::create(&c, "late").await;
+    // While the files of a table are being deleted, no other table may name them.
+    let late = TestTable::create(&c, "late").await;
     let says = ["default.late cannot have files of default.source at /nowhere/source", "are being deleted"];
     let request = late.request(Base::Exactly(0), vec![Action::add(file("/nowhere/source/x.parquet", 0, 9))]);
     refused(late.try_commit(request).await, ErrorKind::NotFound, &says);
@@ -97,11 +97,11 @@ pub(super) async fn files_that_others_need_are_not_deleted(c: Arc<dyn Catalog>) 
     late.append("/nowhere/source/x.parquet").await;
 }
 
-/// A drop with files and a first commit that names one of them: one of both, in whatever order.
-pub(super) async fn a_clone_is_before_a_drop_with_files_or_not_at_all(c: Arc<dyn Catalog>) {
+/// A drop with files and a first commit that names one of the files: one of the two is rejected, in either order.
+pub(super) async fn a_clone_concurrent_with_a_drop_precedes_it_or_fails(c: Arc<dyn Catalog>) {
     for n in 0..8 {
-        let source = Table::create(&c, &format!("source{n}")).await;
-        let clone = Table::create(&c, &format!("clone{n}")).await;
+        let source = TestTable::create(&c, &format!("source{n}")).await;
+        let clone = TestTable::create(&c, &format!("clone{n}")).await;
         let path = format!("/nowhere/source{n}/x.parquet");
         let committing = async {
             let request = clone.request(Base::Exactly(0), vec![Action::add(file(&path, 0, 9))]);
@@ -112,18 +112,18 @@ pub(super) async fn a_clone_is_before_a_drop_with_files_or_not_at_all(c: Arc<dyn
     }
 }
 
-/// A table at another place than its name says.
-async fn create_at(c: &Arc<dyn Catalog>, name: &str, at: &str) -> Result<Table> {
+/// Creates a table at a place that does not follow from its name.
+async fn create_at(c: &Arc<dyn Catalog>, name: &str, at: &str) -> Result<TestTable> {
     let new = NewTable::new(name.parse().unwrap(), place(at));
     let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
     let request = CommitRequest::new(table_id(name), Uuid::from_u128(1), Base::Create(new), actions);
     c.commit_all(vec![request]).await?;
-    Ok(Table { catalog: c.clone(), id: table_id(name) })
+    Ok(TestTable { catalog: c.clone(), id: table_id(name) })
 }
 
 const ACCOUNT: &str = "abfss://lake@ours.dfs.core.windows.net/source";
 
-pub(super) async fn a_place_is_known_however_it_is_spelled(c: Arc<dyn Catalog>) {
+pub(super) async fn a_location_is_found_by_every_spelling(c: Arc<dyn Catalog>) {
     let azure = create_at(&c, "azure", ACCOUNT).await.unwrap();
     let s3 = create_at(&c, "s3", "s3://lake/source").await.unwrap();
     for (n, named) in [
@@ -134,13 +134,13 @@ pub(super) async fn a_place_is_known_however_it_is_spelled(c: Arc<dyn Catalog>) 
     .into_iter()
     .enumerate()
     {
-        let clone = Table::create(&c, &format!("of_azure{n}")).await;
+        let clone = TestTable::create(&c, &format!("of_azure{n}")).await;
         clone.append(named).await;
         assert!(referring(&c, ACCOUNT).await.contains(&format!("default.of_azure{n}")), "{named}");
     }
     assert_eq!(referring(&c, "az://lake/source").await.len(), 3);
     assert_eq!(referring(&c, "az://lake/source/day=a").await, ["default.of_azure1"]);
-    let clone = Table::create(&c, "of_s3").await;
+    let clone = TestTable::create(&c, "of_s3").await;
     clone.append("s3n://lake/source/x.parquet").await;
     assert_eq!(referring(&c, "s3a://lake/source").await, ["default.of_s3"]);
     for (table, says) in [(&azure, "belong to default.of_azure0, default.of_azure1"), (&s3, "belong to default.of_s3")]
@@ -148,7 +148,7 @@ pub(super) async fn a_place_is_known_however_it_is_spelled(c: Arc<dyn Catalog>) 
         refused(drop_as(table, DropMode::DeleteFiles).await, ErrorKind::Invalid, &[says]);
     }
 
-    // It is found, and no other table is made there.
+    // The table is found at these places, and no other table can be created there.
     let found = async |at: &str| c.find(&TableRef::Location(place(at))).await.unwrap().map(|entry| entry.id);
     assert_eq!(found("az://lake/source").await, Some(azure.id));
     assert_eq!(found("abfss://lake@theirs.dfs.core.windows.net/source").await, None, "another account is meant");
@@ -157,29 +157,21 @@ pub(super) async fn a_place_is_known_however_it_is_spelled(c: Arc<dyn Catalog>) 
     assert_eq!(then.map(|entry| entry.id), Some(azure.id));
     let taken = ["is in the catalog already, as default.azure"];
     refused(create_at(&c, "twice", "az://lake/source").await.map(|t| t.id), ErrorKind::AlreadyExists, &taken);
-    let load = HistoryLoad {
-        table: table_id("twice"),
-        new: NewTable::new("twice".parse().unwrap(), place("az://lake/source")),
-        published_version: None,
-        future_times: FutureTimes::Refuse,
-        items: futures::stream::iter([Ok(logged(
-            0,
-            100,
-            &[Action::Protocol(protocol()), Action::Metadata(metadata("{}"))],
-        ))])
-        .boxed(),
-        progress: &|_| {},
-    };
+    let load = HistoryLoad::new(
+        table_id("twice"),
+        NewTable::new("twice".parse().unwrap(), place("az://lake/source")),
+        futures::stream::iter([Ok(logged(0, 100, &[Action::Protocol(protocol()), Action::Metadata(metadata("{}"))]))]),
+    );
     refused(c.load_history(load).await, ErrorKind::AlreadyExists, &taken);
     drop_as(&azure, DropMode::Retain { ms: 1_000_000_000 }).await.unwrap();
     create_at(&c, "twice", "az://lake/source").await.unwrap();
     refused(c.undrop_table(azure.id, None, &Committer::default()).await, ErrorKind::AlreadyExists, &["default.twice"]);
 }
 
-pub(super) async fn a_clone_knows_its_sources(c: Arc<dyn Catalog>) {
+pub(super) async fn source_tables_of_a_clone_are_found(c: Arc<dyn Catalog>) {
     let azure = create_at(&c, "azure", ACCOUNT).await.unwrap();
-    let source = Table::create(&c, "source").await;
-    let clone = Table::create(&c, "clone").await;
+    let source = TestTable::create(&c, "source").await;
+    let clone = TestTable::create(&c, "clone").await;
     let sources = async || {
         let sources = c.source_tables(clone.id).await.unwrap();
         sources.into_iter().map(|table| table.name.to_string()).collect::<Vec<_>>()

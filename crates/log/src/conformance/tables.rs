@@ -1,11 +1,11 @@
-//! Tables are found, and seen as they were at one point.
+//! Tables are found, and read as of one point.
 
 use super::loads::{load, story};
 use super::*;
 
-pub(super) async fn a_new_table_is_found_by_id_name_and_place(c: Arc<dyn Catalog>) {
+pub(super) async fn a_new_table_is_found_by_id_name_and_location(c: Arc<dyn Catalog>) {
     assert!(c.tables().await.unwrap().is_empty());
-    let t = Table::create(&c, "sales.orders").await;
+    let t = TestTable::create(&c, "sales.orders").await;
     let refs = [
         TableRef::Id(t.id),
         TableRef::Name("sales.orders".parse().unwrap()),
@@ -32,8 +32,8 @@ pub(super) async fn a_new_table_is_found_by_id_name_and_place(c: Arc<dyn Catalog
     refused(c.begin(&[table_id("none")]).await, ErrorKind::NotFound, &["no table"]);
 }
 
-pub(super) async fn heads_begin_at_one_point(c: Arc<dyn Catalog>) {
-    let (s, t) = (Table::create(&c, "s").await, Table::create(&c, "t").await);
+pub(super) async fn heads_are_read_at_one_point(c: Arc<dyn Catalog>) {
+    let (s, t) = (TestTable::create(&c, "s").await, TestTable::create(&c, "t").await);
     s.append("a").await;
     let heads = c.begin(&[t.id, s.id]).await.unwrap();
     assert_eq!(heads.iter().map(|h| h.version).collect::<Vec<_>>(), [0, 1], "in the order asked");
@@ -41,8 +41,8 @@ pub(super) async fn heads_begin_at_one_point(c: Arc<dyn Catalog>) {
 }
 
 pub(super) async fn a_point_shows_every_table_as_it_was(c: Arc<dyn Catalog>) {
-    let (s, t) = (Table::create(&c, "s").await, Table::create(&c, "t").await);
-    let version = async |table: &Table, point: &Point| {
+    let (s, t) = (TestTable::create(&c, "s").await, TestTable::create(&c, "t").await);
+    let version = async |table: &TestTable, point: &Point| {
         let entry = c.find_at(&TableRef::Id(table.id), point).await.unwrap()?;
         let then = c.reader(table.id).snapshot(At::Version(entry.current_version)).await.unwrap();
         assert_eq!(then.head.timestamp, entry.current_timestamp);
@@ -51,9 +51,9 @@ pub(super) async fn a_point_shows_every_table_as_it_was(c: Arc<dyn Catalog>) {
     let before = c.point().await.unwrap();
     s.append("a").await;
     let between = c.point().await.unwrap();
-    let add = |table: &Table, base| table.request(Base::RebaseFrom(base), vec![Action::add(file("both", 0, 9))]);
+    let add = |table: &TestTable, base| table.request(Base::RebaseFrom(base), vec![Action::add(file("both", 0, 9))]);
     c.commit_all(vec![add(&s, 1), add(&t, 0)]).await.unwrap().committed().unwrap();
-    let u = Table::create(&c, "u").await;
+    let u = TestTable::create(&c, "u").await;
     let after = c.point().await.unwrap();
     for n in 0..20 {
         s.append(&format!("later {n}")).await;
@@ -70,11 +70,11 @@ pub(super) async fn a_point_shows_every_table_as_it_was(c: Arc<dyn Catalog>) {
     let by_place = TableRef::Location(new_table("u").location);
     assert_eq!(c.find_at(&by_place, &between).await.unwrap(), None);
 
-    // What was loaded is seen when the load is over, and not by whoever began before. A load that is given up leaves the order
-    // of what others commit as it was.
-    let x = Table { catalog: c.clone(), id: table_id("x") };
+    // A loaded table is visible when the load is finished, and only to transactions that began later. An abandoned load
+    // does not change the order of other commits.
+    let x = TestTable { catalog: c.clone(), id: table_id("x") };
     let mut part: Vec<Result<HistoryItem>> = story().into_iter().take(2).map(Ok).collect();
-    part.push(Err(TxnLogError::corrupt("2.json, line 1: broken JSON")));
+    part.push(Err(TxnLogError::corrupt("2.json, line 1: invalid JSON")));
     load(&c, "x", part).await.unwrap_err();
     let loading = c.point().await.unwrap();
     c.abandon_load(x.id).await.unwrap();

@@ -1,4 +1,4 @@
-//! Times: one clock, and what is ahead of it.
+//! Times: one clock, and versions ahead of it.
 
 use super::loads::logged;
 use super::*;
@@ -7,28 +7,24 @@ use crate::stamp::MARGIN_MS;
 const YEAR: i64 = 365 * 24 * 60 * 60 * 1000;
 
 /// A table whose versions have these times.
-async fn imported(c: &Arc<dyn Catalog>, name: &str, times: &[i64], future_times: FutureTimes) -> Result<Table> {
+async fn imported(c: &Arc<dyn Catalog>, name: &str, times: &[i64], future_times: FutureTimes) -> Result<TestTable> {
     let lines = |version: usize| match version {
         0 => vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))],
         _ => vec![Action::add(file(&format!("f{version}"), 0, 9))],
     };
     let items = times.iter().enumerate().map(|(n, ms)| Ok(logged(n as Version, *ms, &lines(n))));
     let load = HistoryLoad {
-        table: table_id(name),
-        new: new_table(name),
-        published_version: None,
         future_times,
-        items: futures::stream::iter(items.collect::<Vec<_>>()).boxed(),
-        progress: &|_| {},
+        ..HistoryLoad::new(table_id(name), new_table(name), futures::stream::iter(items.collect::<Vec<_>>()))
     };
-    Ok(Table { catalog: c.clone(), id: c.load_history(load).await?.id })
+    Ok(TestTable { catalog: c.clone(), id: c.load_history(load).await?.id })
 }
 
-async fn time(t: &Table, version: Version) -> i64 {
+async fn time(t: &TestTable, version: Version) -> i64 {
     t.catalog.reader(t.id).snapshot(At::Version(version)).await.unwrap().head.timestamp
 }
 
-pub(super) async fn those_ahead_of_the_clock_are_imported_only_when_accepted(c: Arc<dyn Catalog>) {
+pub(super) async fn commits_ahead_of_the_clock_are_loaded_only_when_accepted(c: Arc<dyn Catalog>) {
     let now = c.now_ms().await.unwrap();
     imported(&c, "near", &[now - 9, now + MARGIN_MS / 2], FutureTimes::Refuse).await.unwrap();
     let ahead = imported(&c, "ahead", &[now, now + YEAR], FutureTimes::Refuse).await.map(|t| t.id);
@@ -36,21 +32,21 @@ pub(super) async fn those_ahead_of_the_clock_are_imported_only_when_accepted(c: 
     let t = imported(&c, "ahead", &[now + YEAR], FutureTimes::Refuse).await.map(|t| t.id);
     refused(t, ErrorKind::Invalid, &["version 0 of default.ahead"]);
     let load = HistoryLoad {
-        table: table_id("ahead"),
-        new: new_table("ahead"),
-        published_version: None,
         future_times: FutureTimes::Accept,
-        items: futures::stream::iter([Ok(logged(1, now + YEAR, &[Action::add(file("a", 0, 9))]))]).boxed(),
-        progress: &|_| {},
+        ..HistoryLoad::new(
+            table_id("ahead"),
+            new_table("ahead"),
+            futures::stream::iter([Ok(logged(1, now + YEAR, &[Action::add(file("a", 0, 9))]))]),
+        )
     };
     let entry = c.load_history(load).await.unwrap();
-    // A log whose files were copied at once: each is a millisecond after the one before it.
+    // The files of this log were copied at the same time: each version is 1 ms after the one before it.
     let copied: Vec<_> = (0..MARGIN_MS + 9).map(|n| now + n).collect();
     imported(&c, "copied", &copied, FutureTimes::Refuse).await.unwrap();
     assert_eq!((entry.current_version, entry.current_timestamp), (1, now + YEAR));
 }
 
-pub(super) async fn those_that_stand_still_are_made_to_grow(c: Arc<dyn Catalog>) {
+pub(super) async fn loaded_times_are_made_strictly_increasing(c: Arc<dyn Catalog>) {
     let t = imported(&c, "t", &[100, 100, 50, 300], FutureTimes::Refuse).await.unwrap();
     let mut times = Vec::new();
     for version in 0..=3 {
@@ -62,14 +58,14 @@ pub(super) async fn those_that_stand_still_are_made_to_grow(c: Arc<dyn Catalog>)
     refused(after_the_last, ErrorKind::Corrupt, &["version 1 of default.u"]);
     let t = imported(&c, "v", &[i64::MAX], FutureTimes::Accept).await.unwrap();
     let request = t.request(Base::Exactly(0), vec![Action::add(file("a", 0, 9))]);
-    refused(t.try_commit(request).await, ErrorKind::Invalid, &["default.v takes no commits", "version 0"]);
+    refused(t.try_commit(request).await, ErrorKind::Invalid, &["default.v accepts no commits", "version 0"]);
 }
 
-/// A table with a time in the future, as of a machine whose clock was wrong, and one that shares a transaction with it.
-pub(super) async fn a_table_ahead_of_the_clock_goes_on_alone(c: Arc<dyn Catalog>) {
+/// A table with a time in the future, as from a machine with a wrong clock, and a second table in the same transaction.
+pub(super) async fn a_table_ahead_of_the_clock_does_not_advance_others(c: Arc<dyn Catalog>) {
     let now = c.now_ms().await.unwrap();
     let orders = imported(&c, "orders", &[now, now + YEAR, now + 2 * YEAR], FutureTimes::Accept).await.unwrap();
-    let customers = Table::create(&c, "customers").await;
+    let customers = TestTable::create(&c, "customers").await;
     let alone = orders.append("alone").await;
     assert_eq!(alone.timestamp, now + 2 * YEAR + 1, "strictly later, and no more than that");
     let leap = alone.leap.unwrap();
@@ -94,11 +90,11 @@ pub(super) async fn a_table_ahead_of_the_clock_goes_on_alone(c: Arc<dyn Catalog>
     assert!(after[0].timestamp < now + YEAR, "nor by reading: {}", after[0].timestamp);
 }
 
-/// Clocks that differ a little do not put an effect before its cause.
-pub(super) async fn a_transaction_is_later_than_what_it_read(c: Arc<dyn Catalog>) {
+/// A transaction is not earlier than what it read, even if the clocks differ slightly.
+pub(super) async fn a_commit_is_later_than_the_versions_it_read(c: Arc<dyn Catalog>) {
     let now = c.now_ms().await.unwrap();
     let s = imported(&c, "s", &[now, now + MARGIN_MS - 500], FutureTimes::Refuse).await.unwrap();
-    let t = Table::create(&c, "t").await;
+    let t = TestTable::create(&c, "t").await;
     let both =
         vec![s.request(Base::ReadAt(1), vec![]), t.request(Base::RebaseFrom(0), vec![Action::add(file("a", 0, 9))])];
     let committed = c.commit_all(both).await.unwrap().committed().unwrap();

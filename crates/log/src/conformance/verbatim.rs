@@ -1,4 +1,4 @@
-//! Commits that another engine wrote become versions as they are, or are refused and change nothing.
+//! Commits that another engine wrote become versions byte for byte, or are rejected and change nothing.
 
 use super::loads::logged;
 use super::*;
@@ -16,26 +16,26 @@ fn at(version: Version) -> i64 {
 
 const ICT: &str = r#"{"delta.enableInCommitTimestamps":"true"}"#;
 
-/// A commit as no writer of ours would spell it.
+/// A commit with a spelling that no writer of ours uses.
 fn spelled(info: &str, actions: &[Action]) -> String {
     let lines: Vec<_> = actions.iter().map(|action| action.to_json().replacen("\":{", "\" : {", 1)).collect();
     [&[format!(r#"{{"commitInfo":  {{{info}}}}}"#)], lines.as_slice()].concat().join("\r\n")
 }
 
-/// What `commitInfo` says of a commit at that time.
+/// The `commitInfo` of a commit made at that time.
 fn made_at(ms: i64) -> String {
     format!(r#""operation":"WRITE","timestamp":{ms},"txnId":"txn of {ms}","inCommitTimestamp":{ms}"#)
 }
 
 struct Verbatim {
-    table: Table,
+    table: TestTable,
 }
 
 impl Verbatim {
-    /// A table with these properties, whose version 0 is such a commit.
+    /// Creates a table with these properties, whose version 0 is such a commit.
     async fn create(catalog: &Arc<dyn Catalog>, name: &str, configuration: &str) -> Self {
         let actions = [Action::Protocol(protocol()), Action::Metadata(metadata(configuration))];
-        let this = Self { table: Table { catalog: catalog.clone(), id: table_id(name) } };
+        let this = Self { table: TestTable { catalog: catalog.clone(), id: table_id(name) } };
         let request = this.request(Base::Create(new_table(name)), "v0", &spelled(&made_at(BEGIN), &actions), BEGIN);
         let done = this.table.try_commit(request).await.unwrap().committed().unwrap();
         assert_eq!((done[0].version, done[0].timestamp), (0, BEGIN));
@@ -47,7 +47,7 @@ impl Verbatim {
         CommitRequest::verbatim(self.table.id, CommitId::of_name(id), base, commit)
     }
 
-    /// Tries a commit as that version, with what a writer says that does everything right.
+    /// Sends a commit as that version, with everything that a correct writer sends.
     async fn attempt(&self, version: Version, actions: &[Action]) -> Result<Outcome> {
         self.try_text(version, &spelled(&made_at(at(version)), actions), at(version)).await
     }
@@ -57,7 +57,7 @@ impl Verbatim {
         self.table.try_commit(self.request(Base::Exactly(version - 1), &id, text, time_ms)).await
     }
 
-    /// The same where it must be refused, and nothing may have changed.
+    /// Asserts that the commit is rejected and nothing has changed.
     async fn refused(&self, outcome: Result<Outcome>, says: &[&str]) {
         refused(outcome, ErrorKind::Invalid, says);
         assert_eq!(self.table.head().await, 1, "{says:?}");
@@ -65,14 +65,14 @@ impl Verbatim {
     }
 }
 
-/// A table whose version 1 has the file `a`.
+/// Creates a table whose version 1 has the file `a`.
 async fn with_a_file(c: &Arc<dyn Catalog>, configuration: &str) -> Verbatim {
     let t = Verbatim::create(c, "t", configuration).await;
     t.attempt(1, &[Action::add(file("a", 0, 9))]).await.unwrap().committed().unwrap();
     t
 }
 
-pub(super) async fn bytes_become_the_version_as_they_are(c: Arc<dyn Catalog>) {
+pub(super) async fn verbatim_bytes_become_the_version(c: Arc<dyn Catalog>) {
     let t = with_a_file(&c, "{}").await;
     let actions = [
         remove(&file("a", 0, 9)),
@@ -96,12 +96,12 @@ pub(super) async fn bytes_become_the_version_as_they_are(c: Arc<dyn Catalog>) {
     let line = &reader.history(HistoryRange::default()).await.unwrap()[0];
     assert_eq!((line.operation.as_deref(), line.committer.as_deref()), (Some("MERGE"), Some("ann")));
     assert_eq!((line.files_added, line.files_removed), (1, 1));
-    // Commits of ours go on from there.
+    // Commits of ours continue after it.
     t.table.append("d").await;
     assert_eq!(t.table.paths(3).await, ["b%20c", "d"]);
 }
 
-pub(super) async fn sent_again_it_is_the_same_commit(c: Arc<dyn Catalog>) {
+pub(super) async fn a_verbatim_commit_sent_again_is_not_made_twice(c: Arc<dyn Catalog>) {
     let t = with_a_file(&c, "{}").await;
     let text = spelled(&made_at(at(2)), &[Action::add(file("b", 0, 9))]);
     let request = t.request(Base::Exactly(1), "staged", &text, at(2));
@@ -120,7 +120,7 @@ pub(super) async fn sent_again_it_is_the_same_commit(c: Arc<dyn Catalog>) {
     let other = t.request(Base::Exactly(1), "other", &other, at(2) + 1);
     conflict(t.table.try_commit(other).await.unwrap(), 2, &ConflictKind::VersionTaken);
 
-    // One that was committed is not committed again, whatever version it is for.
+    // A commit that exists is not committed again, even for another version.
     let elsewhere = spelled(&made_at(at(4)), &[Action::add(file("e", 0, 9))]);
     let wrong_id = t.request(Base::Exactly(3), "staged", &elsewhere, at(4));
     refused(t.table.try_commit(wrong_id).await, ErrorKind::Invalid, &["the id", "version 2", "another commit"]);
@@ -132,7 +132,7 @@ pub(super) async fn sent_again_it_is_the_same_commit(c: Arc<dyn Catalog>) {
     assert_eq!(t.table.head().await, 3);
     assert_eq!(t.table.paths(3).await, ["a"]);
 
-    // Its id and its time stay when its version has ended.
+    // Its id and its time are kept when its version has expired.
     assert!(c.mark_next_published(t.table.id, 0, 3).await.unwrap());
     let keep = Keep { since_ms: i64::MAX, versions: 1, ids_since_ms: 0 };
     let expiry = Expiry { table: t.table.id, keep, up_to: 3, committer: Committer::default() };
@@ -140,7 +140,7 @@ pub(super) async fn sent_again_it_is_the_same_commit(c: Arc<dyn Catalog>) {
     assert_eq!(t.table.try_commit(request).await.unwrap(), first);
 }
 
-pub(super) async fn it_becomes_its_version_or_none(c: Arc<dyn Catalog>) {
+pub(super) async fn a_verbatim_commit_becomes_its_version_or_none(c: Arc<dyn Catalog>) {
     let t = with_a_file(&c, "{}").await;
     let b = || [Action::add(file("b", 0, 9))];
     t.refused(t.attempt(3, &b()).await, &["version 2", "at version 1"]).await;
@@ -148,8 +148,8 @@ pub(super) async fn it_becomes_its_version_or_none(c: Arc<dyn Catalog>) {
     conflict(t.try_text(1, &spelled("", &b()), at(1)).await.unwrap(), 1, &ConflictKind::VersionTaken);
     let text = spelled(&made_at(at(2)), &b());
     let rebased = t.request(Base::RebaseFrom(0), "rebased", &text, at(2));
-    t.refused(t.table.try_commit(rebased).await, &["cannot become another"]).await;
-    let other = Table::create(&c, "other").await;
+    t.refused(t.table.try_commit(rebased).await, &["valid for one version only"]).await;
+    let other = TestTable::create(&c, "other").await;
     let both = vec![
         t.request(Base::Exactly(1), "both", &text, at(2)),
         other.request(Base::Exactly(0), vec![Action::add(file("b", 0, 9))]),
@@ -159,11 +159,11 @@ pub(super) async fn it_becomes_its_version_or_none(c: Arc<dyn Catalog>) {
     for broken in ["{\"add\":{\"path\":\"x\"}}", "{\"add\":", "no JSON"] {
         refused(VerbatimCommit::parse(broken.into(), at(2)), ErrorKind::Invalid, &["line 1"]);
     }
-    let nowhere = Verbatim { table: Table { catalog: c.clone(), id: table_id("nowhere") } };
+    let nowhere = Verbatim { table: TestTable { catalog: c.clone(), id: table_id("nowhere") } };
     refused(nowhere.attempt(1, &b()).await, ErrorKind::NotFound, &["no table"]);
 }
 
-pub(super) async fn its_time_is_in_it_where_the_table_says_so(c: Arc<dyn Catalog>) {
+pub(super) async fn a_verbatim_commit_has_its_in_commit_timestamp(c: Arc<dyn Catalog>) {
     let t = with_a_file(&c, ICT).await;
     let b = [Action::add(file("b", 0, 9))];
     t.refused(t.try_text(2, &spelled(r#""operation":"WRITE""#, &b), at(2)).await, &["no inCommitTimestamp"]).await;
@@ -182,7 +182,7 @@ pub(super) async fn its_time_is_in_it_where_the_table_says_so(c: Arc<dyn Catalog
     for ms in [ahead, i64::MAX] {
         t.refused(t.try_text(2, &spelled(&made_at(ms), &b), ms).await, &["in the future"]).await;
     }
-    // The next millisecond is later, and the last of several members counts, as everywhere.
+    // The next millisecond is later; of duplicate members the last one counts, as everywhere.
     let next = at(1) + 1;
     let info = format!(r#""inCommitTimestamp":1,"custom":{{"inCommitTimestamp":2}},"inCommitTimestamp":{next}"#);
     let done = t.try_text(2, &spelled(&info, &b), next).await.unwrap().committed().unwrap()[0];
@@ -191,7 +191,7 @@ pub(super) async fn its_time_is_in_it_where_the_table_says_so(c: Arc<dyn Catalog
     assert_eq!(found.version(), 2);
 }
 
-pub(super) async fn its_time_is_the_claimed_one_elsewhere(c: Arc<dyn Catalog>) {
+pub(super) async fn a_verbatim_commit_without_in_commit_timestamp_has_the_claimed_time(c: Arc<dyn Catalog>) {
     let t = with_a_file(&c, "{}").await;
     let plain = |path: &str| spelled("", &[Action::add(file(path, 0, 9))]);
     let ahead = c.now_ms().await.unwrap() + 60_000;
@@ -201,25 +201,25 @@ pub(super) async fn its_time_is_the_claimed_one_elsewhere(c: Arc<dyn Catalog>) {
         assert_eq!((done[0].version, done[0].timestamp), (version, got), "times grow strictly");
     }
 
-    // A table that is ahead of the clock goes on a millisecond at a time.
+    // A table that is ahead of the clock advances by 1 ms per version.
     let begin = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
     let future = HistoryLoad {
-        table: table_id("future"),
-        new: new_table("future"),
-        published_version: None,
         future_times: FutureTimes::Accept,
-        items: futures::stream::iter([Ok(logged(0, ahead, &begin))]).boxed(),
-        progress: &|_| {},
+        ..HistoryLoad::new(
+            table_id("future"),
+            new_table("future"),
+            futures::stream::iter([Ok(logged(0, ahead, &begin))]),
+        )
     };
     c.load_history(future).await.unwrap();
-    let future = Verbatim { table: Table { catalog: c.clone(), id: table_id("future") } };
+    let future = Verbatim { table: TestTable { catalog: c.clone(), id: table_id("future") } };
     refused(future.try_text(1, &plain("a"), ahead + 2).await, ErrorKind::Invalid, &["in the future"]);
     for (version, claimed) in [(1, ahead + 1), (2, at(2))] {
         let done = future.try_text(version, &plain(&format!("f{version}")), claimed).await.unwrap();
         assert_eq!(done.committed().unwrap()[0].timestamp, ahead + version as i64);
     }
 
-    // The version that turns in-commit timestamps on says so.
+    // The version that enables in-commit timestamps records it.
     let turned_on = |properties: &str| {
         let configuration = format!(r#"{{"delta.enableInCommitTimestamps":"true"{properties}}}"#);
         spelled(&made_at(at(5)), &[Action::Metadata(metadata(&configuration))])
@@ -237,7 +237,7 @@ pub(super) async fn its_time_is_the_claimed_one_elsewhere(c: Arc<dyn Catalog>) {
     refused(t.try_text(6, &plain("g"), at(6)).await, ErrorKind::Invalid, &["no inCommitTimestamp"]);
 }
 
-pub(super) async fn what_no_commit_may_say_is_refused(c: Arc<dyn Catalog>) {
+pub(super) async fn illegal_verbatim_commits_are_refused(c: Arc<dyn Catalog>) {
     let t = with_a_file(&c, r#"{"delta.appendOnly":"true"}"#).await;
     let (a, b) = (file("a", 0, 9), file("b", 0, 9));
     let rearranged = |add: &Add| Action::Remove(crate::action::Remove::of(add, 5, false));
@@ -293,7 +293,7 @@ pub(super) async fn what_no_commit_may_say_is_refused(c: Arc<dyn Catalog>) {
     assert_eq!(c.tables().await.unwrap().len(), 1);
 }
 
-pub(super) async fn features_are_tracked_that_are_not_written(c: Arc<dyn Catalog>) {
+pub(super) async fn verbatim_commits_may_enable_tracked_features(c: Arc<dyn Catalog>) {
     let t = with_a_file(&c, ICT).await;
     let tracked = actions::action(
         r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["deletionVectors","catalogManaged"],"writerFeatures":["deletionVectors","domainMetadata","inCommitTimestamp","rowTracking","clustering","catalogManaged"]}}"#,

@@ -1,9 +1,9 @@
-//! One table's log, as it is written.
+//! Writes to one table's log.
 
 use super::*;
 use crate::reader::TxnLogWriter;
 
-/// Checks a writer of one table that is not there yet, and what is read of it afterwards.
+/// Checks a writer of one table that does not exist yet, and reads the table afterwards.
 pub async fn run_writer(
     writer: &dyn TxnLogWriter,
     new: NewTable,

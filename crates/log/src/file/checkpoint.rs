@@ -30,28 +30,28 @@ use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::object::Object;
 use crate::snapshot::Replay;
 
-/// How much of a table's state is wanted.
+/// Which part of a table's state is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Want {
+pub(super) enum StateFilter {
     /// Protocol, metadata, txns and domains.
     Snapshot,
-    /// The files as well, live and removed.
+    /// Also the files, live and removed.
     Files,
-    /// The same, but of live files only what our actions have fields for, without typed copies, and of removed ones only
-    /// what makes each the file it is.
+    /// The same, but of live files only the members that our actions have fields for, without typed copies, and of
+    /// removed files only the members that identify the file.
     Details,
 }
 
-impl Want {
-    /// Drops the actions that are not wanted.
-    pub(super) fn keep(self, actions: &mut Vec<Action>) {
-        if self == Want::Snapshot {
+impl StateFilter {
+    /// Drops the actions that are not requested.
+    pub(super) fn retain(self, actions: &mut Vec<Action>) {
+        if self == StateFilter::Snapshot {
             actions.retain(|a| !matches!(a, Action::Add(_) | Action::Remove(_)));
         }
     }
 }
 
-/// The members of an add that [`Want::Details`] keeps.
+/// The members of an add that [`StateFilter::Details`] keeps.
 const ADD: [&str; 11] = [
     "path",
     "partitionValues",
@@ -66,7 +66,7 @@ const ADD: [&str; 11] = [
     "clusteringProvider",
 ];
 
-/// Those of a remove.
+/// The members of a remove that [`StateFilter::Details`] keeps.
 const REMOVE: [&str; 3] = ["path", "deletionVector", "dataChange"];
 
 /// Rows read, parsed and applied at a time.
@@ -75,7 +75,7 @@ const BATCH: usize = 4096;
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// The state a checkpoint holds. The error names the file that cannot be read.
-pub(super) async fn read(dir: &TableDir, checkpoint: &Checkpoint, want: Want) -> Result<Replay> {
+pub(super) async fn read(dir: &TableDir, checkpoint: &Checkpoint, want: StateFilter) -> Result<Replay> {
     let (mut state, mut actions) = (Replay::default(), actions_of(dir, checkpoint, want));
     while let Some(some) = actions.try_next().await? {
         state.apply_more(some);
@@ -83,31 +83,31 @@ pub(super) async fn read(dir: &TableDir, checkpoint: &Checkpoint, want: Want) ->
     Ok(state)
 }
 
-/// The actions of a checkpoint, some at a time. The error names the file that cannot be read.
+/// The actions of a checkpoint, in batches. The error names the file that cannot be read.
 pub(super) fn actions_of(
     dir: &TableDir,
     checkpoint: &Checkpoint,
-    want: Want,
+    want: StateFilter,
 ) -> BoxStream<'static, Result<Vec<Action>>> {
     let files = checkpoint.files.iter().map(|file| (file.location.clone(), file.size)).collect();
-    let reading = Reading { dir: dir.clone(), want, files, sidecars: VecDeque::new(), open: None };
+    let reading = CheckpointReader { dir: dir.clone(), want, files, sidecars: VecDeque::new(), open: None };
     stream::try_unfold(reading, |mut reading| async { Ok(reading.next().await?.map(|actions| (actions, reading))) })
         .boxed()
 }
 
-/// How far the reading of a checkpoint is.
-struct Reading {
+/// The progress of reading a checkpoint.
+struct CheckpointReader {
     dir: TableDir,
-    want: Want,
+    want: StateFilter,
     /// The files to read, with their sizes.
     files: VecDeque<(Path, u64)>,
-    /// The sidecars to read when there are no more files, each with the file that names it.
+    /// The sidecars to read after these files, each with the file that names it.
     sidecars: VecDeque<(Sidecar, Path)>,
-    /// The file that is read.
+    /// The file that is being read.
     open: Option<(Path, BoxStream<'static, Result<Vec<Action>>>)>,
 }
 
-impl Reading {
+impl CheckpointReader {
     async fn next(&mut self) -> Result<Option<Vec<Action>>> {
         loop {
             if let Some((path, actions)) = &mut self.open {
@@ -116,8 +116,8 @@ impl Reading {
                         Action::Sidecar(sidecar) => Some((sidecar.clone(), path.clone())),
                         _ => None,
                     });
-                    // They hold nothing but files (PROTOCOL.md, "Sidecar Files").
-                    self.sidecars.extend(sidecars.filter(|_| self.want != Want::Snapshot));
+                    // Sidecars contain only file actions (PROTOCOL.md, "Sidecar Files").
+                    self.sidecars.extend(sidecars.filter(|_| self.want != StateFilter::Snapshot));
                     return Ok(Some(actions));
                 }
                 self.open = None;
@@ -135,11 +135,11 @@ impl Reading {
     }
 }
 
-/// The file that is a sidecar, and its size.
+/// The path and size of a sidecar.
 async fn found(dir: &TableDir, sidecar: &Sidecar, named_by: &Path) -> Result<(Path, u64)> {
-    let path = sidecar_path(sidecar).map_err(|e| damaged(dir, named_by, ErrorKind::Corrupt, e.into()))?;
+    let path = sidecar_path(sidecar).map_err(|e| damaged_file(dir, named_by, ErrorKind::Corrupt, e.into()))?;
     let found = dir.store.head(&path).map_err(TxnLogError::from).await;
-    let size = found.map_err(|e| damaged(dir, &path, e.kind(), e.into()))?.size;
+    let size = found.map_err(|e| damaged_file(dir, &path, e.kind(), e.into()))?.size;
     Ok((path, size))
 }
 
@@ -147,34 +147,34 @@ async fn actions_in(
     dir: &TableDir,
     path: &Path,
     size: u64,
-    want: Want,
+    want: StateFilter,
 ) -> Result<BoxStream<'static, Result<Vec<Action>>>> {
     if path.extension() != Some("json") {
         return parquet(dir, path, size, want).await;
     }
-    let damaged = |e: TxnLogError| damaged(dir, path, e.kind(), e.into());
-    let bytes = dir.get(path).await.map_err(damaged)?;
-    let mut actions = Commit::parse(bytes, &dir.name(path)).map_err(damaged)?.into_actions();
-    want.keep(&mut actions);
+    let damaged_file = |e: TxnLogError| damaged_file(dir, path, e.kind(), e.into());
+    let bytes = dir.get(path).await.map_err(damaged_file)?;
+    let mut actions = Commit::parse(bytes, &dir.name(path)).map_err(damaged_file)?.into_actions();
+    want.retain(&mut actions);
     Ok(stream::once(async { Ok(actions) }).boxed())
 }
 
-/// Sidecars are always in the log of their table, so a name suffices; an absolute path may be one from before the
-/// table was moved.
+/// Sidecars are always in the log of their table, so the file name suffices; an absolute path may be outdated because
+/// the table was moved.
 fn sidecar_path(sidecar: &Sidecar) -> Result<Path, object_store::path::Error> {
     let name = sidecar.path.rsplit('/').next().unwrap_or_default();
     Path::from_url_path(format!("{LOG}/_sidecars/{name}"))
 }
 
-fn damaged(dir: &TableDir, file: &Path, kind: ErrorKind, cause: Cause) -> TxnLogError {
+fn damaged_file(dir: &TableDir, file: &Path, kind: ErrorKind, cause: Cause) -> TxnLogError {
     let message = format!(
-        "the checkpoint file {} cannot be read, and no older files stand in for it: restore it from a copy",
+        "the checkpoint file {} cannot be read, and no older files replace it: restore it from a copy",
         dir.name(file)
     );
     TxnLogError::new(kind, message).with_source(cause)
 }
 
-/// A store that does not answer is no damage: its error is taken out of the Parquet reader's.
+/// An object store that does not answer is not corruption: its error is extracted from the Parquet reader's error.
 fn cause_of(e: Cause) -> (ErrorKind, Cause) {
     let inner = match e.downcast::<ParquetError>().map(|e| *e) {
         Ok(ParquetError::External(inner)) => inner,
@@ -190,34 +190,35 @@ fn cause_of(e: Cause) -> (ErrorKind, Cause) {
     }
 }
 
-/// The actions of a Parquet file, a batch at a time.
+/// The actions of a Parquet file, in batches.
 async fn parquet(
     dir: &TableDir,
     path: &Path,
     size: u64,
-    want: Want,
+    want: StateFilter,
 ) -> Result<BoxStream<'static, Result<Vec<Action>>>> {
     let (of, at) = (dir.clone(), path.clone());
-    let damaged = move |e: Cause| {
+    let damaged_file = move |e: Cause| {
         let (kind, cause) = cause_of(e);
-        damaged(&of, &at, kind, cause)
+        damaged_file(&of, &at, kind, cause)
     };
     let file = ParquetFile { store: dir.store.clone(), path: path.clone(), size };
-    // The Arrow types a writer noted for itself (views, dictionaries) say nothing a reader of JSON needs.
+    // The Arrow types that a writer recorded for itself (views, dictionaries) are not needed to convert to JSON.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let opened = ParquetRecordBatchStreamBuilder::new_with_options(file, options).await;
-    let builder = opened.map_err(|e| damaged(e.into()))?;
+    let builder = opened.map_err(|e| damaged_file(e.into()))?;
     let columns = wanted_columns(builder.metadata(), want);
-    let batches = builder.with_projection(columns).with_batch_size(BATCH).build().map_err(|e| damaged(e.into()))?;
-    Ok(batches.map(move |batch| actions(&batch.map_err(|e| damaged(e.into()))?).map_err(&damaged)).boxed())
+    let batches =
+        builder.with_projection(columns).with_batch_size(BATCH).build().map_err(|e| damaged_file(e.into()))?;
+    Ok(batches.map(move |batch| actions(&batch.map_err(|e| damaged_file(e.into()))?).map_err(&damaged_file)).boxed())
 }
 
-/// All columns, unknown ones too, but for the typed copies of statistics and partition values. Only where a file has
-/// no statistics as JSON does it take them from the typed copy (`delta.checkpoint.writeStatsAsJson` is off).
-fn wanted_columns(metadata: &ParquetMetaData, want: Want) -> ProjectionMask {
+/// All columns, including unknown ones, except the typed copies of statistics and partition values. The typed copy of
+/// the statistics is read only for a file without JSON statistics (`delta.checkpoint.writeStatsAsJson` is off).
+fn wanted_columns(metadata: &ParquetMetaData, want: StateFilter) -> ProjectionMask {
     let schema = metadata.file_metadata().schema_descr();
     let path = |leaf: usize| schema.column(leaf).path().parts().to_vec();
-    // Bounds of a variant: JSON statistics spell them in another way.
+    // Bounds of a variant: JSON statistics encode them differently.
     let is_binary = |leaf: usize| {
         let column = schema.column(leaf);
         column.physical_type() == Type::BYTE_ARRAY && column.converted_type() == ConvertedType::NONE
@@ -231,9 +232,9 @@ fn wanted_columns(metadata: &ParquetMetaData, want: Want) -> ProjectionMask {
     let leaves = (0..schema.num_columns()).filter(|leaf| {
         let path = path(*leaf);
         match (path[0].as_str(), path.get(1).map(String::as_str)) {
-            ("add" | "remove", _) if want == Want::Snapshot => false,
-            ("add", Some(member)) if want == Want::Details => ADD.contains(&member),
-            ("remove", Some(member)) if want == Want::Details => REMOVE.contains(&member),
+            ("add" | "remove", _) if want == StateFilter::Snapshot => false,
+            ("add", Some(member)) if want == StateFilter::Details => ADD.contains(&member),
+            ("remove", Some(member)) if want == StateFilter::Details => REMOVE.contains(&member),
             ("add" | "remove", Some("partitionValues_parsed")) => false,
             ("add", Some("stats_parsed")) => !has_stats && !is_binary(*leaf),
             ("remove", Some("stats_parsed")) => false,
@@ -243,9 +244,9 @@ fn wanted_columns(metadata: &ParquetMetaData, want: Want) -> ProjectionMask {
     ProjectionMask::leaves(schema, leaves.collect::<Vec<_>>())
 }
 
-/// The actions of a batch, by way of JSON: so the log has one parser, and what it does not know is kept.
+/// The actions of a batch, converted through JSON: the log has one parser, and unknown members are kept.
 ///
-/// Nulls are spelled out, for a null partition value is not an absent one. A null *column* is an absent field.
+/// Nulls are written explicitly, because a null partition value is not an absent one. A null *column* is absent.
 fn actions(batch: &RecordBatch) -> Result<Vec<Action>, Cause> {
     let mut json = Vec::new();
     let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut json);
@@ -260,7 +261,7 @@ fn actions(batch: &RecordBatch) -> Result<Vec<Action>, Cause> {
     Ok(actions)
 }
 
-/// The batch with `UTC` spelled as an offset: names of zones need a database of zones, which is not built in.
+/// The batch with the time zone `UTC` replaced by an offset: there is no time zone database for zone names.
 fn with_plain_zones(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     fn plain(t: &DataType) -> DataType {
         match t {

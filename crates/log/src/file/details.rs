@@ -1,41 +1,41 @@
-//! What is said of the files of a version, as digests: two who say the same of all files are told apart from two who do
-//! not, without a file being kept.
+//! Digests of the details of a version's files: two sources with different details for a file have different digests,
+//! and no file is kept in memory.
 
 use std::collections::BTreeMap;
 
 use crate::action::Add;
 use crate::path::{FileKey, SetHash};
 
-/// Digests of what adds say of their files beside naming them, in whatever order they come.
+/// Digests of the details in adds, independent of the order of the adds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FileDetails(BTreeMap<&'static str, SetHash>);
 
 impl FileDetails {
-    /// What every reader needs of a file that has it.
+    /// Required by every reader of the file.
     pub const SIZES: &str = "sizes";
-    /// The same.
+    /// Required by every reader of the file.
     pub const PARTITION_VALUES: &str = "partition values";
-    /// The same.
+    /// Required by every reader of the file.
     pub const DELETION_VECTORS: &str = "deletion vectors";
-    /// What others may leave out.
+    /// May be omitted by other writers.
     pub const STATISTICS: &str = "statistics";
-    /// The same.
+    /// May be omitted by other writers.
     pub const TAGS: &str = "tags";
-    /// The same.
+    /// May be omitted by other writers.
     pub const MODIFICATION_TIMES: &str = "modification times";
-    /// The same.
+    /// May be omitted by other writers.
     pub const ROW_IDS: &str = "row ids";
-    /// The same.
+    /// May be omitted by other writers.
     pub const CLUSTERING: &str = "clustering providers";
 
-    /// Puts a file in.
+    /// Adds the details of a file.
     pub fn insert(&mut self, add: &Add) {
         let key = add.key();
         let mut say = |what, said: &[&[u8]]| {
             let mut hash = blake3::Hasher::new();
             hash.update(&key.0);
             for part in said {
-                // Where a part ends is part of what is said.
+                // The length makes the boundaries between parts unambiguous.
                 hash.update(&(part.len() as u64).to_be_bytes());
                 hash.update(part);
             }
@@ -45,7 +45,7 @@ impl FileDetails {
         };
         say(Self::SIZES, &[&add.size.to_be_bytes()]);
         say(Self::MODIFICATION_TIMES, &[&add.modification_time.to_be_bytes()]);
-        // An empty value is null, and so is one that is not there (PROTOCOL.md, "Partition Value Serialization").
+        // An empty value is null, and so is an absent one (PROTOCOL.md, "Partition Value Serialization").
         let values: BTreeMap<_, _> =
             add.partition_values.iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect();
         let values = values.iter().filter(|(_, value)| !value.is_empty());
@@ -77,11 +77,12 @@ impl FileDetails {
         }
     }
 
-    /// What others say in another way of these files. What they say of none may be left out, where it is listed.
-    pub fn difference(&self, theirs: &Self, may_lack: &[&str]) -> Option<&'static str> {
-        let all = self.0.keys().chain(theirs.0.keys().filter(|what| !self.0.contains_key(*what)));
-        let lacks = |what: &&str| !theirs.0.contains_key(what) && may_lack.contains(what);
-        all.copied().find(|what| self.0.get(what) != theirs.0.get(what) && !lacks(what))
+    /// The first kind of detail that differs between `self` and `other`. Kinds in `may_lack` may be absent from all
+    /// files of `other`.
+    pub fn difference(&self, other: &Self, may_lack: &[&str]) -> Option<&'static str> {
+        let all = self.0.keys().chain(other.0.keys().filter(|what| !self.0.contains_key(*what)));
+        let lacks = |what: &&str| !other.0.contains_key(what) && may_lack.contains(what);
+        all.copied().find(|what| self.0.get(what) != other.0.get(what) && !lacks(what))
     }
 }
 
@@ -97,14 +98,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_otherwise_is_named() {
+    fn differing_details_are_named() {
         let (a, b) = (file("a", 0, 9), file("b", 10, 19));
         assert_eq!(of(&[a.clone(), b.clone()]), of(&[b.clone(), a.clone()]), "in any order");
         let check = |other: &dyn Fn(&mut Add), want: &str| {
             let mut changed = b.clone();
             other(&mut changed);
-            let (ours, theirs) = (of(&[a.clone(), b.clone()]), of(&[a.clone(), changed]));
-            assert_eq!(ours.difference(&theirs, &[]), Some(want));
+            let (ours, other) = (of(&[a.clone(), b.clone()]), of(&[a.clone(), changed]));
+            assert_eq!(ours.difference(&other, &[]), Some(want));
         };
         let with = |value: Option<&str>| [("p".to_string(), value.map(String::from))].into_iter().collect();
         check(&|add| add.size += 1, "sizes");
@@ -115,7 +116,7 @@ mod tests {
         check(&|add| add.tags = Some(with(None)), "tags");
         check(&|add| add.base_row_id = Some(7), "row ids");
         check(&|add| add.clustering_provider = Some("liquid".into()), "clustering providers");
-        // Each is its file's.
+        // Details belong to their file.
         let swapped = [Add { stats: b.stats.clone(), ..a.clone() }, Add { stats: a.stats.clone(), ..b.clone() }];
         assert_eq!(of(&[a.clone(), b.clone()]).difference(&of(&swapped), &[]), Some("statistics"));
 
@@ -124,8 +125,8 @@ mod tests {
             assert_eq!(valued(null), valued(Default::default()), "null is null");
         }
         let without = Add { stats: None, ..a.clone() };
-        let (ours, theirs) = (of(&[a]), of(&[without]));
-        assert_eq!(ours.difference(&theirs, &[FileDetails::STATISTICS]), None);
-        assert_eq!(theirs.difference(&ours, &[FileDetails::STATISTICS]), Some("statistics"));
+        let (ours, other) = (of(&[a]), of(&[without]));
+        assert_eq!(ours.difference(&other, &[FileDetails::STATISTICS]), None);
+        assert_eq!(other.difference(&ours, &[FileDetails::STATISTICS]), Some("statistics"));
     }
 }

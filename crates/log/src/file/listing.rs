@@ -1,4 +1,4 @@
-//! What the files of a `_delta_log` are by their names, and which of them build a version.
+//! The files of a `_delta_log` by their names, and which of them reconstruct a version.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub(super) struct Listing {
     compactions: Vec<Compaction>,
     /// The newest version.
     pub(super) head: Version,
-    /// The oldest version from which the history is whole: it can be built, and every commit after it is there.
+    /// The oldest version from which the history is complete: it can be reconstructed, and every later commit exists.
     pub(super) base: Version,
 }
 
@@ -39,7 +39,7 @@ struct Compaction {
     file: ObjectMeta,
 }
 
-/// What a file name says.
+/// The kind of a file, by its name.
 #[derive(Debug, PartialEq)]
 enum Name {
     Commit(Version),
@@ -73,7 +73,7 @@ impl Name {
 }
 
 impl Listing {
-    /// Lists the log; `None` when it holds neither commit nor checkpoint, an error when no version can be built.
+    /// Lists the log; `None` when it has neither commit nor checkpoint, an error when no version can be reconstructed.
     pub(super) async fn read(dir: &TableDir) -> Result<Option<Self>> {
         let Some(mut listing) = Self::files(dir).await? else { return Ok(None) };
         let base = listing.bases().next();
@@ -81,7 +81,7 @@ impl Listing {
         Ok(Some(listing))
     }
 
-    /// Lists the log, whether or not a version can be built of it; its base is not known yet.
+    /// Lists the log, even when no version can be reconstructed; the base is not determined yet.
     pub(super) async fn files(dir: &TableDir) -> Result<Option<Self>> {
         let listed = dir.store.list_with_delimiter(Some(&Path::from(LOG))).await;
         let listed = listed.map_err(|e| dir.failed(e, &format!("{}/{LOG} cannot be listed", dir.location)))?;
@@ -116,7 +116,7 @@ impl Listing {
         self.checkpoints.entry(version).or_default().push(Checkpoint { version, files });
     }
 
-    /// The checkpoints to start from on the way to `version`, newest first.
+    /// The checkpoints from which `version` can be reached, newest first.
     pub(super) fn checkpoints_to(&self, version: Version) -> impl Iterator<Item = &Checkpoint> {
         self.checkpoints.range(..=version).rev().flat_map(|(_, same_version)| same_version)
     }
@@ -126,11 +126,11 @@ impl Listing {
         self.checkpoints.into_values().flatten()
     }
 
-    /// The files to apply, in order, to come from the state at `after` (from nothing if `None`) to `version`; `Err`
-    /// is the first version that is missing.
+    /// The files to apply, in order, to get from the state at `after` (from nothing if `None`) to `version`; `Err` is
+    /// the first missing version.
     ///
-    /// A compaction that begins before the gap it bridges says of earlier versions only what the state knows. When
-    /// one start fails, every older one does: its way leads through the same gap.
+    /// A compaction that starts before the gap it bridges contains nothing about earlier versions that the state does
+    /// not have. When one start fails, every older one fails as well: it meets the same gap.
     pub(super) fn steps(&self, after: Option<Version>, version: Version) -> Result<Vec<&ObjectMeta>, Version> {
         let mut next = after.map_or(0, |v| v + 1);
         let mut steps = Vec::new();
@@ -149,12 +149,12 @@ impl Listing {
         Ok(steps)
     }
 
-    /// The file of a commit, with its size as far as it is listed.
+    /// The file of a commit, and its size if it is listed.
     pub(super) fn commit(&self, version: Version) -> (Path, u64) {
         (commit_path(version), self.commits.get(&version).map_or(0, |file| file.size))
     }
 
-    /// The versions history can begin at, oldest first: they can be built, and every commit after them is there.
+    /// The versions at which history can begin, oldest first: they can be reconstructed, and every later commit exists.
     pub(super) fn bases(&self) -> impl Iterator<Item = Version> {
         let mut whole_from = self.head + 1;
         for v in self.commits.keys().rev().take_while(|v| **v <= self.head) {
@@ -172,13 +172,13 @@ impl Listing {
         candidates.into_iter().filter(|v| self.way_to(*v).is_ok())
     }
 
-    /// Whether files build `version`; `Err` is the first version missing after the newest checkpoint before it.
+    /// Whether files reconstruct `version`; `Err` is the first version missing after the newest checkpoint before it.
     fn way_to(&self, version: Version) -> Result<(), Version> {
         self.steps(self.checkpoints_to(version).next().map(|c| c.version), version).map(drop)
     }
 
-    /// When the version came into the log, in milliseconds since 1970, as its file says: the commit's, or whichever
-    /// else builds the version, where only that is left.
+    /// When the version was written to the log, in milliseconds since 1970: the modification time of its commit file,
+    /// or of another file that reconstructs the version when the commit file is gone.
     pub(super) fn file_time(&self, version: Version) -> Option<i64> {
         let checkpoints = self.checkpoints.get(&version).into_iter().flatten().flat_map(|c| &c.files);
         let compactions = self.compactions.iter().filter(|c| c.last == version).map(|c| &c.file);
@@ -187,12 +187,13 @@ impl Listing {
         file.map(|file| file.last_modified.timestamp_millis())
     }
 
-    /// The error for a `version` that no files build.
+    /// The error for a `version` that no files reconstruct.
     pub(super) fn unreachable(&self, version: Version, dir: &TableDir) -> TxnLogError {
         let (base, head, table) = (self.base, self.head, &dir.location);
-        let there = match base == head {
-            true => format!("its only version is {head}"),
-            false => format!("its versions are {base} to {head}"),
+        let there = if base == head {
+            format!("its only version is {head}")
+        } else {
+            format!("its versions are {base} to {head}")
         };
         if version > head {
             let message = format!("version {version} of {table} does not exist: {there}");
@@ -208,7 +209,7 @@ impl Listing {
     fn gap(&self, dir: &TableDir) -> TxnLogError {
         let missing = self.way_to(self.head).err().unwrap_or(self.base);
         TxnLogError::corrupt(format!(
-            "{missing:020}.json is missing from {}/{LOG}, and no checkpoint stands in for it: restore it from a copy",
+            "{missing:020}.json is missing from {}/{LOG}, and no checkpoint replaces it: restore it from a copy",
             dir.location
         ))
     }
@@ -219,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_say_what_files_are() {
+    fn files_of_the_log_are_classified_by_name() {
         let check = |name: &str, want: Option<Name>| assert_eq!(Name::parse(name), want, "{name}");
         let id = "3a0d65cd-4056-49b8-937b-95f9e3ee90e5";
         check("00000000000000000010.json", Some(Name::Commit(10)));

@@ -1,9 +1,10 @@
-//! A plain `_delta_log` on any object store: what other engines write, read without a catalog.
+//! Reads a plain `_delta_log` on any object store, as other engines write it, without a catalog.
 //!
-//! A listing decides what the log holds, never the `_last_checkpoint` hint, which may be old, wrong or torn. From
-//! the listing follows every way to build a version: a checkpoint (V1, V1 in parts, V2 with sidecars) or nothing,
-//! and the commits after it, with log compaction files where commits are missing. A checkpoint that cannot be read
-//! is passed over while older files reach the same version (PROTOCOL.md, "Delta Log Entries" to "Checkpoints").
+//! A listing decides what the log contains, never the `_last_checkpoint` hint, which may be outdated, wrong or
+//! truncated. From the listing follows every way to reconstruct a version: a checkpoint (V1, V1 in parts, V2 with
+//! sidecars) or nothing, and the commits after it, with log compaction files where commits are missing. A checkpoint
+//! that cannot be read is skipped if older files reach the same version (PROTOCOL.md, "Delta Log Entries" to
+//! "Checkpoints").
 
 mod checkpoint;
 mod details;
@@ -40,19 +41,19 @@ pub use writer::FileTxnLogWriter;
 
 const LOG: &str = "_delta_log";
 
-/// How many requests are under way at a time.
+/// The maximum number of concurrent requests.
 const CONCURRENCY: usize = 32;
-/// How many bytes of files are fetched ahead of the consumer; a single larger file is fetched whole.
+/// The maximum number of bytes fetched ahead of the consumer; a single larger file is fetched whole.
 const AHEAD_BYTES: u64 = 16 << 20;
-/// Files of this machine that are read together are not more than that.
+/// The maximum total size of local files that are read by one task.
 const TOGETHER_BYTES: u64 = 1 << 20;
 
-/// A table's directory: its object store, and what to call it in a message.
+/// A table's directory: its object store, and its name in messages.
 #[derive(Clone, Debug)]
 struct TableDir {
     location: Location,
     store: Arc<dyn ObjectStore>,
-    /// The directory on this machine, when that is what the store shows.
+    /// The local directory, if the store serves one.
     local: Option<PathBuf>,
 }
 
@@ -66,15 +67,15 @@ impl TableDir {
         Self { location, store, local: None }
     }
 
-    /// The files, given with their sizes, in order, fetched ahead.
+    /// The files, given with their sizes, fetched ahead and returned in order.
     fn get_all(&self, files: Vec<(Path, u64)>) -> BoxStream<'static, Result<(Path, Bytes)>> {
-        // On this machine one task reads many files: a task for each would take longer than the reading.
+        // Local files are read by one task in groups: a task for each file would take longer than the reads.
         let together = if self.local.is_some() { CONCURRENCY } else { 1 };
         let ahead = CONCURRENCY.div_ceil(together).max(2);
         let room = Arc::new(Semaphore::new(kilobytes(AHEAD_BYTES) as usize));
         let dir = self.clone();
-        // Room is taken in order, and given back when the last file of a group is taken: a task that waits for room
-        // waits only for earlier files.
+        // Permits are acquired in order and released when the consumer takes the last file of a group: a task that
+        // waits for permits waits only for earlier files.
         let admitted = stream::iter(groups(files, together)).then(move |(group, bytes)| {
             let room = room.clone();
             async move { (group, room.acquire_many_owned(kilobytes(bytes)).await) }
@@ -104,7 +105,7 @@ impl TableDir {
         for (file, body) in files.into_iter().zip(read) {
             let body = match body {
                 Some(body) => Ok(body.into()),
-                // What cannot be read this way fails once more in the store, which says why.
+                // A failed local read is repeated through the store, whose error gives the reason.
                 None => self.get(&file).await,
             };
             bodies.push(body.map(|body| (file, body)));
@@ -130,7 +131,7 @@ impl TableDir {
         format!("{}/{file}", self.location)
     }
 
-    /// The error of the object store with a sentence before it that says what was tried.
+    /// The error of the object store, preceded by a sentence that says what was tried.
     fn failed(&self, e: object_store::Error, what: &str) -> TxnLogError {
         let cause = TxnLogError::from(e);
         TxnLogError::new(cause.kind(), what).with_source(cause)
@@ -147,7 +148,7 @@ impl TableDir {
     }
 }
 
-/// The files as they are fetched together, with their bytes.
+/// The groups of files that are fetched together, with their total size.
 fn groups(files: Vec<(Path, u64)>, together: usize) -> Vec<(Vec<Path>, u64)> {
     let mut groups: Vec<(Vec<Path>, u64)> = Vec::new();
     for (file, size) in files {
@@ -162,12 +163,12 @@ fn groups(files: Vec<(Path, u64)>, together: usize) -> Vec<(Vec<Path>, u64)> {
     groups
 }
 
-/// The room that so many bytes take: a little at least, and never more than there is.
+/// The number of permits for this many bytes: at least one, at most all.
 fn kilobytes(bytes: u64) -> u32 {
     u32::try_from(bytes.clamp(1 << 10, AHEAD_BYTES) >> 10).unwrap_or(1)
 }
 
-/// A file on this machine; `None` when it is larger than what is read whole.
+/// Reads a local file; `None` when it is larger than the limit for a whole file.
 fn read_local(path: &std::path::Path) -> std::io::Result<Option<Vec<u8>>> {
     let mut file = std::fs::File::open(path)?;
     let size = file.metadata()?.len();

@@ -1,4 +1,4 @@
-//! Reading a plain log.
+//! Reads a plain log.
 
 use std::fmt;
 use std::ops::Range;
@@ -11,12 +11,12 @@ use futures::stream::BoxStream;
 use futures::{SinkExt, Stream, StreamExt, TryStreamExt, future, stream};
 use object_store::ObjectStore;
 
-use super::checkpoint::{self, Want};
+use super::checkpoint::{self, StateFilter};
 use super::listing::Listing;
 use super::times::Times;
 use super::{TableDir, commit_path};
 use crate::action::{Action, Add, Commit, Remove, Version};
-use crate::commit::only_its_result;
+use crate::commit::bytes_not_retained;
 use crate::error::{ErrorKind, Result, Subject, TxnLogError};
 use crate::features;
 use crate::history::{BaseFiles, BaseState, CommitTime, HistoryItem, LoggedCommit};
@@ -28,7 +28,7 @@ use crate::snapshot::{At, CommitSummary, Head, Replay, Snapshot};
 use crate::stores::{Stores, environment};
 use crate::time::format_ms;
 
-/// A plain `_delta_log` on any object store, as it was when it was opened: open it again to see what came since.
+/// A plain `_delta_log` on any object store, as it was when it was opened: open it again to see later commits.
 ///
 /// ```
 /// # use deltalakedb_log::{At, FileTxnLogReader, Location, TxnLogReader};
@@ -53,18 +53,18 @@ impl FileTxnLogReader {
     /// Opens the table at `location`: one listing, then the newest checkpoint and the commits after it.
     ///
     /// # Errors
-    /// `NotFound` when no table is there, `Corrupt` when its newest version cannot be built of what is there,
-    /// `Invalid` when it needs a reader feature that is not known here, `Unavailable` when the place cannot be read.
+    /// `NotFound` when no table exists there, `Corrupt` when its newest version cannot be reconstructed, `Invalid` when
+    /// it needs an unsupported reader feature, `Unavailable` when the location cannot be read.
     pub async fn open(location: &Location) -> Result<Self> {
         Self::open_in(location, environment().as_ref()).await
     }
 
-    /// The same, with the object stores that are given.
+    /// Opens it in the given object stores.
     pub async fn open_in(location: &Location, stores: &dyn Stores) -> Result<Self> {
         Self::must_find(TableDir::open(location.clone(), stores)?).await
     }
 
-    /// Opens the table at the root of `store`; `location` is what messages call it.
+    /// Opens the table at the root of `store`; messages name it `location`.
     pub async fn with_store(location: Location, store: Arc<dyn ObjectStore>) -> Result<Self> {
         Self::must_find(TableDir::new(location, store)).await
     }
@@ -73,13 +73,13 @@ impl FileTxnLogReader {
         Self::find(dir.clone()).await?.ok_or_else(|| dir.is_no_table())
     }
 
-    /// The log; `None` when no table is there.
+    /// The log; `None` when no table exists there.
     pub(super) async fn find(dir: TableDir) -> Result<Option<Self>> {
         let Some(listing) = Listing::read(&dir).await? else {
             return Ok(None);
         };
         let head = listing.head;
-        let replay = replay(&dir, &listing, head, Want::Snapshot).await?;
+        let replay = replay(&dir, &listing, head, StateFilter::Snapshot).await?;
         let mut snapshot = snapshot(&dir, &replay, head)?;
         let times = Times::new(&snapshot.head.metadata);
         snapshot.head.timestamp = times.of(head, &listing, &dir).await?.ms;
@@ -87,26 +87,26 @@ impl FileTxnLogReader {
         Ok(Some(Self(Arc::new(Log { dir, listing, times, head: snapshot }))))
     }
 
-    /// The oldest version from which the history is whole (it can be built, and all commits after it are there), and
-    /// the newest version. Below the first, single versions may still be readable.
+    /// The oldest version from which the history is complete (it can be reconstructed, and all later commits exist),
+    /// and the newest version. Single versions before the oldest one may still be readable.
     pub fn versions(&self) -> (Version, Version) {
         (self.0.listing.base, self.0.listing.head)
     }
 
-    /// Whether the commit of that version is there.
+    /// Whether the commit of that version exists.
     pub(super) fn holds(&self, version: Version) -> bool {
         self.0.listing.commits.contains_key(&version)
     }
 
-    /// The history after version `after`, in order, or all there is.
+    /// The history after version `after`, in order; the whole history for `None`.
     ///
-    /// All there is begins with [`HistoryItem::Base`] unless the commit of version 0 and all others are there: the
-    /// state at the oldest version that can be read. Commits are fetched ahead and not parsed.
+    /// The whole history begins with [`HistoryItem::Base`], the state at the oldest readable version, unless all
+    /// commits from version 0 on exist. Commits are fetched ahead and not parsed.
     pub fn items(&self, after: Option<Version>) -> BoxStream<'static, Result<HistoryItem>> {
         let (log, (base, head)) = (self.clone(), self.versions());
         match after {
             None if base > 0 || !self.holds(0) => {
-                // The version that history begins at is known once its files are read.
+                // The version at which history begins is known only after its files are read.
                 let (mut out, items) = mpsc::channel(1);
                 let sent = async move {
                     let base = log.send_base(&mut out).await?;
@@ -130,7 +130,7 @@ impl FileTxnLogReader {
         }
     }
 
-    /// The commits from one version on.
+    /// The commits from a version on.
     async fn commits(&self, from: Version) -> Result<BoxStream<'static, Result<HistoryItem>>> {
         let (location, (_, head)) = (self.0.dir.location.clone(), self.versions());
         let commits = self.timed(from..head + 1).await?.map_ok(move |(version, body, time)| {
@@ -140,8 +140,8 @@ impl FileTxnLogReader {
         Ok(commits.boxed())
     }
 
-    /// Sends the state at the oldest version history can begin at, and gives that version. Where its checkpoint is torn,
-    /// the next one serves.
+    /// Sends the state at the oldest version at which history can begin, and returns that version. If its checkpoint is
+    /// corrupt, the next one is used.
     async fn send_base(&self, out: &mut mpsc::Sender<HistoryItem>) -> Result<Version> {
         let Log { dir, listing, .. } = &*self.0;
         let mut torn = None;
@@ -159,12 +159,12 @@ impl FileTxnLogReader {
 
     async fn send_base_at(&self, version: Version, out: &mut mpsc::Sender<HistoryItem>) -> Result<()> {
         let Log { dir, listing, .. } = &*self.0;
-        // Nearly always the version has a checkpoint: its files are never all in memory.
+        // Usually the version has a checkpoint, whose files are streamed and never all in memory.
         for checkpoint in listing.checkpoints_to(version).take_while(|c| c.version == version) {
             let sent = async {
-                let state = checkpoint::read(dir, checkpoint, Want::Snapshot).await?;
+                let state = checkpoint::read(dir, checkpoint, StateFilter::Snapshot).await?;
                 send(out, self.base(&state, version).await?).await;
-                let mut actions = checkpoint::actions_of(dir, checkpoint, Want::Files);
+                let mut actions = checkpoint::actions_of(dir, checkpoint, StateFilter::Files);
                 while let Some(some) = actions.try_next().await? {
                     let mut files = BaseFiles::default();
                     for action in some {
@@ -185,7 +185,7 @@ impl FileTxnLogReader {
                 sent => return sent,
             }
         }
-        let state = replay(dir, listing, version, Want::Files).await?;
+        let state = replay(dir, listing, version, StateFilter::Files).await?;
         send(out, self.base(&state, version).await?).await;
         let (live, removed) = (state.files.into_values().collect(), state.removes.into_values().collect());
         send(out, HistoryItem::Files(BaseFiles { live, removed })).await;
@@ -210,7 +210,7 @@ impl FileTxnLogReader {
         self.0.times.of(version, &self.0.listing, &self.0.dir).await
     }
 
-    /// The first version later than that time; one past the newest when there is none.
+    /// The first version later than `ms`; one past the newest when there is none.
     async fn first_after(&self, ms: i64) -> Result<Version> {
         let (base, head) = self.versions();
         if self.0.head.head.timestamp <= ms {
@@ -228,7 +228,7 @@ impl FileTxnLogReader {
         Ok(low)
     }
 
-    /// The commits of the versions, which are all there, in order.
+    /// The commits of the versions, in order. All of them must exist.
     fn bodies(&self, versions: Range<Version>) -> impl Stream<Item = Result<(Version, Bytes)>> + Send + use<> {
         let files = versions.clone().map(|version| self.0.listing.commit(version)).collect();
         let bodies = self.0.dir.get_all(files).zip(stream::iter(versions));
@@ -263,7 +263,7 @@ async fn send(out: &mut mpsc::Sender<HistoryItem>, item: HistoryItem) {
 }
 
 /// The state at `version`, from the newest checkpoint that can be read.
-async fn replay(dir: &TableDir, listing: &Listing, version: Version, want: Want) -> Result<Replay> {
+async fn replay(dir: &TableDir, listing: &Listing, version: Version, want: StateFilter) -> Result<Replay> {
     if version > listing.head {
         return Err(listing.unreachable(version, dir));
     }
@@ -289,17 +289,17 @@ async fn replay(dir: &TableDir, listing: &Listing, version: Version, want: Want)
         let mut commits = dir.get_all(steps.into_iter().map(|file| (file.location.clone(), file.size)).collect());
         while let Some((path, body)) = commits.try_next().await? {
             let mut actions = match want {
-                Want::Snapshot => Commit::parse_without_files(&body, &dir.name(&path))?,
-                Want::Files | Want::Details => Commit::parse(body, &dir.name(&path))?.into_actions(),
+                StateFilter::Snapshot => Commit::parse_without_files(&body, &dir.name(&path))?,
+                StateFilter::Files | StateFilter::Details => Commit::parse(body, &dir.name(&path))?.into_actions(),
             };
-            want.keep(&mut actions);
+            want.retain(&mut actions);
             state.apply(actions);
         }
         return Ok(state);
     }
 }
 
-/// The snapshot of a state this library can read; its time is not known yet.
+/// The snapshot of a state, if this library can read it; its time is not set yet.
 fn snapshot(dir: &TableDir, replay: &Replay, version: Version) -> Result<Snapshot> {
     let table = dir.location.to_string();
     let snapshot = replay.snapshot(version, 0, &table)?;
@@ -335,7 +335,7 @@ impl TxnLogReader for FileTxnLogReader {
         if version == listing.head {
             return Ok(head.clone());
         }
-        let mut found = snapshot(dir, &replay(dir, listing, version, Want::Snapshot).await?, version)?;
+        let mut found = snapshot(dir, &replay(dir, listing, version, StateFilter::Snapshot).await?, version)?;
         found.head.timestamp = self.time(version).await?.ms;
         Ok(found)
     }
@@ -346,7 +346,7 @@ impl TxnLogReader for FileTxnLogReader {
     }
 
     async fn files_in_replay_order(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
-        let replay = replay(&self.0.dir, &self.0.listing, version, Want::Files).await?;
+        let replay = replay(&self.0.dir, &self.0.listing, version, StateFilter::Files).await?;
         let metadata = snapshot(&self.0.dir, &replay, version)?.head.metadata;
         let mut files = replay.into_files_in_replay_order();
         if let Some(predicate) = predicate {
@@ -357,7 +357,7 @@ impl TxnLogReader for FileTxnLogReader {
     }
 
     async fn tombstones(&self, version: Version, deleted_after: i64) -> Result<BoxStream<'static, Result<Remove>>> {
-        let replay = replay(&self.0.dir, &self.0.listing, version, Want::Files).await?;
+        let replay = replay(&self.0.dir, &self.0.listing, version, StateFilter::Files).await?;
         let mut removes: Vec<_> = replay.removes.into_iter().collect();
         removes.retain(|(_, remove)| remove.deletion_timestamp.is_some_and(|ms| ms > deleted_after));
         removes.sort_by_key(|(key, _)| *key);
@@ -366,7 +366,7 @@ impl TxnLogReader for FileTxnLogReader {
 
     async fn history(&self, range: HistoryRange) -> Result<Vec<CommitSummary>> {
         let (base, head) = self.versions();
-        // A base that is only a checkpoint has no commit to tell of.
+        // A base that is only a checkpoint has no commit to summarize.
         let oldest = if self.holds(base) { base } else { base + 1 };
         let end = match range.until {
             Some(until) => self.first_after(until).await?,
@@ -389,17 +389,19 @@ impl TxnLogReader for FileTxnLogReader {
 
     async fn commit_bytes(&self, version: Version) -> Result<Option<Bytes>> {
         let Log { dir, listing, .. } = &*self.0;
-        match self.holds(version) {
-            true => dir.get(&commit_path(version)).await.map(Some),
-            false if version == listing.base || listing.file_time(version).is_some() => Ok(None),
-            false => Err(listing.unreachable(version, dir)),
+        if self.holds(version) {
+            dir.get(&commit_path(version)).await.map(Some)
+        } else if version == listing.base || listing.file_time(version).is_some() {
+            Ok(None)
+        } else {
+            Err(listing.unreachable(version, dir))
         }
     }
 
     async fn changes(&self, from: Version, to: Version) -> Result<BoxStream<'static, Result<(Version, Bytes)>>> {
         let Log { dir, listing, .. } = &*self.0;
         match (from..=to).find(|version| !self.holds(*version)) {
-            Some(version) if version == listing.base => Err(only_its_result(&dir.location.to_string(), version)),
+            Some(version) if version == listing.base => Err(bytes_not_retained(&dir.location.to_string(), version)),
             Some(version) => Err(listing.unreachable(version, dir)),
             None => Ok(self.bodies(from..to + 1).boxed()),
         }

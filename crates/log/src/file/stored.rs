@@ -1,7 +1,7 @@
-//! A checkpoint by itself: what it says, whatever else the log says.
+//! Reads one checkpoint by itself, independently of the rest of the log.
 //!
-//! A reader of the log passes over a checkpoint that it cannot read, so it cannot tell whether one is good. To check
-//! it, it is read alone, a batch at a time: its files are counted and hashed, not kept.
+//! A reader of the log skips a checkpoint that it cannot read, so it cannot tell whether a checkpoint is valid. To
+//! check one, it is read alone, in batches: its files are counted and hashed, not kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::TableDir;
-use super::checkpoint::{self, Want};
+use super::checkpoint::{self, StateFilter};
 use super::details::FileDetails;
 use super::listing::{Checkpoint, Listing};
 use crate::action::{Action, DomainMetadata, Metadata, Protocol, Txn, Version};
@@ -20,15 +20,16 @@ use crate::location::Location;
 use crate::path::SetHash;
 use crate::stores::Stores;
 
-/// A checkpoint as it lies in the log: one file, or all parts of it.
+/// A checkpoint in the log: one file, or all its parts.
 #[derive(Debug)]
 pub struct StoredCheckpoint {
     dir: TableDir,
     checkpoint: Checkpoint,
 }
 
-/// What a checkpoint says.
+/// The content of a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct CheckpointState {
     /// The live files.
     pub files: u64,
@@ -36,17 +37,17 @@ pub struct CheckpointState {
     pub bytes: i64,
     /// The hash of their set.
     pub set_hash: SetHash,
-    /// What is said of them. Statistics only where they are JSON: typed ones spell bounds in another way.
+    /// The details of the live files. Statistics only if they are JSON: typed statistics encode bounds differently.
     pub details: FileDetails,
     /// The tombstones.
     pub tombstones: u64,
-    /// The names of the sidecars that its files are in.
+    /// The names of the sidecars that contain its files.
     pub sidecars: BTreeSet<String>,
-    /// Every action, and whatever else is a row.
+    /// The number of rows: actions, and rows without a known action.
     pub actions: u64,
-    /// The protocol; none in a checkpoint that is wrong.
+    /// The protocol; `None` in an invalid checkpoint.
     pub protocol: Option<Protocol>,
-    /// The metadata; none in a checkpoint that is wrong.
+    /// The metadata; `None` in an invalid checkpoint.
     pub metadata: Option<Metadata>,
     /// The newest txn of each application.
     pub txns: BTreeMap<String, Txn>,
@@ -57,7 +58,7 @@ pub struct CheckpointState {
 }
 
 impl StoredCheckpoint {
-    /// The checkpoints of the table at `location`, oldest first; those in parts only when all parts are there.
+    /// The checkpoints of the table at `location`, oldest first; multi-part checkpoints only when all parts exist.
     pub async fn all(location: &Location, stores: &dyn Stores) -> Result<Vec<Self>> {
         let dir = TableDir::open(location.clone(), stores)?;
         let listing = Listing::files(&dir).await?;
@@ -65,39 +66,39 @@ impl StoredCheckpoint {
         Ok(checkpoints.map(|checkpoint| Self { dir: dir.clone(), checkpoint }).collect())
     }
 
-    /// The checkpoint in the file at `path` in the table's `store`; `location` is what messages call it.
+    /// The checkpoint in the file at `path` in the table's `store`; messages name the table `location`.
     pub async fn at(location: Location, store: Arc<dyn ObjectStore>, version: Version, path: &Path) -> Result<Self> {
         let dir = TableDir::new(location, store);
         let file = dir.store.head(path).await;
         let mut file = file.map_err(|e| dir.failed(e, &format!("{} cannot be read", dir.name(path))))?;
-        // A store below a prefix answers with the path above it.
+        // A store with a prefix returns the path including the prefix.
         file.location = path.clone();
         Ok(Self { dir, checkpoint: Checkpoint { version, files: vec![file] } })
     }
 
-    /// The version by the file's name.
+    /// The version in the file's name.
     pub fn version(&self) -> Version {
         self.checkpoint.version
     }
 
-    /// The name of its file, or of the first.
+    /// The name of its file, or of its first part.
     pub fn name(&self) -> &str {
         self.checkpoint.files.first().and_then(|file| file.location.filename()).unwrap_or_default()
     }
 
-    /// The bytes of its files, as they are listed.
+    /// The total size of its files in the listing.
     pub fn size(&self) -> u64 {
         self.checkpoint.files.iter().map(|file| file.size).sum()
     }
 
-    /// Reads it.
+    /// Reads the checkpoint.
     ///
     /// # Errors
-    /// `Corrupt` when it is torn or is no checkpoint, `NotFound` when a sidecar is missing, `Unavailable` when the
-    /// place cannot be read.
+    /// `Corrupt` when it is truncated or not a checkpoint, `NotFound` when a sidecar is missing, `Unavailable` when the
+    /// location cannot be read.
     pub async fn read(&self) -> Result<CheckpointState> {
         let mut state = CheckpointState::default();
-        let mut actions = checkpoint::actions_of(&self.dir, &self.checkpoint, Want::Details);
+        let mut actions = checkpoint::actions_of(&self.dir, &self.checkpoint, StateFilter::Details);
         while let Some(some) = actions.try_next().await? {
             some.into_iter().for_each(|action| state.take(action));
         }

@@ -69,7 +69,7 @@ impl Fixture {
 
     async fn commit(&self, version: Version, lines: &[&str]) {
         self.put(&format!("{version:020}.json"), lines.join("\n") + "\n").await;
-        // So that every file has a time of its own.
+        // Each file gets a different modification time.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 
@@ -79,7 +79,7 @@ impl Fixture {
         }
     }
 
-    /// The state at version 3 of [`Self::six`] as lines: no file of it was ever removed.
+    /// The state at version 3 of [`Self::six`] as lines: none of its files was ever removed.
     fn state_3() -> Vec<String> {
         let txn = r#"{"txn":{"appId":"a","version":7}}"#;
         [PROTOCOL, METADATA, txn].map(String::from).into_iter().chain(["f", "ff", "fff", "ffff"].map(add)).collect()
@@ -102,7 +102,7 @@ fn check_error(error: TxnLogError, kind: ErrorKind, words: &[&str]) {
     assert!(!message.contains('\n'), "{message}");
 }
 
-/// A checkpoint file of those lines. Some columns hold nothing the lines do, as in checkpoints by other engines.
+/// A checkpoint file with these lines. Some columns have no values, as in checkpoints by other engines.
 fn parquet_of(lines: &[String]) -> Vec<u8> {
     let field = |name: &str, t: DataType| Field::new(name, t, true);
     let (text, long, flag) = (DataType::Utf8, DataType::Int64, DataType::Boolean);
@@ -171,7 +171,7 @@ fn set(paths: &[&str]) -> BTreeSet<String> {
     paths.iter().map(|p| p.to_string()).collect()
 }
 
-/// Whatever holds version 3, versions 3 to 5 are the same as in the whole log.
+/// Checks that versions 3 to 5 are the same as in the complete log, however version 3 is stored.
 async fn check_same(log: &Fixture, what: &str) {
     let whole = Fixture::six().await.open().await.unwrap();
     let log = log.open().await.unwrap_or_else(|e| panic!("{what}: {e}"));
@@ -191,7 +191,7 @@ async fn check_same(log: &Fixture, what: &str) {
 }
 
 #[tokio::test]
-async fn commits_alone_make_every_version() {
+async fn every_version_is_replayed_from_commits_alone() {
     let log = Fixture::six().await.open().await.unwrap();
     assert_eq!(log.versions(), (0, 5));
     assert_eq!(paths(&log, 0).await, set(&["f"]));
@@ -206,7 +206,7 @@ async fn commits_alone_make_every_version() {
 }
 
 #[tokio::test]
-async fn every_shape_of_checkpoint_tells_the_same() {
+async fn every_form_of_checkpoint_gives_the_same_snapshot() {
     let state = Fixture::state_3();
     let (few, files) = state.split_at(3);
     let v2 = r#"{"checkpointMetadata":{"version":3}}"#.to_string();
@@ -266,7 +266,7 @@ async fn compactions_bridge_missing_commits_only() {
 }
 
 #[tokio::test]
-async fn the_hint_does_not_matter() {
+async fn the_last_checkpoint_hint_is_not_needed() {
     for hint in ["", "torn {", r#"{"version":4,"size":1}"#, r#"{"version":99,"size":1,"parts":7}"#] {
         let log = Fixture::six().await;
         log.put("_last_checkpoint", hint).await;
@@ -278,7 +278,7 @@ async fn the_hint_does_not_matter() {
 }
 
 #[tokio::test]
-async fn a_torn_checkpoint_is_passed_over_while_older_files_suffice() {
+async fn a_torn_checkpoint_is_skipped_where_older_files_suffice() {
     let whole = parquet_of(&Fixture::state_3());
     let log = Fixture::six().await;
     let v4 = format!("{:020}.checkpoint.{ID}.json", 4);
@@ -292,13 +292,13 @@ async fn a_torn_checkpoint_is_passed_over_while_older_files_suffice() {
     check_same(&log, "the newest torn, the one before it whole").await;
     log.drop([4]).await;
     log.fails(ErrorKind::Corrupt, &[&v4, "memory:///shop/orders/_delta_log", "restore it", "line 1"]).await;
-    // A part is missing: as if the checkpoint were not there.
+    // A part is missing: the checkpoint is ignored.
     let log = Fixture::six().await;
     log.put("00000000000000000003.checkpoint.0000000001.0000000002.parquet", whole.clone()).await;
     check_same(&log, "a part is missing").await;
     log.drop([1]).await;
     log.fails(ErrorKind::Corrupt, &["00000000000000000001.json is missing"]).await;
-    // A sidecar is missing: the snapshot is whole, the files are not.
+    // A sidecar is missing: the snapshot can be read, the files cannot.
     let log = Fixture::six().await;
     let lines = [PROTOCOL, METADATA, r#"{"sidecar":{"path":"gone.parquet"}}"#].join("\n");
     log.put(&format!("{:020}.checkpoint.{ID}.json", 3), lines).await;
@@ -309,8 +309,8 @@ async fn a_torn_checkpoint_is_passed_over_while_older_files_suffice() {
 }
 
 #[tokio::test]
-async fn a_checkpoint_loses_nothing() {
-    // Statistics as JSON may have no column, or one without values.
+async fn a_checkpoint_has_every_action() {
+    // JSON statistics may be absent as a column, or null.
     for more in ["", r#","stats":null"#] {
         check_nothing_lost(more).await;
     }
@@ -350,7 +350,7 @@ async fn check_nothing_lost(more: &str) {
 }
 
 #[tokio::test]
-async fn what_cannot_be_opened_says_why() {
+async fn logs_that_cannot_be_opened_are_refused_with_the_reason() {
     use ErrorKind::*;
     let log = Fixture::default();
     log.fails(NotFound, &["memory:///shop/orders is not a Delta table", "_delta_log"]).await;
@@ -370,7 +370,7 @@ async fn what_cannot_be_opened_says_why() {
     log.commit(0, &[PROTOCOL]).await;
     log.fails(Corrupt, &["has no metadata"]).await;
     log.commit(0, &[PROTOCOL, METADATA, r#"{"add":{"path""#]).await;
-    log.fails(Corrupt, &["/_delta_log/00000000000000000000.json, line 3: broken JSON"]).await;
+    log.fails(Corrupt, &["/_delta_log/00000000000000000000.json, line 3: invalid JSON"]).await;
     let new = r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["newThing"],"writerFeatures":["newThing"]}}"#;
     log.commit(0, &[new, METADATA]).await;
     log.fails(Invalid, &["the reader feature \"newThing\""]).await;
@@ -387,7 +387,7 @@ async fn a_commit_larger_than_memory_is_refused_by_its_size() {
     std::fs::create_dir(dir.path().join(LOG)).unwrap();
     let file = |version| dir.path().join(commit_path(version).as_ref());
     std::fs::write(file(0), [PROTOCOL, METADATA].join("\n")).unwrap();
-    // A hole takes no place on the disk.
+    // A sparse file takes no space on disk.
     std::fs::File::create(file(1)).unwrap().set_len(MAX_COMMIT_BYTES + 1).unwrap();
     let location = Location::parse(dir.path().to_str().unwrap()).unwrap();
     let log = FileTxnLogReader::open(&location).await;
@@ -399,7 +399,7 @@ async fn a_commit_larger_than_memory_is_refused_by_its_size() {
 }
 
 #[tokio::test]
-async fn a_commit_on_a_version_beyond_all_is_refused() {
+async fn a_commit_based_on_a_future_version_is_refused() {
     let log = Fixture::six().await;
     for base in [Base::Exactly(Version::MAX), Base::RebaseFrom(Version::MAX), Base::ReadAt(Version::MAX)] {
         let request = CommitRequest::new(TableId(Uuid::nil()), Uuid::nil(), base, vec![]);
@@ -421,7 +421,7 @@ async fn versions_outside_the_log_are_refused_with_its_limits() {
 }
 
 #[tokio::test]
-async fn history_reads_what_is_asked() {
+async fn history_reads_only_the_requested_range() {
     let fixture = Fixture::six().await;
     let log = fixture.open().await.unwrap();
     let all = log.history(HistoryRange::default()).await.unwrap();
@@ -464,7 +464,7 @@ fn all_files(items: &[HistoryItem]) -> (Vec<Add>, Vec<Remove>) {
 }
 
 #[tokio::test]
-async fn import_begins_where_the_log_is_whole() {
+async fn import_begins_at_the_oldest_complete_version() {
     let log = Fixture::six().await;
     let versions = |items: Vec<(Version, bool, i64)>| items.into_iter().map(|(v, b, _)| (v, b)).collect::<Vec<_>>();
     let commits = |from: Version| (from..=5).map(|v| (v, false)).collect::<Vec<_>>();
@@ -474,14 +474,15 @@ async fn import_begins_where_the_log_is_whole() {
     assert_eq!(items(&log, Some(2)).await, all[3..]);
     assert!(items(&log, Some(5)).await.is_empty());
     assert!(items(&log, Some(9)).await.is_empty());
-    // Truncated, the base's own commit still there.
+    // Truncated log that still has the base's own commit.
     log.drop(0..=2).await;
     log.put("00000000000000000003.checkpoint.parquet", parquet_of(&Fixture::state_3())).await;
     assert_eq!(versions(items(&log, None).await), [&[(3, true)], &commits(4)[..]].concat());
     assert_eq!(items(&log, Some(3)).await, all[4..]);
     let refused = log.open().await.unwrap().items(Some(1)).try_collect::<Vec<_>>().await.unwrap_err();
     check_error(refused, ErrorKind::NotFound, &["version 1", "3 to 5"]);
-    // Only a checkpoint of the newest version is left; written after a commit that follows, it is not newer.
+    // Only a checkpoint of the newest version is left; it was written after the commit that follows, but its time is
+    // not later.
     log.drop([3]).await;
     let times: Vec<_> = items(&log, None).await.into_iter().map(|(_, _, ms)| ms).collect();
     assert_eq!(times[1..], all[4..].iter().map(|i| i.2).collect::<Vec<_>>(), "commits keep their times");
@@ -491,7 +492,7 @@ async fn import_begins_where_the_log_is_whole() {
 }
 
 #[tokio::test]
-async fn import_takes_the_next_base_where_a_checkpoint_is_torn() {
+async fn import_skips_a_torn_checkpoint() {
     let log = Fixture::six().await;
     log.drop(0..=2).await;
     log.put("00000000000000000002.checkpoint.parquet", "torn").await;
@@ -501,7 +502,7 @@ async fn import_takes_the_next_base_where_a_checkpoint_is_torn() {
 }
 
 #[tokio::test]
-async fn times_come_from_the_commit_or_its_file_and_only_grow() {
+async fn times_come_from_the_commit_or_its_file_and_increase() {
     let dir = tempfile::tempdir().unwrap();
     let location = Location::parse(dir.path().to_str().unwrap()).unwrap();
     let commit = |version: Version, mtime: u64, lines: &[&str]| {
@@ -518,7 +519,7 @@ async fn times_come_from_the_commit_or_its_file_and_only_grow() {
     );
     let in_commit = |ms: i64| format!(r#"{{"commitInfo":{{"inCommitTimestamp":{ms},"timestamp":1}}}}"#);
     commit(0, 1000, &[r#"{"commitInfo":{"timestamp":77}}"#, PROTOCOL, METADATA]);
-    commit(1, 400, &["{}"]); // goes back: a copied log
+    commit(1, 400, &["{}"]); // not increasing: a copied log
     commit(2, 1001, &["{}"]);
     commit(3, 9000, &[&ours]);
     commit(4, 3000, &[&in_commit(99)]); // before the table has in-commit timestamps
@@ -538,21 +539,21 @@ async fn times_come_from_the_commit_or_its_file_and_only_grow() {
     for (item, (version, want)) in all.into_iter().zip((0..).zip(want)) {
         let HistoryItem::Commit(commit) = item else { panic!("{item:?}") };
         assert_eq!((commit.version, commit.time.ms, commit.time.source), (version, want.0, want.1));
-        // A reader that was asked for nothing else says the same.
+        // A reader that was asked nothing before gives the same answer.
         let fresh = FileTxnLogReader::open(&location).await.unwrap();
         assert_eq!(fresh.snapshot(At::Version(version)).await.unwrap().head.timestamp, want.0, "{version}");
         assert_eq!(fresh.snapshot(At::Timestamp(want.0)).await.unwrap().version(), version);
     }
 }
 
-/// A store whose next commit fails without an answer, after it was written or before.
+/// A store whose next commit fails without an answer, before or after it is written.
 #[derive(Debug)]
 struct Ambiguous {
     inner: Arc<InMemory>,
     lands: bool,
-    /// It says instead that the file is there, and can be listed this often.
+    /// Reports that the file exists, and may be listed this often.
     taken: Option<AtomicUsize>,
-    /// How many files were asked for.
+    /// The number of files requested.
     gets: AtomicUsize,
 }
 
@@ -587,7 +588,7 @@ impl ObjectStore for Ambiguous {
     }
     async fn get_opts(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
         self.gets.fetch_add(1, SeqCst);
-        // The others are asked for meanwhile.
+        // Lets the other requests start.
         tokio::task::yield_now().await;
         self.inner.get_opts(path, options).await
     }
@@ -612,9 +613,9 @@ impl ObjectStore for Ambiguous {
     }
 }
 
-/// Commits may be of any size: what waits to be taken is bounded by their bytes, and by their number where they are small.
+/// Commits may have any size: the queue is bounded by bytes, and by the number of small commits.
 #[tokio::test]
-async fn files_are_fetched_ahead_by_their_bytes() {
+async fn commits_are_prefetched_up_to_a_byte_limit() {
     for (size, ahead) in [(1 << 10, CONCURRENCY), (4 << 20, 8), (AHEAD_BYTES, 1), (4 * AHEAD_BYTES, 1)] {
         let log = Fixture::default();
         let files: Vec<_> = (0..100).map(|version| (commit_path(version), size)).collect();
@@ -662,7 +663,7 @@ fn version(outcome: Outcome) -> Version {
 }
 
 #[tokio::test]
-async fn a_plain_table_is_written_as_any_log_is() {
+async fn a_plain_log_passes_the_writer_suite() {
     let log = Fixture::default();
     let new = NewTable::new("orders".parse().unwrap(), Fixture::location());
     crate::conformance::run_writer(&writer(log.0.clone()), new, async || {
@@ -680,7 +681,7 @@ async fn a_table_is_created_written_and_rebased() {
     assert_eq!(version(w.commit(first.clone()).await.unwrap()), 1);
     let reading = request(2, Base::RebaseFrom(0), &[&add("b")]);
     assert_eq!(version(w.commit(reading.clone()).await.unwrap()), 2, "a blind append moves to the head");
-    // Exactly once: the same requests get what they got, whatever came since.
+    // Exactly once: a repeated request gets its original answer, whatever was committed since.
     assert_eq!(version(w.commit(create()).await.unwrap()), 0);
     assert_eq!(version(w.commit(first).await.unwrap()), 1);
     let reader = log.open().await.unwrap();
@@ -714,7 +715,7 @@ async fn a_table_is_created_written_and_rebased() {
 }
 
 #[tokio::test]
-async fn a_commit_of_another_engine_is_put_as_it_is() {
+async fn a_verbatim_commit_is_put_unchanged() {
     let log = Fixture::default();
     let w = writer(log.0.clone());
     version(w.commit(create()).await.unwrap());
@@ -733,12 +734,12 @@ async fn a_commit_of_another_engine_is_put_as_it_is() {
         other => panic!("{other:?}"),
     }
     let rebased = w.commit(verbatim(Base::RebaseFrom(1), &add("b"))).await.unwrap_err();
-    check_error(rebased, ErrorKind::Invalid, &["cannot become another"]);
+    check_error(rebased, ErrorKind::Invalid, &["valid for one version only"]);
     assert_eq!(log.open().await.unwrap().versions(), (0, 1));
 }
 
 #[tokio::test]
-async fn writers_at_once_all_get_a_version_of_their_own() {
+async fn concurrent_writers_get_distinct_versions() {
     let log = Fixture::default();
     version(writer(log.0.clone()).commit(create()).await.unwrap());
     let commits = (1..=16).map(|n| {
@@ -754,7 +755,7 @@ async fn writers_at_once_all_get_a_version_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_put_without_an_answer_is_looked_up() {
+async fn an_ambiguous_put_is_resolved_by_reading_the_log() {
     for lands in [true, false] {
         let log = Fixture::default();
         version(writer(log.0.clone()).commit(create()).await.unwrap());
@@ -769,7 +770,7 @@ async fn a_put_without_an_answer_is_looked_up() {
 }
 
 #[tokio::test]
-async fn a_taken_version_is_ours_until_the_log_says_no() {
+async fn an_ambiguous_put_of_a_taken_version_is_unknown_until_the_log_shows_it() {
     for (lands, listings, want) in [(true, 9, Ok(1)), (true, 1, Err("lost")), (false, 9, Err("is not listed"))] {
         let log = Fixture::default();
         version(writer(log.0.clone()).commit(create()).await.unwrap());
@@ -783,7 +784,7 @@ async fn a_taken_version_is_ours_until_the_log_says_no() {
 }
 
 #[tokio::test]
-async fn a_table_of_a_catalog_is_not_written_by_its_path() {
+async fn a_catalog_managed_table_is_not_written_by_its_path() {
     let log = Fixture::default();
     let ours = format!(r#"{{"commitInfo":{{"{COMMIT_INFO_KEY}":{{"catalogId":"{ID}"}}}}}}"#);
     log.commit(0, &[&ours, PROTOCOL, METADATA]).await;
@@ -791,7 +792,7 @@ async fn a_table_of_a_catalog_is_not_written_by_its_path() {
     let words = format!("memory:///shop/orders is managed by the catalog {ID}: open it there to write");
     check_error(refused, ErrorKind::Invalid, &[&words]);
     assert_eq!(log.open().await.unwrap().versions(), (0, 0));
-    // Until the catalog has let go of it.
+    // The table is rejected until the catalog has detached it.
     let detached = format!(r#"{{"commitInfo":{{"operation":"{DETACH}","{COMMIT_INFO_KEY}":{{"catalogId":"{ID}"}}}}}}"#);
     log.commit(1, &[&detached]).await;
     let written = writer(log.0.clone()).commit(request(1, Base::RebaseFrom(1), &[&add("a")])).await.unwrap();
@@ -799,7 +800,7 @@ async fn a_table_of_a_catalog_is_not_written_by_its_path() {
 }
 
 #[tokio::test]
-async fn the_oldest_time_has_none_before_it() {
+async fn the_least_timestamp_does_not_underflow() {
     let log = Fixture::six().await;
     let on = METADATA.replace(r#"{}}}"#, r#"{"delta.enableInCommitTimestamps":"true"}}}"#);
     log.drop(0..=5).await;

@@ -1,14 +1,14 @@
-//! When the versions of a plain log were committed.
+//! The times at which the versions of a plain log were committed.
 //!
-//! A version's own time is its in-commit timestamp from the version on where the table has them, else the
-//! `commitInfo.timestamp` of a commit this library wrote, else the modification time of its file. Own times may stand
-//! still or go back (a copied log), so a version's time is made later than the one before it, as Spark does:
-//! `max(own, previous + 1)`, beginning at the oldest version the listing shows.
+//! A version's own time is its in-commit timestamp from the version on where the table enables them, else the
+//! `commitInfo.timestamp` of a commit this library wrote, else the modification time of its file. Own times may be
+//! equal or decrease (a copied log), so each version's time is made later than the previous one, as in Spark: `max(own,
+//! previous + 1)`, starting at the oldest listed version.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::{StreamExt, stream};
+use parking_lot::Mutex;
 
 use super::TableDir;
 use super::listing::Listing;
@@ -17,7 +17,7 @@ use crate::commit::COMMIT_INFO_KEY;
 use crate::error::Result;
 use crate::history::{CommitTime, TimeSource};
 
-/// The own times of versions, as far as they were asked for.
+/// The own times of the versions that were requested so far.
 #[derive(Debug)]
 pub(super) struct Times {
     /// The version from which in-commit timestamps count.
@@ -26,21 +26,21 @@ pub(super) struct Times {
 }
 
 impl Times {
-    /// Nothing known yet. The newest metadata tells, as in Spark, whether and since when times are in the commits.
+    /// Starts empty. The newest metadata says whether, and since when, times are in the commits, as in Spark.
     pub(super) fn new(newest: &Metadata) -> Self {
         let since = newest.property("delta.inCommitTimestampEnablementVersion").and_then(|v| v.parse().ok());
         let in_commit_since = newest.is_on("delta.enableInCommitTimestamps").then(|| since.unwrap_or(0));
         Self { in_commit_since, own: Mutex::default() }
     }
 
-    /// The own time of `version`, whose commit is `body`; remembered.
+    /// The own time of `version`, whose commit is `body`; it is cached.
     pub(super) fn own_of(&self, version: Version, body: &[u8], file_time: i64) -> CommitTime {
         let time = self.stated(version, body).unwrap_or(CommitTime { ms: file_time, source: TimeSource::File });
-        self.known().insert(version, time);
+        self.own.lock().insert(version, time);
         time
     }
 
-    /// The time a commit states itself. It is in the first action wherever it counts: the rest need not be parsed.
+    /// The time stated in a commit. Where it counts, it is in the first action, so the other actions are not parsed.
     fn stated(&self, version: Version, body: &[u8]) -> Option<CommitTime> {
         let line = std::str::from_utf8(body.split(|b| *b == b'\n').next()?).ok()?;
         let actions = line.contains("commitInfo").then(|| Action::parse_line(line))?;
@@ -55,27 +55,23 @@ impl Times {
         Some(CommitTime { ms: info.timestamp()?, source: TimeSource::CommitInfo })
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<Version, CommitTime>> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The own times of the commits, in their order; those not known yet are read.
+    /// The own times of the commits, in their order; times that are not cached are read.
     async fn own(&self, versions: &[Version], listing: &Listing, dir: &TableDir) -> Result<Vec<CommitTime>> {
         let mut unread: Vec<_> = versions.to_vec();
-        unread.retain(|version| !self.known().contains_key(version));
+        unread.retain(|version| !self.own.lock().contains_key(version));
         let bodies = dir.get_all(unread.iter().map(|version| listing.commit(*version)).collect());
         let mut bodies = bodies.zip(stream::iter(unread));
         while let Some((body, version)) = bodies.next().await {
             self.own_of(version, &body?.1, listing.file_time(version).unwrap_or_default());
         }
-        let known = self.known();
-        Ok(versions.iter().filter_map(|version| known.get(version).copied()).collect())
+        let cache = self.own.lock();
+        Ok(versions.iter().filter_map(|version| cache.get(version).copied()).collect())
     }
 
     /// The time of `version`.
     ///
-    /// It is the latest of all own times up to it, each moved on by 1 ms a version. A commit is written no later than
-    /// its file, so only those earlier ones are read whose file is late enough to matter: as a rule none.
+    /// It is the maximum of all own times up to it, each increased by 1 ms per version. A commit is created no later
+    /// than its file is written, so an earlier commit is read only if its file is late enough to matter: usually none.
     pub(super) async fn of(&self, version: Version, listing: &Listing, dir: &TableDir) -> Result<CommitTime> {
         let held = |version: &Version| listing.commits.contains_key(version);
         let file_time = listing.file_time(version).ok_or_else(|| listing.unreachable(version, dir))?;
@@ -83,7 +79,7 @@ impl Times {
         if held(&version) {
             own = self.own(&[version], listing, dir).await?[0];
         } else if held(&(version + 1)) {
-            // A checkpoint may be younger than the commit after it, the version is not.
+            // A checkpoint may be written later than the commit after it, but its version is not later.
             own.ms = own.ms.min(self.own(&[version + 1], listing, dir).await?[0].ms.saturating_sub(1));
         }
         let moved = |v: Version, ms: i64| ms.saturating_add((version - v) as i64);

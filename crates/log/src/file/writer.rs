@@ -1,4 +1,4 @@
-//! Writing a plain log: put-if-absent of the next version; the first writer wins.
+//! Writes a plain log: put-if-absent of the next version; the first writer wins.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,30 +27,30 @@ use crate::snapshot::{At, Head};
 use crate::stamp::CommitStamp;
 use crate::stores::Stores;
 
-/// How often a commit is moved to a newer head before it gives up.
+/// How often a commit is rebased onto a newer head before an error is returned.
 const ATTEMPTS: usize = 100;
 
 /// Commits to a table that no catalog manages.
 ///
 /// # Contract
-/// - The writer that puts a version first wins it; an existing file is never overwritten. The store must honour
+/// - The writer that first puts a version commits it; an existing file is never overwritten. The store must honour
 ///   [`PutMode::Create`].
-/// - The same commit again is found by its id, which stands in `commitInfo.txnId`, as long as the log holds the
-///   commits after the request's base. A verbatim commit is found by its bytes.
-/// - A table whose newest commit is a catalog's is refused: its versions are decided in the catalog.
+/// - A repeated commit is recognized by its id in `commitInfo.txnId`, as long as the log has the commits after the
+///   request's base. A verbatim commit is recognized by its bytes.
+/// - A table whose newest commit was made by a catalog is rejected: the catalog decides its versions.
 #[derive(Clone, Debug)]
 pub struct FileTxnLogWriter {
     dir: TableDir,
     clock: Arc<dyn Clock>,
 }
 
-/// What came of a put.
+/// The result of a put.
 enum Put {
     Done,
-    /// Someone's commit is there. It may be ours: a store that tried twice met its own first try, one that lost the
-    /// connection had written. The next look at the log tells by the commit id.
+    /// The file exists. It may be ours: the store may have retried the put after its first attempt succeeded, or the
+    /// connection was lost after the write. The commit id in the log decides.
     Taken,
-    /// It may still arrive.
+    /// The file may still be written.
     Unknown(String),
 }
 
@@ -60,7 +60,7 @@ impl FileTxnLogWriter {
         Ok(Self { dir: TableDir::open(location.clone(), stores)?, clock })
     }
 
-    /// A writer for the table at the root of `store`; `location` is what messages call it.
+    /// A writer for the table at the root of `store`; messages name it `location`.
     pub fn with_store(location: Location, store: Arc<dyn ObjectStore>, clock: Arc<dyn Clock>) -> Self {
         Self { dir: TableDir::new(location, store), clock }
     }
@@ -69,8 +69,8 @@ impl FileTxnLogWriter {
         TableName { namespace: "default".into(), name: self.dir.location.folder() }
     }
 
-    /// What the commits after the request's base mean for it: the first that it conflicts with, and the one that is the
-    /// request itself.
+    /// The commits after the request's base that matter to it: the first that it conflicts with, and the one that is
+    /// the request itself.
     async fn winners(
         &self,
         log: &FileTxnLogReader,
@@ -104,13 +104,17 @@ impl FileTxnLogWriter {
         Ok(winners)
     }
 
-    /// What stands in the log now, or the request itself where it stands there. The version `taken` was there before.
-    async fn look(&self, request: &CommitRequest, taken: Option<Version>) -> Result<Result<Current, Committed>> {
+    /// The state of the log, or the request's own commit if the log has it. Version `taken` is known to exist.
+    async fn current_state(
+        &self,
+        request: &CommitRequest,
+        taken: Option<Version>,
+    ) -> Result<Result<Current, Committed>> {
         let log = FileTxnLogReader::find(self.dir.clone()).await?;
         let mut there = None;
         if let Some(log) = &log {
             let head = log.snapshot(At::Latest).await?.head;
-            let live = live_at(log, head.version, &request.touched()).await?;
+            let live = live_at(log, head.version, &request.changed_paths()).await?;
             let winners = self.winners(log, request, &head, &live).await?;
             if let Some(version) = winners.own {
                 let timestamp = log.time(version).await?.ms;
@@ -120,9 +124,9 @@ impl FileTxnLogWriter {
         }
         if let Some(version) = taken.filter(|version| !log.as_ref().is_some_and(|log| log.holds(*version))) {
             let file = self.dir.name(&commit_path(version));
-            return Err(TxnLogError::new(ErrorKind::Unavailable, format!("{file} was there, and is not listed")));
+            return Err(TxnLogError::new(ErrorKind::Unavailable, format!("{file} exists and is not listed")));
         }
-        // A table that no catalog manages has no owner, and no hash of its files is stored.
+        // A table that no catalog manages has no owner, and no stored hash of its files.
         let mut current = Current::without_version(self.table_name(), request.owner.clone());
         if let Some((log, head, conflict, live)) = there {
             self.check_unmanaged(log).await?;
@@ -135,7 +139,7 @@ impl FileTxnLogWriter {
         Ok(Ok(current))
     }
 
-    /// Refuses a table whose newest commit is a catalog's, unless it detached the table.
+    /// Rejects a table whose newest commit was made by a catalog, unless the catalog detached the table.
     async fn check_unmanaged(&self, log: &FileTxnLogReader) -> Result<()> {
         let head = log.versions().1;
         let Some(body) = log.commit_bytes(head).await? else {
@@ -201,7 +205,7 @@ struct Winners {
     own: Option<Version>,
 }
 
-/// Whether a commit of the log is the request: our own by its id, and one that another engine wrote by its bytes.
+/// Whether a commit in the log is the request: by id for our own commits, by bytes for those of other engines.
 fn is_of(commit: &Commit, version: Version, request: &CommitRequest) -> Result<bool> {
     Ok(match &request.content {
         Content::Actions(_) => {
@@ -218,10 +222,10 @@ impl TxnLogWriter for FileTxnLogWriter {
         let table = request.table;
         let mut taken = None;
         for attempt in 0.. {
-            let current = match self.look(&request, taken).await {
+            let current = match self.current_state(&request, taken).await {
                 Ok(Ok(current)) => current,
                 Ok(Err(own)) => return Ok(Outcome::Committed(vec![own])),
-                // What is there may be ours: only a look could tell.
+                // The existing file may be our commit; without reading the log that is unknown.
                 Err(e) if taken.is_some() => return Ok(Outcome::Unknown(e.to_string())),
                 Err(e) => return Err(e),
             };

@@ -1,4 +1,4 @@
-//! The administration of a catalog in memory.
+//! The administration of an in-memory catalog.
 
 use super::*;
 use crate::administration::CatalogAdministration;
@@ -7,23 +7,23 @@ use crate::administration::CatalogAdministration;
 impl CatalogAdministration for MemoryCatalog {
     async fn renew_epoch(&self) -> Result<Uuid> {
         let epoch = self.clock.new_uuid();
-        *self.epoch() = epoch;
+        *self.epoch.lock() = epoch;
         self.compared.clear();
         Ok(epoch)
     }
 
     async fn default_retention(&self) -> Result<Retention> {
-        Ok(*self.retention.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        Ok(*self.retention.lock())
     }
 
     async fn set_default_retention(&self, retention: Retention, _: Option<&str>) -> Result<()> {
-        let mut stored = self.retention.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut stored = self.retention.lock();
         *stored = retention.or(*stored);
         Ok(())
     }
 
     async fn expire_audit(&self, _: i64) -> Result<u64> {
-        // There is no audit in memory.
+        // An in-memory catalog has no audit.
         Ok(0)
     }
 }

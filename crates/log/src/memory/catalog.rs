@@ -1,4 +1,4 @@
-//! The tables of a catalog in memory: found, and committed to.
+//! Finding tables of an in-memory catalog and committing to them.
 
 use super::reader::MemoryTxnLog;
 use super::references::check_sources;
@@ -12,7 +12,7 @@ use crate::stamp::CommitStamp;
 #[async_trait]
 impl Catalog for MemoryCatalog {
     async fn identity(&self) -> Result<(Uuid, Uuid)> {
-        Ok((self.id, *self.epoch()))
+        Ok((self.id, *self.epoch.lock()))
     }
 
     async fn now_ms(&self) -> Result<i64> {
@@ -31,13 +31,13 @@ impl Catalog for MemoryCatalog {
         Ok(self.entries().into_iter().find(|t| match table {
             TableRef::Id(id) => t.id == *id,
             TableRef::Name(name) => t.name == *name,
-            TableRef::Location(location) => t.location.is_place_of(location),
+            TableRef::Location(location) => t.location.is_same_location(location),
         }))
     }
 
     async fn point(&self) -> Result<Point> {
-        // Under the lock: no commit is stored by half.
-        let _tables = self.lock();
+        // Taken so that no commit is in progress.
+        let _tables = self.tables.lock();
         Ok(Point(self.stored.load(Ordering::Relaxed).to_string()))
     }
 
@@ -55,7 +55,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn begin(&self, tables: &[TableId]) -> Result<Vec<Head>> {
-        let mut all = self.lock();
+        let mut all = self.tables.lock();
         let head = |id: &TableId| {
             let table = live(&mut all, *id)?;
             table.head_at(table.resolve(At::Latest)?)
@@ -69,9 +69,9 @@ impl Catalog for MemoryCatalog {
 
     async fn commit_all(&self, requests: Vec<CommitRequest>) -> Result<Outcome> {
         commit::check_group(&requests)?;
-        let mut tables = self.lock();
+        let mut tables = self.tables.lock();
         let known =
-            requests.iter().filter_map(|r| tables.get(&r.table)?.known(r).transpose()).collect::<Result<_>>()?;
+            requests.iter().filter_map(|r| tables.get(&r.table)?.known_commit(r).transpose()).collect::<Result<_>>()?;
         if let Some(outcome) = commit::already_committed(&requests, known)? {
             return Ok(outcome);
         }
@@ -90,9 +90,9 @@ impl Catalog for MemoryCatalog {
                 Base::Create(new) => {
                     check_free(&tables, new, None)?;
                     if let Some(own) = tables.get(&request.table) {
-                        taken(format!("there is a table with that id already: {}", own.name))?;
+                        already_exists(format!("there is a table with that id already: {}", own.name))?;
                     }
-                    new_tables.entry(request.table).or_insert_with(|| Table::new(new, &self.stored))
+                    new_tables.entry(request.table).or_insert_with(|| MemoryTable::new(new, &self.stored))
                 }
                 Base::Exactly(_) | Base::RebaseFrom(_) | Base::ReadAt(_) => live(&mut tables, request.table)?,
             };
@@ -100,7 +100,7 @@ impl Catalog for MemoryCatalog {
             currents.push(table.current(request, now_ms)?);
         }
         let refs: Vec<_> = currents.iter().collect();
-        let stamp = CommitStamp::new((self.id, *self.epoch()), now_ms, self.clock.as_ref(), &requests, &refs);
+        let stamp = CommitStamp::new((self.id, *self.epoch.lock()), now_ms, self.clock.as_ref(), &requests, &refs);
         let mut all: Vec<Option<Prepared>> = Vec::new();
         for (request, current) in requests.iter().zip(&currents) {
             match commit::prepare(request, current, &stamp)? {
@@ -130,7 +130,7 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn find_commit(&self, table: TableId, id: CommitId) -> Result<Option<Committed>> {
-        let tables = self.lock();
+        let tables = self.tables.lock();
         let found = tables.get(&table).and_then(|t| {
             let (version, timestamp) = *t.commit_ids.get(&id)?;
             Some(Committed { table, version, timestamp, leap: None })

@@ -1,9 +1,9 @@
-//! The end of history in memory.
+//! Expiry of history in memory.
 
 use super::*;
 use crate::retention::{Expired, Expiry, HistoryExpiry, HistoryLimits, Keep, STEP_FILES, STEP_VERSIONS};
 
-impl Table {
+impl MemoryTable {
     fn end_of_history(&self, base: Version, current: Version, keep: &Keep, now_ms: i64) -> Version {
         let newest_then = self.versions.iter().rev().find(|(_, stored)| stored.time.ms <= keep.since_ms);
         let newest_then = newest_then.map(|(version, _)| *version);
@@ -26,7 +26,7 @@ impl Table {
         next
     }
 
-    /// Forgets what no version from `base` on needs: how many files.
+    /// Removes what no version from `base` on needs; returns how many files.
     fn forget_before(&mut self, base: Version) -> u64 {
         self.versions.retain(|version, _| *version >= base);
         forget_superseded(&mut self.protocols, base);
@@ -47,7 +47,7 @@ fn forget_superseded<T>(of: &mut BTreeMap<Version, T>, base: Version) {
     of.retain(|version, _| *version >= newest);
 }
 
-/// The newest version up to `base` of each key.
+/// The newest version not later than `base` of each key.
 fn newest_by(all: impl Iterator<Item = (String, Version)>, base: Version) -> HashMap<String, Version> {
     let mut newest = HashMap::new();
     for (key, version) in all.filter(|(_, version)| *version <= base) {

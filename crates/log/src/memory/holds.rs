@@ -3,8 +3,8 @@
 use super::*;
 use crate::holds::{MAX_REMOVED, VersionHolds};
 
-impl Table {
-    /// Those that have not ended, the oldest version first.
+impl MemoryTable {
+    /// The holds that have not ended, the oldest version first.
     pub(super) fn current_holds(&self, now_ms: i64) -> Vec<Hold> {
         let mut holds: Vec<_> = self.holds.iter().filter(|hold| hold.until_ms > now_ms).cloned().collect();
         holds.sort_by_key(|hold| (hold.version, hold.until_ms, hold.id));
@@ -39,27 +39,27 @@ impl VersionHolds for MemoryCatalog {
         let renewed = Hold { until_ms, ..hold.clone() };
         renewed.check_until(now_ms)?;
         self.with(hold.table, |t| {
-            let held = t.holds.iter_mut().find(|held| held.id == hold.id && held.until_ms > now_ms);
-            held.ok_or_else(|| hold.has_ended())?.until_ms = until_ms;
+            let stored = t.holds.iter_mut().find(|stored| stored.id == hold.id && stored.until_ms > now_ms);
+            stored.ok_or_else(|| hold.has_ended())?.until_ms = until_ms;
             Ok(renewed)
         })
     }
 
     async fn release_hold(&self, hold: &Hold) -> Result<()> {
-        if let Some(table) = self.lock().get_mut(&hold.table) {
-            table.holds.retain(|held| held.id != hold.id);
+        if let Some(table) = self.tables.lock().get_mut(&hold.table) {
+            table.holds.retain(|stored| stored.id != hold.id);
         }
         Ok(())
     }
 
     async fn holds(&self, table: TableId) -> Result<Vec<Hold>> {
-        let (now_ms, tables) = (self.clock.now_ms(), self.lock());
+        let (now_ms, tables) = (self.clock.now_ms(), self.tables.lock());
         Ok(tables.get(&table).map(|t| t.current_holds(now_ms)).unwrap_or_default())
     }
 
     async fn remove_ended_holds(&self, table: TableId) -> Result<()> {
         let now_ms = self.clock.now_ms();
-        if let Some(table) = self.lock().get_mut(&table) {
+        if let Some(table) = self.tables.lock().get_mut(&table) {
             table.remove_ended_holds(now_ms);
         }
         Ok(())

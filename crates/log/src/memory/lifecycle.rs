@@ -1,4 +1,4 @@
-//! The life of tables in memory.
+//! The lifecycle of tables in memory.
 
 use super::reader::MemoryTxnLog;
 use super::references::referring;
@@ -11,14 +11,14 @@ use crate::lifecycle::{
 use crate::owner::Committer;
 use crate::references::check_not_referred_to;
 
-/// Refuses a name that a table has.
-fn check_name_free(tables: &BTreeMap<TableId, Table>, name: &TableName) -> Result<()> {
+/// Rejects a name that a table has.
+fn check_name_free(tables: &BTreeMap<TableId, MemoryTable>, name: &TableName) -> Result<()> {
     let taken = tables.values().find(|t| t.state.holds_name() && t.name == *name);
     taken.map_or(Ok(()), |t| Err(name_taken(name, &t.location)))
 }
 
-impl Table {
-    /// Removes some of its versions and files: how many, and whether none are left.
+impl MemoryTable {
+    /// Removes some of its versions and files; returns how many, and whether none are left.
     fn remove_some(&mut self) -> (u64, bool) {
         let mut left = STEP_ROWS;
         while left > 0 && self.files.pop_first().is_some() {
@@ -34,7 +34,7 @@ impl Table {
 impl MemoryCatalog {
     /// The tables that are not live, in the order of a listing.
     fn inactive(&self) -> Vec<InactiveTable> {
-        let tables = self.lock();
+        let tables = self.tables.lock();
         let inactive = tables.iter().filter(|(_, t)| !t.is_live());
         let mut inactive: Vec<_> = inactive.map(|(id, t)| t.described(*id)).collect();
         inactive.sort_by(InactiveTable::by_name);
@@ -45,7 +45,7 @@ impl MemoryCatalog {
 #[async_trait]
 impl TableLifecycle for MemoryCatalog {
     async fn rename_table(&self, table: TableId, to: &TableName, committer: &Committer) -> Result<TableEntry> {
-        let mut tables = self.lock();
+        let mut tables = self.tables.lock();
         let found = live(&mut tables, table)?;
         committer.check(&found.name, found.owner.as_ref())?;
         check_name_free(&tables, to)?;
@@ -57,13 +57,13 @@ impl TableLifecycle for MemoryCatalog {
 
     async fn drop_table(&self, lease: &Lease, drop: &DropTable) -> Result<()> {
         let now_ms = self.clock.now_ms();
-        let mut tables = self.lock();
+        let mut tables = self.tables.lock();
         let place = tables.get(&lease.table).map(|t| t.location.clone());
         let mut referring = place.map(|place| referring(&tables, &place, now_ms)).unwrap_or_default();
         referring.retain(|other| other.id != lease.table);
         live(&mut tables, lease.table).and_then(|t| {
-            if t.lease.as_ref().is_none_or(|(held, _)| held != lease) {
-                return Err(commit::fenced(&t.name));
+            if t.lease.as_ref().is_none_or(|(newest, _)| newest != lease) {
+                return Err(commit::lease_lost(&t.name));
             }
             let entry = t.entry(lease.table).ok_or_else(|| no_table(lease.table, DESCRIPTION, None))?;
             check_drop(&entry, drop)?;
@@ -85,7 +85,7 @@ impl TableLifecycle for MemoryCatalog {
         name: Option<&TableName>,
         committer: &Committer,
     ) -> Result<TableEntry> {
-        let (now_ms, mut tables) = (self.clock.now_ms(), self.lock());
+        let (now_ms, mut tables) = (self.clock.now_ms(), self.tables.lock());
         let dropped = tables.get(&table).ok_or_else(|| no_table(table, DESCRIPTION, None))?;
         dropped.described(table).check_undrop(now_ms)?;
         committer.check(&dropped.name, dropped.owner.as_ref())?;
@@ -103,7 +103,7 @@ impl TableLifecycle for MemoryCatalog {
     }
 
     async fn mark_files_deleted(&self, table: TableId) -> Result<()> {
-        match self.lock().get_mut(&table) {
+        match self.tables.lock().get_mut(&table) {
             Some(t) if t.state == TableState::Deleting => t.state = TableState::Deleted,
             Some(t) if t.state == TableState::Deleted => {}
             other => return Err(not_deleting(table, DESCRIPTION, other.map(|t| t.described(table)).as_ref())),
@@ -112,7 +112,7 @@ impl TableLifecycle for MemoryCatalog {
     }
 
     async fn inactive_table(&self, table: TableId) -> Result<Option<InactiveTable>> {
-        Ok(self.lock().get(&table).filter(|t| !t.is_live()).map(|t| t.described(table)))
+        Ok(self.tables.lock().get(&table).filter(|t| !t.is_live()).map(|t| t.described(table)))
     }
 
     async fn inactive_tables(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
@@ -129,18 +129,18 @@ impl TableLifecycle for MemoryCatalog {
         Ok(tables)
     }
 
-    async fn tables_over(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
+    async fn removable_tables(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
         let key = |t: &InactiveTable| (t.retained_until, t.id);
         let now_ms = self.clock.now_ms();
-        let is_wanted = |t: &InactiveTable| t.is_over(now_ms) && after.is_none_or(|after| key(t) > key(after));
-        let mut over: Vec<_> = self.inactive().into_iter().filter(is_wanted).collect();
-        over.sort_by_key(key);
-        over.truncate(limit);
-        Ok(over)
+        let is_wanted = |t: &InactiveTable| t.is_removable(now_ms) && after.is_none_or(|after| key(t) > key(after));
+        let mut removable: Vec<_> = self.inactive().into_iter().filter(is_wanted).collect();
+        removable.sort_by_key(key);
+        removable.truncate(limit);
+        Ok(removable)
     }
 
     async fn remove_table(&self, table: TableId) -> Result<RemovedRows> {
-        let (now_ms, mut tables) = (self.clock.now_ms(), self.lock());
+        let (now_ms, mut tables) = (self.clock.now_ms(), self.tables.lock());
         let found = tables.get_mut(&table).ok_or_else(|| no_table(table, DESCRIPTION, None))?;
         found.described(table).check_removal(now_ms)?;
         found.state = TableState::Removing;

@@ -21,12 +21,12 @@ impl TableListing for MemoryCatalog {
     }
 
     async fn table_around(&self, location: &Location) -> Result<Option<InactiveTable>> {
-        Ok(table_around(&self.lock(), location))
+        Ok(table_around(&self.tables.lock(), location))
     }
 
     async fn tables_with_metadata(&self, id: &str) -> Result<Vec<TableEntry>> {
-        let tables = self.lock();
-        let has = |t: &Table| t.is_live() && t.metadata.values().any(|metadata| metadata.id == id);
+        let tables = self.tables.lock();
+        let has = |t: &MemoryTable| t.is_live() && t.metadata.values().any(|metadata| metadata.id == id);
         let found = tables.iter().filter(|(_, t)| has(t)).filter_map(|(id, t)| t.entry(*id));
         Ok(found.take(SAME_METADATA).collect())
     }

@@ -8,9 +8,9 @@ use crate::history::{
 };
 use crate::load::{FutureTimes, HistoryLoad, HistoryLoading, UnfinishedLoad};
 
-/// Makes a table that was loaded visible.
+/// Makes a loaded table visible.
 fn finish(
-    tables: &mut BTreeMap<TableId, Table>,
+    tables: &mut BTreeMap<TableId, MemoryTable>,
     id: TableId,
     new: &NewTable,
     published: Option<Version>,
@@ -24,14 +24,14 @@ fn finish(
     entry.ok_or_else(|| TxnLogError::invalid(format!("there is no history to load for {}", new.name)))
 }
 
-/// A version of a history.
-enum Loaded {
+/// A loaded version.
+enum LoadedItem {
     Base(Box<BaseState>, Vec<Action>),
     Commit(LoggedCommit),
 }
 
-impl Loaded {
-    /// The state that a history begins with, and all its files.
+impl LoadedItem {
+    /// The base state of a history, with all its files.
     async fn base(items: &mut HistoryItems<'_>) -> Result<Option<Self>> {
         let mut found = None;
         while let Some(item) = next_of_base(items).await? {
@@ -56,39 +56,41 @@ impl Loaded {
     }
 }
 
-/// The part of a table in a transaction over several.
-struct Part {
+/// The part of a table in a transaction over several tables.
+struct TransactionPart {
     version: Version,
     ms: i64,
     group: Group,
 }
 
-impl Part {
-    fn of(item: &Loaded) -> Result<Option<Self>> {
-        let Loaded::Commit(logged) = item else { return Ok(None) };
+impl TransactionPart {
+    fn of(item: &LoadedItem) -> Result<Option<Self>> {
+        let LoadedItem::Commit(logged) = item else { return Ok(None) };
         let commit = Commit::parse(logged.body.clone(), &logged.origin)?;
         let group = commit.info().and_then(Group::of);
         Ok(group.map(|group| Self { version: logged.version, ms: logged.time.ms, group }))
     }
 
-    /// Refuses it if it is of a transaction of this catalog, and another table that was there then lacks its own part.
-    fn check_whole(&self, tables: &BTreeMap<TableId, Table>, catalog: Uuid, name: &TableName) -> Result<()> {
+    /// Rejects the part if its transaction is one of this catalog and another table of that time lacks its own.
+    fn check_whole(&self, tables: &BTreeMap<TableId, MemoryTable>, catalog: Uuid, name: &TableName) -> Result<()> {
         if self.group.catalog != catalog.to_string() {
             return Ok(());
         }
-        let named =
-            |other: &&Table| other.is_live() && other.name != *name && self.group.participants.contains(&other.name);
-        let was_there = |other: &&Table| other.versions.values().next().is_some_and(|first| first.time.ms <= self.ms);
-        let lacks = |other: &&Table| !other.groups.contains(&self.group.id);
+        let named = |other: &&MemoryTable| {
+            other.is_live() && other.name != *name && self.group.participants.contains(&other.name)
+        };
+        let was_there =
+            |other: &&MemoryTable| other.versions.values().next().is_some_and(|first| first.time.ms <= self.ms);
+        let lacks = |other: &&MemoryTable| !other.groups.contains(&self.group.id);
         let other = tables.values().filter(named).filter(was_there).find(lacks);
-        other.map_or(Ok(()), |other| Err(commit::half_of_a_group(name, self.version, &other.name)))
+        other.map_or(Ok(()), |other| Err(commit::incomplete_transaction(name, self.version, &other.name)))
     }
 }
 
-impl Table {
-    fn load(&mut self, item: Loaded, future_times: FutureTimes, now_ms: i64) -> Result<Version> {
+impl MemoryTable {
+    fn load(&mut self, item: LoadedItem, future_times: FutureTimes, now_ms: i64) -> Result<Version> {
         let (version, mut time, body, info, changes) = match item {
-            Loaded::Base(base, files) => {
+            LoadedItem::Base(base, files) => {
                 commit::check_begins(&self.name, self.head_version(), base.version)?;
                 let commit = Commit::parse(base.body.clone().unwrap_or_default(), "the oldest commit")?;
                 let mut changes = CommitActions::from_actions(files);
@@ -96,7 +98,7 @@ impl Table {
                 (changes.txns, changes.domains) = (base.txns, base.domains);
                 (base.version, base.time, base.body, commit.info().cloned(), changes)
             }
-            Loaded::Commit(c) => {
+            LoadedItem::Commit(c) => {
                 let commit = Commit::parse(c.body.clone(), &c.origin)?;
                 (c.version, c.time, Some(c.body), commit.info().cloned(), CommitActions::of(commit.actions()))
             }
@@ -122,12 +124,12 @@ impl Table {
 impl HistoryLoading for MemoryCatalog {
     async fn load_history(&self, load: HistoryLoad<'_>) -> Result<TableEntry> {
         let id = {
-            let mut tables = self.lock();
-            let is_there = |t: &Table| t.is_loading() && t.location.is_place_of(&load.new.location);
+            let mut tables = self.tables.lock();
+            let is_there = |t: &MemoryTable| t.is_loading() && t.location.is_same_location(&load.new.location);
             let unfinished = tables.iter().find(|(_, t)| is_there(t)).map(|(id, _)| *id);
             let id = unfinished.unwrap_or(load.table);
             check_free(&tables, &load.new, Some(id))?;
-            let table = tables.entry(id).or_insert_with(|| Table::loading(&load.new, &self.stored));
+            let table = tables.entry(id).or_insert_with(|| MemoryTable::loading(&load.new, &self.stored));
             check_owner(&table.name, table.owner.as_ref(), load.new.owner.as_ref())?;
             match table.state {
                 TableState::Loading => table.name = load.new.name.clone(),
@@ -138,17 +140,17 @@ impl HistoryLoading for MemoryCatalog {
         };
         let now_ms = self.clock.now_ms();
         let mut items = load.items.peekable();
-        let mut next = Loaded::base(&mut items).await?;
+        let mut next = LoadedItem::base(&mut items).await?;
         loop {
             let item = match next.take() {
                 Some(base) => base,
                 None => match items.try_next().await? {
-                    Some(item) => Loaded::Commit(only_commit(item)?),
+                    Some(item) => LoadedItem::Commit(only_commit(item)?),
                     None => break,
                 },
             };
-            let mut tables = self.lock();
-            if let Some(part) = Part::of(&item)? {
+            let mut tables = self.tables.lock();
+            if let Some(part) = TransactionPart::of(&item)? {
                 part.check_whole(&tables, self.id, &load.new.name)?;
             }
             references::check_sources(&tables, &load.new.name, item.actions()?.iter().filter_map(Action::as_add))?;
@@ -156,14 +158,14 @@ impl HistoryLoading for MemoryCatalog {
                 Some(table) if !table.state.holds_name() => return Err(table.described(id).is_not_live()),
                 Some(table) => table.load(item, load.future_times, now_ms)?,
                 None => {
-                    let message = format!("the table {} vanished while it was loaded", load.new.name);
+                    let message = format!("the table {} was removed while it was loaded", load.new.name);
                     return Err(TxnLogError::not_found(message));
                 }
             };
             drop(tables);
             (load.progress)(version);
         }
-        let mut tables = self.lock();
+        let mut tables = self.tables.lock();
         let entry = finish(&mut tables, id, &load.new, load.published_version)?;
         self.has_table_in(&entry.name);
         Ok(entry)
@@ -173,11 +175,11 @@ impl HistoryLoading for MemoryCatalog {
         let now_ms = self.clock.now_ms();
         let mut all = Vec::with_capacity(loads.len());
         for load in loads {
-            let commits = load.items.and_then(async |item| Ok(Loaded::Commit(only_commit(item)?)));
+            let commits = load.items.and_then(async |item| Ok(LoadedItem::Commit(only_commit(item)?)));
             let items: Vec<_> = commits.try_collect().await?;
             all.push((load.table, load.new, load.future_times, load.published_version, items));
         }
-        let mut tables = self.lock();
+        let mut tables = self.tables.lock();
         let mut next = tables.clone();
         let mut entries = Vec::with_capacity(all.len());
         let mut parts = Vec::new();
@@ -186,13 +188,13 @@ impl HistoryLoading for MemoryCatalog {
             for item in &items {
                 references::check_sources(&next, &new.name, item.actions()?.iter().filter_map(Action::as_add))?;
             }
-            let table = next.entry(id).or_insert_with(|| Table::loading(&new, &self.stored));
+            let table = next.entry(id).or_insert_with(|| MemoryTable::loading(&new, &self.stored));
             if !table.state.holds_name() {
                 return Err(table.described(id).is_not_live());
             }
             check_owner(&table.name, table.owner.as_ref(), new.owner.as_ref())?;
             for item in items {
-                parts.extend(Part::of(&item)?.map(|part| (new.name.clone(), part)));
+                parts.extend(TransactionPart::of(&item)?.map(|part| (new.name.clone(), part)));
                 table.load(item, future_times, now_ms)?;
             }
             entries.push(finish(&mut next, id, &new, published)?);
@@ -204,8 +206,8 @@ impl HistoryLoading for MemoryCatalog {
     }
 
     async fn unfinished_load(&self, location: &Location) -> Result<Option<UnfinishedLoad>> {
-        let tables = self.lock();
-        let found = tables.iter().find(|(_, t)| t.is_loading() && t.location.is_place_of(location));
+        let tables = self.tables.lock();
+        let found = tables.iter().find(|(_, t)| t.is_loading() && t.location.is_same_location(location));
         Ok(found.map(|(id, t)| UnfinishedLoad {
             table: *id,
             name: t.name.clone(),
@@ -215,7 +217,7 @@ impl HistoryLoading for MemoryCatalog {
     }
 
     async fn abandon_load(&self, table: TableId) -> Result<()> {
-        let mut tables = self.lock();
+        let mut tables = self.tables.lock();
         if tables.get(&table).is_none_or(|t| !t.is_loading()) {
             return Err(commit::no_unfinished_load(table));
         }

@@ -20,8 +20,8 @@ impl MirrorProgress for MemoryCatalog {
 
     async fn release_lease(&self, lease: &Lease) -> Result<()> {
         self.with(lease.table, |t| {
-            if let Some((held, until)) = t.lease.as_mut().filter(|(held, _)| held == lease) {
-                (held.token, *until) = (lease.token, i64::MIN);
+            if let Some((newest, until)) = t.lease.as_mut().filter(|(newest, _)| newest == lease) {
+                (newest.token, *until) = (lease.token, i64::MIN);
             }
             Ok(())
         })
@@ -29,8 +29,8 @@ impl MirrorProgress for MemoryCatalog {
 
     async fn mark_published(&self, lease: &Lease, version: Version) -> Result<()> {
         self.with(lease.table, |t| {
-            if t.lease.as_ref().is_none_or(|(held, _)| held != lease) {
-                return Err(commit::fenced(&t.name));
+            if t.lease.as_ref().is_none_or(|(newest, _)| newest != lease) {
+                return Err(commit::lease_lost(&t.name));
             }
             t.published = t.published.max(Some(version));
             t.failures.retain(|(v, artifact), _| *v > version || *artifact != Artifact::Commit);

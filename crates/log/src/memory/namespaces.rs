@@ -6,13 +6,9 @@ use super::*;
 use crate::namespaces::{CatalogNamespaces, check_namespace, namespace_not_empty, namespace_taken, no_namespace};
 
 impl MemoryCatalog {
-    fn namespaces(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.namespaces.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// The caller has the tables locked.
+    /// The caller holds the lock of the tables.
     pub(super) fn has_table_in(&self, name: &TableName) {
-        self.namespaces().insert(name.namespace.clone());
+        self.namespaces.lock().insert(name.namespace.clone());
     }
 }
 
@@ -20,13 +16,13 @@ impl MemoryCatalog {
 impl CatalogNamespaces for MemoryCatalog {
     async fn create_namespace(&self, name: &str, _: Option<&str>) -> Result<()> {
         check_namespace(name)?;
-        let _tables = self.lock();
-        self.namespaces().insert(name.into()).then_some(()).ok_or_else(|| namespace_taken(name))
+        let _tables = self.tables.lock();
+        self.namespaces.lock().insert(name.into()).then_some(()).ok_or_else(|| namespace_taken(name))
     }
 
     async fn drop_namespace(&self, name: &str, _: Option<&str>) -> Result<()> {
-        let tables = self.lock();
-        let mut namespaces = self.namespaces();
+        let tables = self.tables.lock();
+        let mut namespaces = self.namespaces.lock();
         if !namespaces.contains(name) {
             return Err(no_namespace(name, DESCRIPTION));
         }
@@ -40,6 +36,6 @@ impl CatalogNamespaces for MemoryCatalog {
 
     async fn namespaces_after(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        Ok(self.namespaces().range::<str, _>((from, Bound::Unbounded)).take(limit).cloned().collect())
+        Ok(self.namespaces.lock().range::<str, _>((from, Bound::Unbounded)).take(limit).cloned().collect())
     }
 }

@@ -24,8 +24,8 @@ impl MemoryTxnLog {
         Self { catalog, table, state }
     }
 
-    fn with<T>(&self, f: impl FnOnce(&mut Table) -> Result<T>) -> Result<T> {
-        let mut tables = self.catalog.lock();
+    fn with<T>(&self, f: impl FnOnce(&mut MemoryTable) -> Result<T>) -> Result<T> {
+        let mut tables = self.catalog.tables.lock();
         match tables.get_mut(&self.table) {
             Some(table) if table.state == self.state => f(table),
             _ => f(live(&mut tables, self.table)?),
@@ -97,7 +97,7 @@ impl TxnLogReader for MemoryTxnLog {
                 range.since.is_none_or(|since| s.time.ms >= since) && range.until.is_none_or(|until| s.time.ms <= until)
             });
             let limit = range.limit.map_or(usize::MAX, |l| usize::try_from(l).unwrap_or(usize::MAX));
-            let summary = |(v, s): (&Version, &Stored)| {
+            let summary = |(v, s): (&Version, &StoredVersion)| {
                 let commit = Commit::parse(s.body.clone().unwrap_or_default(), "a stored commit")?;
                 Ok(CommitSummary::of_commit(*v, s.time.ms, &commit))
             };
@@ -116,8 +116,8 @@ impl TxnLogReader for MemoryTxnLog {
         let bodies: Vec<_> = self.with(|t| {
             let (from, to) = (t.resolve(At::Version(from))?, t.resolve(At::Version(to))?);
             let bodies = t.versions.range(from..=to.max(from));
-            let body = |(v, s): (&Version, &Stored)| {
-                let body = s.body.clone().ok_or_else(|| commit::only_its_result(&t.name.to_string(), *v))?;
+            let body = |(v, s): (&Version, &StoredVersion)| {
+                let body = s.body.clone().ok_or_else(|| commit::bytes_not_retained(&t.name.to_string(), *v))?;
                 Ok((*v, body))
             };
             bodies.map(body).collect::<Result<_>>()

@@ -13,8 +13,8 @@ pub struct VerbatimCommit {
 }
 
 impl VerbatimCommit {
-    /// Parses a commit. `time_ms` is its time in milliseconds since 1970: the in-commit timestamp where the table has
-    /// them, else when its file was written.
+    /// Parses a commit. `time_ms` is its time in milliseconds since 1970: the in-commit timestamp if the table has
+    /// them, else the time when its file was written.
     pub fn parse(body: Bytes, time_ms: i64) -> Result<Self> {
         if body.len() as u64 > MAX_COMMIT_BYTES {
             return Err(TxnLogError::invalid(format!(
@@ -26,12 +26,12 @@ impl VerbatimCommit {
         Ok(Self { commit, time_ms })
     }
 
-    /// The commit, with its exact bytes.
+    /// The parsed commit, with its exact bytes.
     pub fn commit(&self) -> &Commit {
         &self.commit
     }
 
-    /// The id that the writer gave to its transaction.
+    /// The `txnId` of the writer.
     pub fn txn_id(&self) -> Option<String> {
         self.commit.info()?.0.get::<String>("txnId").filter(|id| !id.is_empty())
     }

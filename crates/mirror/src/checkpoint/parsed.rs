@@ -1,4 +1,4 @@
-//! Statistics and partition values with their types, for tables that want them beside or instead of their texts
+//! Typed statistics and partition values, for tables that need them in addition to or instead of their JSON text
 //! (`delta.checkpoint.writeStatsAsStruct`).
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use deltalakedb_log::action::{Add, Metadata};
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use serde_json::Value;
 
-/// The typed columns of an add, by physical column names; none where the table does not want them.
+/// The typed columns of an add, by physical column names; empty if the table does not need them.
 #[derive(Default)]
 pub(super) struct Parsed {
     stats: Fields,
@@ -21,7 +21,7 @@ pub(super) struct Parsed {
 }
 
 impl Parsed {
-    /// Those of a table with this metadata.
+    /// The typed columns of a table with this metadata.
     pub(super) fn new(metadata: &Metadata, deletion_vectors: bool) -> Result<Self> {
         let schema: Value = serde_json::from_str(&metadata.schema_string)
             .map_err(|e| TxnLogError::corrupt("the table's schema cannot be read").with_source(e))?;
@@ -80,7 +80,7 @@ impl Parsed {
     }
 }
 
-/// Statistics as rows, and which of them could be read: those that do not fit their column say nothing.
+/// Statistics as rows, and which of them could be parsed: those that do not fit their column are ignored.
 fn decode(schema: &SchemaRef, texts: &[&str]) -> Result<(RecordBatch, Vec<bool>), ArrowError> {
     let decoded = || {
         let mut decoder = ReaderBuilder::new(schema.clone()).with_batch_size(texts.len().max(1)).build_decoder()?;
@@ -112,7 +112,7 @@ fn decode(schema: &SchemaRef, texts: &[&str]) -> Result<(RecordBatch, Vec<bool>)
     }
 }
 
-/// A partition column's values. One that is not of its type would be taken for null, and files be lost.
+/// The values of a partition column. A value with a wrong type is an error: read as null, it would exclude files.
 fn partition_values(adds: &[Add], field: &Field) -> Result<ArrayRef> {
     let text = |add: &'_ Add| -> Option<String> {
         add.partition_values.get(field.name()).cloned().flatten().filter(|text| !text.is_empty())
@@ -120,7 +120,8 @@ fn partition_values(adds: &[Add], field: &Field) -> Result<ArrayRef> {
     let texts: StringArray = adds.iter().map(text).collect();
     let exactly = CastOptions { safe: false, ..CastOptions::default() };
     let values = cast_with_options(&texts, field.data_type(), &exactly).map_err(|e| {
-        let message = format!("a partition value of the column {:?} is no {}", field.name(), field.data_type());
+        let message =
+            format!("a partition value of the column {:?} is not a valid {}", field.name(), field.data_type());
         TxnLogError::new(ErrorKind::Corrupt, message).with_source(e)
     })?;
     debug_assert_eq!(values.null_count(), texts.null_count());
@@ -140,7 +141,7 @@ fn is_struct(kind: &Value) -> bool {
     kind.get("type").and_then(Value::as_str) == Some("struct")
 }
 
-/// The columns that have a least and a greatest value.
+/// The columns that have a minimum and a maximum.
 fn bounds(fields: &[&Value]) -> Vec<Field> {
     let bound = |field: &&Value| {
         let (name, kind) = (physical(field)?, field.get("type")?);
@@ -154,7 +155,7 @@ fn bounds(fields: &[&Value]) -> Vec<Field> {
     fields.iter().filter_map(bound).collect()
 }
 
-/// All columns, since each may be null.
+/// All columns, because each may be null.
 fn null_counts(fields: &[&Value]) -> Vec<Field> {
     let count = |field: &&Value| {
         let (name, kind) = (physical(field)?, field.get("type")?);
@@ -179,7 +180,7 @@ fn primitive(kind: &Value) -> Option<DataType> {
         "boolean" => DataType::Boolean,
         "binary" => DataType::Binary,
         "date" => DataType::Date32,
-        // An offset, because names of zones need a database of zones.
+        // An offset, because zone names need a time zone database.
         "timestamp" => DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into())),
         "timestamp_ntz" => DataType::Timestamp(TimeUnit::Microsecond, None),
         other => {
@@ -190,5 +191,5 @@ fn primitive(kind: &Value) -> Option<DataType> {
 }
 
 pub(super) fn failed(e: ArrowError) -> TxnLogError {
-    TxnLogError::new(ErrorKind::Internal, "the rows of a checkpoint cannot be laid out").with_source(e)
+    TxnLogError::new(ErrorKind::Internal, "the rows of a checkpoint cannot be encoded").with_source(e)
 }

@@ -1,18 +1,16 @@
 //! Actions as the rows of a checkpoint (PROTOCOL.md, "Checkpoint Schema").
 //!
-//! Files and tombstones are many, and are laid into columns one by one. The other actions are few: their JSON is
+//! Files and tombstones are many, and are converted to columns directly. The other actions are few: their JSON is
 //! decoded into the same columns.
 
 use std::sync::Arc;
 
-use arrow::array::new_null_array;
-use arrow::array::{ArrayRef, BooleanArray, Int32Array, Int64Array, MapArray, RecordBatch, StringArray, StructArray};
-use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::array::{ArrayRef, RecordBatch, StructArray, new_null_array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
-use deltalakedb_log::action::{Action, Add, DeletionVector, Metadata, Remove, StringMap};
-use deltalakedb_log::{ErrorKind, Head, Object, Result, TxnLogError, Version};
+use deltalakedb_log::action::{Action, Add, Metadata, Remove};
+use deltalakedb_log::{ErrorKind, FileAction, Head, Object, Result, TxnLogError, Version};
 
 use super::parsed::{Parsed, failed};
 
@@ -20,28 +18,29 @@ use super::parsed::{Parsed, failed};
 pub(super) struct Rows {
     schema: SchemaRef,
     parsed: Parsed,
-    /// Statistics as JSON text.
+    /// Whether statistics are included as JSON text.
     stats: bool,
-    /// The version that a V2 checkpoint names.
+    /// The version, for a V2 checkpoint.
     v2: Option<Version>,
 }
 
 impl Rows {
-    /// The rows of a checkpoint of this version, in the form that its protocol and its properties ask for.
+    /// The rows of a checkpoint of this version, in the format required by its protocol and properties.
     pub(super) fn new(head: &Head) -> Result<Self> {
         let on = |key: &str, default: bool| {
             head.metadata.property(key).map_or(default, |value| value.eq_ignore_ascii_case("true"))
         };
         let has = |feature: &str| head.protocol.writer_features.iter().flatten().any(|f| f == feature);
         let stats = on("delta.checkpoint.writeStatsAsJson", true);
-        let parsed = match on("delta.checkpoint.writeStatsAsStruct", false) {
-            true => Parsed::new(&head.metadata, has("deletionVectors"))?,
-            false => Parsed::default(),
+        let parsed = if on("delta.checkpoint.writeStatsAsStruct", false) {
+            Parsed::new(&head.metadata, has("deletionVectors"))?
+        } else {
+            Parsed::default()
         };
         let v2 = has("v2Checkpoint").then_some(head.version);
         let mut columns = vec![
             structure("txn", vec![string("appId"), long("version"), long("lastUpdated")]),
-            structure("add", add_fields(stats, &parsed)),
+            structure("add", [add_fields(stats), parsed.fields()].concat()),
             structure("remove", remove_fields()),
             structure(
                 "metaData",
@@ -78,7 +77,7 @@ impl Rows {
         Ok(Self { schema: Arc::new(Schema::new(columns)), parsed, stats, v2 })
     }
 
-    /// Whether statistics are in it as JSON text.
+    /// Whether it includes statistics as JSON text.
     pub(super) fn has_stats(&self) -> bool {
         self.stats
     }
@@ -87,7 +86,7 @@ impl Rows {
         self.schema.clone()
     }
 
-    /// Actions that are about no file. The first of a V2 checkpoint says which version it is of.
+    /// Actions other than file actions. The first of a V2 checkpoint names its version.
     pub(super) fn of_others(&self, actions: &[Action]) -> Result<RecordBatch> {
         let mut json = String::new();
         if let Some(version) = self.v2.filter(|_| matches!(actions.first(), Some(Action::Protocol(_)))) {
@@ -95,7 +94,7 @@ impl Rows {
         }
         for action in actions {
             match action {
-                Action::Metadata(metadata) => json.push_str(&Action::Metadata(whole(metadata)).to_json()),
+                Action::Metadata(metadata) => json.push_str(&Action::Metadata(with_format(metadata)).to_json()),
                 action => json.push_str(&action.to_json()),
             }
             json.push('\n');
@@ -115,19 +114,14 @@ impl Rows {
 
     /// Live files.
     pub(super) fn of_adds(&self, adds: &[Add]) -> Result<RecordBatch> {
-        let files: Vec<File<'_>> = adds.iter().map(File::added).collect();
-        let mut columns = columns_of(&files, &add_fields(false, &Parsed::default())).map_err(failed)?;
-        if self.stats {
-            columns.push(Arc::new(adds.iter().map(|add| add.stats.as_deref()).collect::<StringArray>()));
-        }
+        let mut columns = columns_of(adds, add_fields(self.stats))?;
         columns.extend(self.parsed.columns(adds)?);
         self.batch("add", columns, adds.len()).map_err(failed)
     }
 
     /// Tombstones.
     pub(super) fn of_removes(&self, removes: &[Remove]) -> Result<RecordBatch> {
-        let files: Vec<File<'_>> = removes.iter().map(File::removed).collect();
-        let columns = columns_of(&files, &remove_fields()).map_err(failed)?;
+        let columns = columns_of(removes, remove_fields())?;
         self.batch("remove", columns, removes.len()).map_err(failed)
     }
 
@@ -143,8 +137,8 @@ impl Rows {
     }
 }
 
-/// Metadata with the members of its format that readers of a checkpoint rely on.
-pub(super) fn whole(metadata: &Metadata) -> Metadata {
+/// Metadata with the members of its format that readers of a checkpoint require.
+pub(super) fn with_format(metadata: &Metadata) -> Metadata {
     let mut whole = metadata.clone();
     if whole.format.raw("provider").is_none() {
         whole.format.set("provider", "parquet");
@@ -156,7 +150,16 @@ pub(super) fn whole(metadata: &Metadata) -> Metadata {
     whole
 }
 
-fn add_fields(stats: bool, parsed: &Parsed) -> Vec<Field> {
+/// The columns of these fields. A checkpoint changes no data, so `dataChange` is false in all rows.
+fn columns_of<'a, A>(actions: &'a [A], fields: Vec<Field>) -> Result<Vec<ArrayRef>>
+where
+    FileAction<'a>: From<&'a A>,
+{
+    let files = actions.iter().map(|action| FileAction { data_change: false, ..FileAction::from(action) });
+    FileAction::columns(&files.collect::<Vec<_>>(), &fields.into()).map_err(failed)
+}
+
+fn add_fields(stats: bool) -> Vec<Field> {
     let mut fields = vec![
         string("path"),
         string_map("partitionValues"),
@@ -170,7 +173,6 @@ fn add_fields(stats: bool, parsed: &Parsed) -> Vec<Field> {
         string("clusteringProvider"),
     ];
     fields.extend(stats.then(|| string("stats")));
-    fields.extend(parsed.fields());
     fields
 }
 
@@ -187,115 +189,6 @@ fn remove_fields() -> Vec<Field> {
         long("baseRowId"),
         long("defaultRowCommitVersion"),
     ]
-}
-
-/// What adds and removes have in common, and what only one of them has.
-struct File<'a> {
-    path: &'a str,
-    partition_values: Option<&'a StringMap>,
-    size: Option<i64>,
-    modification_time: Option<i64>,
-    deletion_timestamp: Option<i64>,
-    extended: Option<bool>,
-    tags: Option<&'a StringMap>,
-    deletion_vector: Option<&'a DeletionVector>,
-    base_row_id: Option<i64>,
-    default_row_commit_version: Option<i64>,
-    clustering_provider: Option<&'a str>,
-}
-
-impl<'a> File<'a> {
-    fn added(add: &'a Add) -> Self {
-        Self {
-            path: &add.path,
-            partition_values: Some(&add.partition_values),
-            size: Some(add.size),
-            modification_time: Some(add.modification_time),
-            deletion_timestamp: None,
-            extended: None,
-            tags: add.tags.as_ref(),
-            deletion_vector: add.deletion_vector.as_ref(),
-            base_row_id: add.base_row_id,
-            default_row_commit_version: add.default_row_commit_version,
-            clustering_provider: add.clustering_provider.as_deref(),
-        }
-    }
-
-    fn removed(remove: &'a Remove) -> Self {
-        Self {
-            path: &remove.path,
-            partition_values: remove.partition_values.as_ref(),
-            size: remove.size,
-            modification_time: None,
-            deletion_timestamp: remove.deletion_timestamp,
-            extended: remove.extended_file_metadata,
-            tags: remove.tags.as_ref(),
-            deletion_vector: remove.deletion_vector.as_ref(),
-            base_row_id: remove.base_row_id,
-            default_row_commit_version: remove.default_row_commit_version,
-            clustering_provider: None,
-        }
-    }
-}
-
-/// The columns of these fields. A checkpoint changes no data, so `dataChange` is false in all rows.
-fn columns_of(files: &[File<'_>], fields: &[Field]) -> Result<Vec<ArrayRef>, ArrowError> {
-    let longs = |get: fn(&File<'_>) -> Option<i64>| Arc::new(files.iter().map(get).collect::<Int64Array>()) as ArrayRef;
-    let column = |field: &Field| {
-        Ok(match field.name().as_str() {
-            "path" => Arc::new(files.iter().map(|f| Some(f.path)).collect::<StringArray>()) as ArrayRef,
-            "partitionValues" => string_maps(files.iter().map(|f| f.partition_values))?,
-            "size" => longs(|f| f.size),
-            "modificationTime" => longs(|f| f.modification_time),
-            "deletionTimestamp" => longs(|f| f.deletion_timestamp),
-            "dataChange" => Arc::new(files.iter().map(|_| Some(false)).collect::<BooleanArray>()),
-            "extendedFileMetadata" => Arc::new(files.iter().map(|f| f.extended).collect::<BooleanArray>()),
-            "tags" => string_maps(files.iter().map(|f| f.tags))?,
-            "deletionVector" => deletion_vectors(files)?,
-            "baseRowId" => longs(|f| f.base_row_id),
-            "defaultRowCommitVersion" => longs(|f| f.default_row_commit_version),
-            "clusteringProvider" => Arc::new(files.iter().map(|f| f.clustering_provider).collect::<StringArray>()),
-            _ => new_null_array(field.data_type(), files.len()),
-        })
-    };
-    fields.iter().map(column).collect()
-}
-
-fn deletion_vectors(files: &[File<'_>]) -> Result<ArrayRef, ArrowError> {
-    let each = || files.iter().map(|f| f.deletion_vector);
-    let text =
-        |get: fn(&DeletionVector) -> &str| Arc::new(each().map(|dv| dv.map(get)).collect::<StringArray>()) as ArrayRef;
-    let ints = |get: fn(&DeletionVector) -> Option<i64>| {
-        let narrow = |v: i64| i32::try_from(v).map_err(|e| ArrowError::CastError(format!("a deletion vector: {e}")));
-        let column = each().map(|dv| dv.and_then(get).map(narrow).transpose());
-        Ok::<_, ArrowError>(Arc::new(column.collect::<Result<Int32Array, _>>()?) as ArrayRef)
-    };
-    let columns = vec![
-        text(|dv| &dv.storage_type),
-        text(|dv| &dv.path_or_inline_dv),
-        ints(|dv| dv.offset)?,
-        ints(|dv| Some(dv.size_in_bytes))?,
-        Arc::new(each().map(|dv| dv.map(|dv| dv.cardinality)).collect::<Int64Array>()),
-    ];
-    let present: NullBuffer = each().map(|dv| dv.is_some()).collect();
-    Ok(Arc::new(StructArray::try_new_with_length(deletion_vector_fields(), columns, Some(present), files.len())?))
-}
-
-fn string_maps<'a>(maps: impl Iterator<Item = Option<&'a StringMap>>) -> Result<ArrayRef, ArrowError> {
-    let (mut keys, mut values, mut lengths, mut present) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for map in maps {
-        let before = keys.len();
-        for (key, value) in map.into_iter().flatten() {
-            keys.push(Some(key.as_str()));
-            values.push(value.as_deref());
-        }
-        lengths.push(keys.len() - before);
-        present.push(map.is_some());
-    }
-    let columns: Vec<ArrayRef> = vec![Arc::new(StringArray::from(keys)), Arc::new(StringArray::from(values))];
-    let pairs = StructArray::try_new(key_value(), columns, None)?;
-    let present = present.contains(&false).then(|| NullBuffer::from(present));
-    Ok(Arc::new(MapArray::try_new(entries(), OffsetBuffer::from_lengths(lengths), pairs, present, false)?))
 }
 
 fn string(name: &str) -> Field {
@@ -319,21 +212,14 @@ fn strings(name: &str) -> Field {
 }
 
 fn string_map(name: &str) -> Field {
-    Field::new(name, DataType::Map(entries(), false), true)
-}
-
-fn entries() -> Arc<Field> {
-    Arc::new(Field::new("key_value", DataType::Struct(key_value()), false))
-}
-
-fn key_value() -> Fields {
-    vec![Field::new("key", DataType::Utf8, false), string("value")].into()
+    let key_value = vec![Field::new("key", DataType::Utf8, false), string("value")];
+    let entries = Field::new("key_value", DataType::Struct(key_value.into()), false);
+    Field::new(name, DataType::Map(Arc::new(entries), false), true)
 }
 
 fn deletion_vector() -> Field {
-    Field::new("deletionVector", DataType::Struct(deletion_vector_fields()), true)
-}
-
-fn deletion_vector_fields() -> Fields {
-    vec![string("storageType"), string("pathOrInlineDv"), int("offset"), int("sizeInBytes"), long("cardinality")].into()
+    structure(
+        "deletionVector",
+        vec![string("storageType"), string("pathOrInlineDv"), int("offset"), int("sizeInBytes"), long("cardinality")],
+    )
 }

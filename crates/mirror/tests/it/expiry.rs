@@ -1,4 +1,4 @@
-//! History that ends in the catalog and in `_delta_log` together.
+//! Expiry in the catalog and in `_delta_log` together.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,7 +26,7 @@ fn days(n: u64) -> Retention {
     Retention { time: Some(Duration::from_secs(n * 24 * 3_600)), versions: None }
 }
 
-/// A table with a commit on each of 20 days, the last of them today, and a checkpoint every three.
+/// A table with a commit on each of 20 days, the last of them today, and a checkpoint every three versions.
 async fn daily(more: &str, protocol: deltalakedb_log::action::Protocol) -> (Local, Mirror) {
     let local = Local::new(&WEEK.replace("MORE", more), protocol).await;
     let mirror = local.mirror().with_checkpoint_interval(3.try_into().unwrap());
@@ -34,7 +34,7 @@ async fn daily(more: &str, protocol: deltalakedb_log::action::Protocol) -> (Loca
     (local, mirror)
 }
 
-/// The catalog and the log agree, and another reader opens every version that is retained.
+/// Checks that the catalog and the log agree, and that another reader opens every retained version.
 async fn check_whole(local: &Local, mirror: &Mirror) {
     let entry = local.entry().await;
     assert_eq!(findings(mirror, &entry).await, []);
@@ -45,7 +45,7 @@ async fn check_whole(local: &Local, mirror: &Mirror) {
 }
 
 #[test]
-fn history_ends_in_the_catalog_and_in_the_log() {
+fn expiry_removes_versions_from_the_catalog_and_the_log() {
     local_runtime(async {
         let (local, mirror) = daily("", protocol()).await;
         let dry = ExpireOptions { dry_run: true, ..ExpireOptions::default() };
@@ -64,28 +64,28 @@ fn history_ends_in_the_catalog_and_in_the_log() {
         let again = mirror.expire(local.table, &ExpireOptions::default()).await.unwrap();
         assert_eq!((again.versions, again.log_files), (0, Some(0)));
 
-        // What is lost of the versions that stay is put back.
+        // A missing commit of a retained version is restored.
         std::fs::remove_file(local.log(base + 1)).unwrap();
         assert_eq!(mirror.repair(local.table).await.unwrap().versions, [base + 1]);
         local.append().await;
         assert_eq!(mirror.publish(local.table).await.unwrap().count, 1);
 
-        // What is said now goes before what the table says, but for its tombstones.
+        // The option overrides the table's property, except its tombstone retention.
         let now = ExpireOptions { keep: days(0), ..ExpireOptions::default() };
         let ended = mirror.expire(local.table, &now).await.unwrap();
         assert!((17..=19).contains(&ended.base_version), "{ended:?}");
         check_whole(&local, &mirror).await;
-        // And what the catalog says, where the table says nothing.
+        // The default applies instead of the catalog's retention, if the table has none.
         let default = ExpireOptions { default: days(1), ..ExpireOptions::default() };
         assert_eq!(mirror.expire(local.table, &default).await.unwrap().versions, 0);
     });
 }
 
 #[test]
-fn an_expiry_that_was_interrupted_goes_on() {
+fn an_interrupted_expiry_resumes() {
     local_runtime(async {
         let (local, mirror) = daily("", protocol()).await;
-        // The catalog's part, in parts, and not the log's.
+        // The catalog's part, in steps, without the log's.
         let keep = Keep { since_ms: i64::MAX, versions: 1, ids_since_ms: 0 };
         for up_to in [3, 4] {
             let expiry = Expiry { table: local.table, keep, up_to, committer: Committer::default() };
@@ -102,13 +102,13 @@ fn an_expiry_that_was_interrupted_goes_on() {
 }
 
 #[test]
-fn readers_are_led_to_a_checkpoint_that_stays() {
+fn the_hint_names_a_retained_checkpoint_after_an_expiry() {
     local_runtime(async {
         let (local, mirror) = daily("", protocol()).await;
         let hint = local.log(0).with_file_name("_last_checkpoint");
         let dry = ExpireOptions { dry_run: true, ..ExpireOptions::default() };
         let base = mirror.expire(local.table, &dry).await.unwrap().base_version;
-        // As it is left by a process that was killed when it had written the checkpoint.
+        // The state after a process was killed when it had written the checkpoint.
         mirror.checkpoint_at(&local.entry().await, base).await.unwrap();
         std::fs::write(&hint, r#"{"version":3,"size":1}"#).unwrap();
         mirror.expire(local.table, &ExpireOptions::default()).await.unwrap();
@@ -116,7 +116,7 @@ fn readers_are_led_to_a_checkpoint_that_stays() {
         assert!(said.contains(&format!("\"version\":{base},")), "{said}");
         check_whole(&local, &mirror).await;
 
-        // History that has ended in the catalog already.
+        // History that has expired in the catalog already.
         let expiry = Expiry {
             table: local.table,
             keep: Keep { since_ms: i64::MAX, versions: 1, ids_since_ms: 0 },
@@ -128,7 +128,7 @@ fn readers_are_led_to_a_checkpoint_that_stays() {
         let none = ExpireOptions { keep: days(1_000), ..ExpireOptions::default() };
         mirror.expire(local.table, &none).await.unwrap();
         check_whole(&local, &mirror).await;
-        // A hint that nobody can read leads nowhere.
+        // A hint that cannot be parsed is ignored.
         local.catalog.expire(&Expiry { up_to: base + 2, ..expiry }).await.unwrap();
         std::fs::write(&hint, "torn").unwrap();
         mirror.expire(local.table, &none).await.unwrap();
@@ -137,7 +137,7 @@ fn readers_are_led_to_a_checkpoint_that_stays() {
 }
 
 #[test]
-fn what_a_table_protects_stays() {
+fn expiry_keeps_versions_that_need_a_protected_checkpoint() {
     local_runtime(async {
         let mut protects = protocol();
         protects.writer_features.get_or_insert_default().push("checkpointProtection".into());
@@ -161,7 +161,7 @@ fn what_a_table_protects_stays() {
 }
 
 #[test]
-fn a_checkpoint_that_is_torn_ends_nothing() {
+fn a_torn_checkpoint_prevents_expiry() {
     local_runtime(async {
         let (local, mirror) = daily("", protocol()).await;
         let options = ExpireOptions::default();
@@ -174,7 +174,7 @@ fn a_checkpoint_that_is_torn_ends_nothing() {
 }
 
 impl Local {
-    /// Another table of its catalog, at version 0.
+    /// Creates another table in its catalog, at version 0.
     async fn create(&self, name: &str, properties: &str) -> TableId {
         let (id, operation) = (TableId(self.clock.new_uuid()), self.clock.new_uuid());
         let new = NewTable::new(name.parse().unwrap(), Location::parse(&format!("/nowhere/{name}")).unwrap());
@@ -184,7 +184,7 @@ impl Local {
         id
     }
 
-    /// A table that was dropped and can be undropped for so many milliseconds.
+    /// Drops a new table, which can be undropped for this many milliseconds.
     async fn drop_new(&self, name: &str, ms: i64) {
         let id = self.create(name, "{}").await;
         let lease = self.catalog.acquire_lease(id, self.clock.new_uuid(), 0, 1).await.unwrap().unwrap();
@@ -194,64 +194,65 @@ impl Local {
     }
 }
 
-/// What the steps did, in short.
-fn told(steps: Vec<ExpiryStep>) -> Vec<String> {
+/// A short form of the steps' results.
+fn step_texts(steps: Vec<ExpiryStep>) -> Vec<String> {
     let tell = |step| match step {
         ExpiryStep::History(entry, Ok(ended)) => format!("{}: {} versions", entry.name, ended.versions),
         ExpiryStep::History(entry, Err(e)) => format!("{}: {:?}", entry.name, e.kind()),
         ExpiryStep::Table(table, Ok(RemovedRows { is_done, .. })) => format!("{}: removed {is_done}", table.name),
         ExpiryStep::Table(table, Err(e)) => format!("{}: {:?}", table.name, e.kind()),
         ExpiryStep::Audit { lines } => format!("{lines} lines"),
+        other => panic!("{other:?}"),
     };
     steps.into_iter().map(tell).collect()
 }
 
 #[test]
-fn all_histories_end_and_tables_that_are_over_are_removed() {
+fn expire_all_expires_histories_and_removes_dropped_tables() {
     local_runtime(async {
         let (local, mirror) = daily("", protocol()).await;
-        // What it keeps is not understood, so its history cannot end.
+        // Its retention cannot be parsed, so its history cannot expire.
         local.create("a", r#"{"deltalakedb.retention.versions":"many"}"#).await;
         local.drop_new("dropped", 0).await;
         local.drop_new("kept", 1_000_000_000).await;
         local.clock.advance(COMMIT_IDS_MS);
         let options = ExpireOptions { dry_run: true, ..ExpireOptions::default() };
-        let would = told(mirror.expire_all(&options).try_collect().await.unwrap());
+        let would = step_texts(mirror.expire_all(&options).try_collect().await.unwrap());
         let ended = local.entry().await;
         assert_eq!(ended.base_version, 0, "nothing was done");
-        let all = told(mirror.expire_all(&ExpireOptions::default()).try_collect().await.unwrap());
+        let all = step_texts(mirror.expire_all(&ExpireOptions::default()).try_collect().await.unwrap());
         let versions = local.entry().await.base_version;
         assert!((18..=20).contains(&versions), "{versions}");
         let history = format!("default.t: {versions} versions");
         assert_eq!(would, ["default.a: Invalid", "default.dropped: removed false", &history]);
         assert_eq!(all, ["default.a: Invalid", "default.dropped: removed true", &history]);
-        let again = told(mirror.expire_all(&ExpireOptions::default()).try_collect().await.unwrap());
+        let again = step_texts(mirror.expire_all(&ExpireOptions::default()).try_collect().await.unwrap());
         assert_eq!(again, ["default.a: Invalid", "default.t: 0 versions"]);
         check_whole(&local, &mirror).await;
     });
 }
 
 #[test]
-fn in_the_background_history_ends_in_slices() {
+fn an_expiry_cycle_expires_histories_in_slices() {
     local_runtime(async {
         let (local, mirror) = daily("", protocol()).await;
         for n in 0..25 {
             local.create(&format!("s.t{n:02}"), "{}").await;
         }
         let mut cycle = ExpiryCycle::new(mirror.clone(), &ExpireOptions::default(), Duration::from_secs(60));
-        let (first, second) = (told(cycle.slice().await.unwrap()), told(cycle.slice().await.unwrap()));
+        let (first, second) = (step_texts(cycle.slice().await.unwrap()), step_texts(cycle.slice().await.unwrap()));
         assert!(first[0].starts_with("default.t: 1"), "{first:?}");
         assert_eq!((first.len(), second.len()), (20, 6), "the rest comes next");
         assert_eq!(second[5], "s.t24: 0 versions");
         assert!(cycle.slice().await.unwrap().is_empty(), "it is not time yet");
         local.clock.advance(60_000);
-        assert_eq!(told(cycle.slice().await.unwrap())[0], "default.t: 0 versions");
+        assert_eq!(step_texts(cycle.slice().await.unwrap())[0], "default.t: 0 versions");
         check_whole(&local, &mirror).await;
     });
 }
 
 #[test]
-fn in_the_background_removals_take_turns_with_histories() {
+fn an_expiry_cycle_alternates_removals_and_histories() {
     local_runtime(async {
         let (local, mirror) = daily("", protocol()).await;
         for n in 0..25 {
@@ -260,16 +261,16 @@ fn in_the_background_removals_take_turns_with_histories() {
         }
         local.clock.advance(COMMIT_IDS_MS);
         let mut cycle = ExpiryCycle::new(mirror.clone(), &ExpireOptions::default(), Duration::from_secs(60));
-        let first = told(cycle.slice().await.unwrap());
+        let first = step_texts(cycle.slice().await.unwrap());
         assert_eq!(first.iter().filter(|step| step.ends_with("removed true")).count(), 10, "{first:?}");
-        assert_eq!(told(cycle.slice().await.unwrap()).len(), 20);
-        assert_eq!(told(cycle.slice().await.unwrap()).len(), 11);
+        assert_eq!(step_texts(cycle.slice().await.unwrap()).len(), 20);
+        assert_eq!(step_texts(cycle.slice().await.unwrap()).len(), 11);
         assert!(cycle.slice().await.unwrap().is_empty(), "it is not time yet");
     });
 }
 
 #[test]
-fn in_the_background_an_error_does_not_begin_the_cycle_again() {
+fn an_error_does_not_restart_an_expiry_cycle() {
     local_runtime(async {
         let (local, _) = daily("", protocol()).await;
         local.create("a", r#"{"deltalakedb.retention.versions":"many"}"#).await;
@@ -278,19 +279,19 @@ fn in_the_background_an_error_does_not_begin_the_cycle_again() {
         watched.unanswered.store(2, Ordering::Relaxed);
         let mirror = Mirror::new(watched.clone(), local.clock.clone());
         let mut cycle = ExpiryCycle::new(mirror, &ExpireOptions::default(), Duration::from_secs(60));
-        // What was done is told, then the error; and the histories go on while nothing answers about removals.
+        // Finished steps are returned before the error; histories are expired while removals fail.
         for history in ["default.a: Invalid", "default.t: 1"] {
-            let done = told(cycle.slice().await.unwrap());
+            let done = step_texts(cycle.slice().await.unwrap());
             assert!(done.len() == 1 && done[0].starts_with(history), "{done:?}");
             let e = cycle.slice().await.unwrap_err();
             assert_eq!(e.kind(), ErrorKind::Unavailable, "{e}");
         }
-        assert_eq!(told(cycle.slice().await.unwrap()), ["default.u: 0 versions"]);
+        assert_eq!(step_texts(cycle.slice().await.unwrap()), ["default.u: 0 versions"]);
     });
 }
 
 #[test]
-fn what_the_catalog_says_goes_for_tables_that_say_nothing() {
+fn the_retention_of_the_catalog_is_the_default_of_its_tables() {
     local_runtime(async {
         let local = Local::new("{}", protocol()).await;
         let mirror = local.mirror();
@@ -301,7 +302,7 @@ fn what_the_catalog_says_goes_for_tables_that_say_nothing() {
         local.catalog.set_default_retention(days(10), None).await.unwrap();
         assert!((9..=11).contains(&would(&dry).await));
         assert_eq!(would(&ExpireOptions { default: days(30), ..dry.clone() }).await, 0, "a setting goes before it");
-        // A few at a time.
+        // A limited number of versions at a time.
         let some = ExpireOptions { at_most: Some(4), ..ExpireOptions::default() };
         assert_eq!((would(&some).await, would(&some).await), (4, 4));
         assert_eq!((local.entry().await.base_version, local.versions(".json")[0]), (8, 8));

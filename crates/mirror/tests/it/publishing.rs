@@ -1,4 +1,4 @@
-//! Publishers beside writers, beside each other, and after something was lost.
+//! Publishers concurrent with writers and with each other, and after files were lost.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,12 +9,13 @@ use bytes::Bytes;
 use deltalakedb_log::action::{Action, Add, DeletionVector, Protocol, Version};
 use deltalakedb_log::commit::{Base, NewTable};
 use deltalakedb_log::conformance::actions::{action, file, metadata, protocol, with_dv};
+use deltalakedb_log::conformance::refused;
 use deltalakedb_log::stores::environment;
 use deltalakedb_log::{
     At, Catalog, Clock, CommitRequest, Durability, ErrorKind, FileTxnLogReader, Location, MemoryCatalog, MirrorState,
     Result, Stores, TableEntry, TableId, TableRef, TxnLogReader,
 };
-use deltalakedb_mirror::{Finding, Mirror, Replayed, Replayer, VerifyOptions};
+use deltalakedb_mirror::{Finding, Mirror, ReplayedSnapshot, Replayer, VerifyOptions};
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -29,34 +30,31 @@ fn run(story: impl Future<Output = ()>) {
     tokio::task::LocalSet::new().block_on(&runtime, story);
 }
 
-fn refused<T: std::fmt::Debug>(result: Result<T>, kind: ErrorKind, says: &[&str]) {
-    let error = result.unwrap_err();
-    let sentence = error.to_string();
-    assert_eq!(error.kind(), kind, "{sentence}");
-    for part in says {
-        assert!(sentence.contains(part), "{sentence:?} does not say {part:?}");
-    }
-}
-
-/// Reads the log with our own reader: for tests in which it is not the reading that is in question.
+/// Reads the log with our own reader, for tests that do not test the reader.
 pub(crate) struct OurReader;
 
 #[async_trait]
 impl Replayer for OurReader {
-    async fn replay(&self, location: &Location, stores: &Arc<dyn Stores>, version: Version) -> Result<Replayed> {
+    async fn replay(
+        &self,
+        location: &Location,
+        stores: &Arc<dyn Stores>,
+        version: Version,
+    ) -> Result<ReplayedSnapshot> {
         let log = FileTxnLogReader::open_in(location, stores.as_ref()).await?;
         let snapshot = log.snapshot(At::Version(version)).await?;
-        Ok(Replayed {
+        Ok(ReplayedSnapshot {
+            version,
             protocol: snapshot.head.protocol,
             metadata: snapshot.head.metadata,
-            txns: snapshot.txns.into_iter().map(|(app, txn)| (app, txn.version)).collect(),
-            domains: snapshot.domains.into_iter().map(|(name, domain)| (name, domain.configuration)).collect(),
+            txns: snapshot.txns,
+            domains: snapshot.domains,
             files: log.files(version, None).await?.try_collect().await?,
         })
     }
 }
 
-/// A table with so many commits on top of the one that made it.
+/// A table with this many commits after its creation.
 async fn world(seed: u64, commits: usize) -> World {
     let world = World::new(seed).await;
     for _ in 0..commits {
@@ -71,7 +69,7 @@ pub(crate) async fn findings(mirror: &Mirror, entry: &TableEntry) -> Vec<Finding
 }
 
 #[test]
-fn a_publisher_with_nothing_to_do_beside_writers_stops_nothing() {
+fn an_idle_publisher_beside_writers_marks_no_divergence() {
     for seed in 0..30 {
         run(async move {
             let world = Arc::new(World::new(seed).await);
@@ -102,7 +100,7 @@ fn a_publisher_with_nothing_to_do_beside_writers_stops_nothing() {
 }
 
 #[test]
-fn tasks_that_share_a_publisher_take_turns() {
+fn tasks_of_a_process_publish_a_table_in_turn() {
     for seed in 0..20 {
         run(async move {
             let world = Arc::new(world(seed, 30).await);
@@ -128,7 +126,7 @@ fn tasks_that_share_a_publisher_take_turns() {
 }
 
 #[test]
-fn publishing_ends_though_commits_keep_coming() {
+fn publishing_returns_while_commits_continue() {
     run(async {
         let world = Arc::new(World::new(17).await);
         let writer = tokio::task::spawn_local({
@@ -144,20 +142,20 @@ fn publishing_ends_though_commits_keep_coming() {
         let done = world.mirror().publish_commits(world.table).await.unwrap();
         assert!(done.count > 10 && done.version.is_some_and(|v| v < 100_000), "{done:?}");
         writer.abort();
-        // Whoever comes next publishes the rest.
+        // The next publisher publishes the rest.
         world.mirror().publish_commits(world.table).await.unwrap();
         assert_eq!(world.log().await, world.committed().await);
     });
 }
 
 #[test]
-fn published_commits_that_disappear_are_put_back() {
+fn lost_published_commits_are_restored() {
     run(async {
         let world = world(7, 5).await;
         let mirror = world.mirror();
         mirror.publish(world.table).await.unwrap();
 
-        // In the middle nobody looks for them unasked.
+        // A missing commit in the middle is not checked by default.
         world.store.inner.delete(&commit(2)).await.unwrap();
         world.store.inner.put(&commit(3), Bytes::new().into()).await.unwrap();
         let found = findings(&mirror, &world.entry().await).await;
@@ -165,7 +163,7 @@ fn published_commits_that_disappear_are_put_back() {
         assert_eq!(said.len(), 2, "{said:?}");
         for ((version, said), what) in said.iter().zip([(2, "is missing"), (3, "is torn: it has 0 of")]) {
             assert_eq!(*version, what.0);
-            assert!(said.contains(what.1) && said.contains("`dl mirror repair default.t` puts"), "{said}");
+            assert!(said.contains(what.1) && said.contains("`dl mirror repair default.t` publishes"), "{said}");
         }
         let repaired = mirror.repair(world.table).await.unwrap();
         assert_eq!(repaired.versions, [2, 3], "{repaired}");
@@ -173,7 +171,7 @@ fn published_commits_that_disappear_are_put_back() {
         assert_eq!(findings(&mirror, &world.entry().await).await, []);
         assert!(mirror.repair(world.table).await.unwrap().versions.is_empty());
 
-        // A publisher that begins looks for the last one: nothing is put after a gap.
+        // A publisher that starts checks the last one: nothing is put after a gap.
         world.store.inner.delete(&commit(5)).await.unwrap();
         world.store.inner.delete(&commit(4)).await.unwrap();
         world.append().await;
@@ -183,7 +181,7 @@ fn published_commits_that_disappear_are_put_back() {
         assert_eq!(world.log().await, world.committed().await);
         assert_eq!(world.store.wrong(), Vec::<String>::new());
 
-        // What somebody put there instead stays.
+        // A file that another writer put there is kept.
         world.store.inner.put(&commit(1), "another's".into()).await.unwrap();
         refused(mirror.repair(world.table).await, ErrorKind::Invalid, &["version 1", "move that file away"]);
         assert_eq!(bytes_of(&world.store.inner, &commit(1)).await.unwrap(), "another's");
@@ -191,7 +189,7 @@ fn published_commits_that_disappear_are_put_back() {
 }
 
 #[test]
-fn a_place_that_is_empty_now_is_not_published_into() {
+fn an_emptied_location_is_not_published_into() {
     run(async {
         let world = world(8, 1).await;
         world.mirror().publish(world.table).await.unwrap();
@@ -203,7 +201,11 @@ fn a_place_that_is_empty_now_is_not_published_into() {
         let mirror = world.mirror();
         for _ in 0..2 {
             let published = mirror.publish(world.table).await;
-            refused(published, ErrorKind::Unavailable, &["is the disk mounted", "dl mirror repair default.t"]);
+            refused(
+                published,
+                ErrorKind::Unavailable,
+                &["check that the disk is mounted", "dl mirror repair default.t"],
+            );
         }
         assert!(world.log().await.is_empty());
         let repaired = mirror.repair(world.table).await.unwrap();
@@ -214,7 +216,7 @@ fn a_place_that_is_empty_now_is_not_published_into() {
 }
 
 #[test]
-fn an_empty_file_in_the_way_is_a_torn_commit() {
+fn an_empty_commit_file_is_replaced_as_torn() {
     run(async {
         let world = World::new(9).await;
         let whole = world.committed().await.remove(&0).unwrap();
@@ -228,21 +230,21 @@ fn an_empty_file_in_the_way_is_a_torn_commit() {
 }
 
 #[test]
-fn a_store_that_overwrites_is_refused_before_anything_is_published() {
+fn a_store_without_put_if_absent_is_refused() {
     run(async {
         let world = World::new(10).await;
         world.store.overwrites.store(true, Ordering::Relaxed);
         let published = world.mirror().publish(world.table).await;
         assert_eq!(published.as_ref().unwrap_err().kind(), ErrorKind::Invalid);
         let cause = std::error::Error::source(published.as_ref().unwrap_err()).unwrap().to_string();
-        assert!(cause.contains("overwrites files it was asked not to"), "{cause}");
+        assert!(cause.contains("overwrites existing files"), "{cause}");
         assert!(world.log().await.is_empty());
         assert_eq!(world.failed().await, [0], "and the version is named");
     });
 }
 
 #[test]
-fn a_slow_publisher_does_not_lead_readers_back() {
+fn a_slow_publisher_does_not_set_the_hint_back() {
     run(async {
         let world = world(11, 4).await;
         let mirror = world.mirror();
@@ -253,7 +255,7 @@ fn a_slow_publisher_does_not_lead_readers_back() {
         }
         mirror.publish_commits(world.table).await.unwrap();
         assert!(mirror.checkpoint(world.table).await.unwrap().is_last);
-        // It looked at the table before the others published.
+        // It read the table before the others published.
         let late = mirror.checkpoint_at(&before, 4).await.unwrap();
         assert!(!late.is_last, "readers are led to version 8");
         assert_eq!(world.store.wrong(), Vec::<String>::new());
@@ -261,7 +263,7 @@ fn a_slow_publisher_does_not_lead_readers_back() {
 }
 
 #[test]
-fn an_import_never_takes_the_watermark_back_nor_another_history_in() {
+fn an_import_never_lowers_the_watermark_nor_accepts_another_history() {
     run(async {
         let world = world(12, 3).await;
         let mirror = world.mirror();
@@ -283,7 +285,7 @@ fn an_import_never_takes_the_watermark_back_nor_another_history_in() {
     });
 }
 
-/// A catalog in memory with a table on this machine's disk.
+/// An in-memory catalog with a table on the local disk.
 pub(crate) struct Local {
     dir: tempfile::TempDir,
     pub(crate) catalog: Arc<MemoryCatalog>,
@@ -316,7 +318,7 @@ impl Local {
         self.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
     }
 
-    /// A commit a day, each published before the next.
+    /// Commits once a day, each published before the next.
     pub(crate) async fn publish_daily(&self, mirror: &Mirror, days: usize) {
         for _ in 0..days {
             mirror.publish(self.table).await.unwrap();
@@ -338,7 +340,7 @@ impl Local {
         self.catalog.reader(self.table).commit_bytes(version).await.unwrap().unwrap()
     }
 
-    /// The versions in the log whose files have this ending.
+    /// The versions in the log with files of this ending.
     pub(crate) fn versions(&self, ending: &str) -> Vec<Version> {
         let log = std::fs::read_dir(self.dir.path().join("t/_delta_log")).unwrap();
         let names = log.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -349,12 +351,12 @@ impl Local {
 }
 
 pub(crate) fn local_runtime(story: impl Future<Output = ()>) {
-    // Files are written on threads of their own.
+    // Files are written on other threads.
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(story);
 }
 
 #[test]
-fn the_watermark_waits_for_the_disk() {
+fn the_watermark_moves_only_after_the_sync() {
     local_runtime(async {
         let local = Local::new("{}", protocol()).await;
         let mirror = local.mirror().with_durability(Durability::Catalog);
@@ -365,7 +367,7 @@ fn the_watermark_waits_for_the_disk() {
         assert_eq!(local.entry().await.published_version, None, "but it may be lost still");
         assert!(mirror.is_unsettled());
 
-        // The power goes: the files are empty. Another process begins.
+        // After a power failure the files are empty. Another process starts.
         std::fs::write(local.log(0), "").unwrap();
         std::fs::write(local.log(1), "").unwrap();
         let mirror = local.mirror().with_durability(Durability::Catalog);
@@ -383,7 +385,7 @@ fn the_watermark_waits_for_the_disk() {
 }
 
 #[test]
-fn a_published_commit_has_its_time_and_needs_not_be_ours_to_touch() {
+fn a_published_file_has_the_time_of_its_commit_where_it_can_be_set() {
     use std::os::unix::fs::PermissionsExt;
     local_runtime(async {
         let local = Local::new("{}", protocol()).await;
@@ -392,7 +394,7 @@ fn a_published_commit_has_its_time_and_needs_not_be_ours_to_touch() {
         let ms = at.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
         assert_eq!(i64::try_from(ms).unwrap(), local.entry().await.current_timestamp);
 
-        // Another user's process put the next one and died before it said so.
+        // Another user's process put the next one and ended before it recorded that.
         local.append().await;
         std::fs::write(local.log(1), local.body(1).await).unwrap();
         std::fs::set_permissions(local.log(1), PermissionsExt::from_mode(0o444)).unwrap();
@@ -402,14 +404,14 @@ fn a_published_commit_has_its_time_and_needs_not_be_ours_to_touch() {
 }
 
 #[test]
-fn commits_that_are_published_together_stand_in_order_and_none_behind_one_that_is_not_ours() {
+fn a_batch_is_published_in_order_up_to_the_first_foreign_file() {
     local_runtime(async {
         let local = Local::new("{}", protocol()).await;
         for _ in 0..6 {
             local.append().await;
             local.clock.advance(DAY);
         }
-        // A process put one of them and died before it said so.
+        // A process put one of them and ended before it recorded that.
         std::fs::create_dir_all(local.log(0).parent().unwrap()).unwrap();
         std::fs::write(local.log(2), local.body(2).await).unwrap();
         assert_eq!(local.mirror().publish(local.table).await.unwrap().count, 7);
@@ -438,7 +440,7 @@ fn commits_that_are_published_together_stand_in_order_and_none_behind_one_that_i
 }
 
 #[test]
-fn checkpoints_take_a_small_part_of_the_time_while_many_tasks_publish() {
+fn checkpoints_are_rare_while_many_tasks_publish() {
     run(async {
         let world = Arc::new(World::new(5).await);
         let mirror = world.mirror();
@@ -466,7 +468,7 @@ fn checkpoints_take_a_small_part_of_the_time_while_many_tasks_publish() {
 }
 
 #[test]
-fn a_log_that_was_cleaned_up_agrees_with_the_catalog_and_every_kept_version_opens() {
+fn after_a_clean_up_the_log_verifies_and_every_kept_version_opens() {
     local_runtime(async {
         let local = Local::new(r#"{"delta.logRetentionDuration":"interval 7 days"}"#, protocol()).await;
         let mirror = local.mirror().with_checkpoint_interval(3.try_into().unwrap());
@@ -482,12 +484,12 @@ fn a_log_that_was_cleaned_up_agrees_with_the_catalog_and_every_kept_version_open
         for version in first..=12 {
             OurReader.replay(&entry.location, &environment(), version).await.unwrap();
         }
-        // What is over is not put back, either.
+        // An expired commit is not restored either.
         assert!(mirror.repair(local.table).await.unwrap().versions.is_empty());
         local.append().await;
         assert_eq!(local.mirror().publish(local.table).await.unwrap().count, 1);
 
-        // Another engine's clean-up does the same, and nothing here minds.
+        // The clean-up of another engine has the same effect, and is accepted.
         local.clock.advance(7 * DAY);
         std::fs::remove_file(local.log(first)).unwrap();
         assert_eq!(findings(&mirror, &local.entry().await).await, []);
@@ -495,7 +497,19 @@ fn a_log_that_was_cleaned_up_agrees_with_the_catalog_and_every_kept_version_open
 }
 
 #[test]
-fn protected_checkpoints_stay() {
+fn no_checkpoint_is_written_while_the_time_that_tombstones_are_kept_cannot_be_read() {
+    local_runtime(async {
+        let local = Local::new(r#"{"delta.deletedFileRetentionDuration":"a week"}"#, protocol()).await;
+        let mirror = local.mirror();
+        mirror.publish(local.table).await.unwrap();
+        let checkpoint = mirror.checkpoint(local.table).await;
+        refused(checkpoint, ErrorKind::Invalid, &["delta.deletedFileRetentionDuration", "a week"]);
+        assert!(local.versions(".checkpoint.parquet").is_empty());
+    });
+}
+
+#[test]
+fn a_clean_up_keeps_protected_checkpoints() {
     local_runtime(async {
         let mut protects = protocol();
         protects.writer_features.get_or_insert_default().push("checkpointProtection".into());
@@ -511,7 +525,7 @@ fn protected_checkpoints_stay() {
 }
 
 #[test]
-fn a_clean_up_that_stops_leaves_no_hole() {
+fn an_interrupted_clean_up_leaves_no_gap() {
     run(async {
         let world = world(13, 9).await;
         let mirror = world.mirror().with_checkpoint_interval(3.try_into().unwrap());
@@ -519,12 +533,12 @@ fn a_clean_up_that_stops_leaves_no_hole() {
         for version in [3, 6] {
             mirror.checkpoint_at(&world.entry().await, version).await.unwrap();
         }
-        // Long after all of it was written, whatever this machine's clock says.
+        // Long after all of it was written, whatever this machine's clock shows.
         world.clock.advance(365_000 * DAY);
         world.append().await;
         mirror.publish(world.table).await.unwrap();
         let before = world.log().await.len();
-        // What a checkpoint that is gone kept its files in.
+        // The sidecars of a missing checkpoint.
         let sidecar = Path::from("_delta_log/_sidecars/of-nobody.parquet");
         world.store.inner.put(&sidecar, "x".into()).await.unwrap();
         world.store.faults.store(40, Ordering::Relaxed);
@@ -543,7 +557,7 @@ fn a_clean_up_that_stops_leaves_no_hole() {
 }
 
 #[test]
-fn a_checkpoint_that_says_something_else_is_found() {
+fn verify_finds_a_checkpoint_that_differs_from_the_catalog() {
     type Change = fn(&mut Add);
     let changes: [(Change, &str); 6] = [
         (|add| add.size = 11, "has files of 11 bytes in all instead of 10"),
@@ -573,7 +587,7 @@ fn a_checkpoint_that_says_something_else_is_found() {
             add.base_row_id = Some(7);
             let world = table(add.clone()).await;
             assert_eq!(findings(&world.mirror(), &world.entry().await).await, []);
-            // The checkpoint of a table that differs in this.
+            // The checkpoint of a table that differs in this detail.
             change(&mut add);
             let other = table(add).await;
             let name = Path::from(format!("_delta_log/{:020}.checkpoint.parquet", 1));
@@ -587,7 +601,7 @@ fn a_checkpoint_that_says_something_else_is_found() {
 }
 
 #[test]
-fn nothing_is_read_from_the_catalog_while_the_store_is_waited_for() {
+fn no_catalog_read_is_open_during_store_requests() {
     run(async {
         let world = world(15, 250).await;
         let mirror = world.mirror_of(Arc::new(Watched::new(&world))).with_checkpoint_interval(100.try_into().unwrap());
@@ -604,7 +618,7 @@ fn nothing_is_read_from_the_catalog_while_the_store_is_waited_for() {
 }
 
 #[test]
-fn files_of_every_kind_are_looked_for() {
+fn verify_looks_for_files_of_every_kind() {
     run(async {
         let world = World::new(16).await;
         let head = world.entry().await.current_version;
@@ -639,13 +653,13 @@ fn files_of_every_kind_are_looked_for() {
         let said = [
             "the change data file _change_data/f.parquet is missing",
             "the data file day=a/a%20b.parquet is missing",
-            "the data file hdfs://namenode/e.parquet cannot be looked for: ",
+            "the data file hdfs://namenode/e.parquet cannot be checked: ",
             "the data file memory:///elsewhere/c%20d.parquet is missing",
             "the deletion vector file ab/deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin is missing",
         ];
         assert_eq!(found.len(), said.len(), "{found:#?}");
         found.iter().zip(said).for_each(|(found, said)| assert!(found.starts_with(said), "{found}"));
-        // This store is at every place the same.
+        // This store has the same files at every location.
         for there in [
             "_change_data/f.parquet",
             "day=a/a b.parquet",

@@ -1,4 +1,4 @@
-//! Thousands of schedules of publishers that are overtaken, stopped and answered wrongly.
+//! Thousands of schedules with publishers that lose their lease, are stopped and get wrong answers.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +14,7 @@ use crate::simulation::{World, commit};
 const SCHEDULES: u64 = 2_500;
 
 #[test]
-fn whatever_the_store_does_the_log_is_in_order_and_in_the_end_whole() {
+fn under_store_faults_the_log_is_in_order_and_finally_complete() {
     let only = std::env::var("SCHEDULE").ok().map(|seed| seed.parse().expect("SCHEDULE is a seed"));
     let seeds = only.map_or(0..SCHEDULES, |seed: u64| seed..seed + 1);
     for seed in seeds {
@@ -46,7 +46,7 @@ async fn schedule(seed: u64) {
         publisher.await.unwrap();
     }
 
-    // The faults end: a process that knows nothing of what was brings everything about.
+    // The faults end: a new process publishes everything.
     world.store.faults.store(0, Ordering::Relaxed);
     let mirror = world.mirror();
     let results = mirror.run().try_collect::<Vec<_>>().await.unwrap();
@@ -60,13 +60,13 @@ async fn schedule(seed: u64) {
     assert_eq!(world.failed().await, Vec::<u64>::new(), "what failed is over");
 }
 
-/// A process that publishes every now and then, and is sometimes killed in the middle of it.
+/// A process that publishes from time to time, and is sometimes killed while it does.
 async fn publisher(world: Arc<World>, with_checkpoints: bool) {
     let mut mirror = world.mirror();
     for _ in 0..world.dice.below(2..9) {
         world.sleep(0..300).await;
         let publish = async {
-            // What fails is tried again next time.
+            // A failure is retried next time.
             if with_checkpoints {
                 mirror.clone().with_checkpoint_interval(2.try_into().unwrap()).publish(world.table).await.ok();
             } else {
@@ -87,7 +87,7 @@ async fn publisher(world: Arc<World>, with_checkpoints: bool) {
 }
 
 #[test]
-fn another_writers_commit_stops_the_table_and_stays() {
+fn a_foreign_commit_marks_the_table_diverged_and_is_kept() {
     for seed in 0..200 {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let tasks = tokio::task::LocalSet::new();
@@ -117,7 +117,7 @@ fn another_writers_commit_stops_the_table_and_stays() {
             assert_eq!(log[&foreign], theirs, "seed {seed}");
             assert_eq!(log.keys().copied().max(), Some(foreign), "seed {seed}: nothing comes after it");
 
-            // Once it is gone the table goes on.
+            // After it is removed the table resumes.
             world.store.inner.delete(&commit(foreign)).await.unwrap();
             world.store.faults.store(0, Ordering::Relaxed);
             mirror.publish_commits(world.table).await.unwrap();

@@ -1,10 +1,10 @@
-//! A world from a seed: a clock that only moves when somebody waits, and an object store that fails.
+//! A simulated world from a seed: a clock that advances only when all tasks wait, and an object store that fails.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,9 +26,10 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use parking_lot::Mutex;
 use uuid::Uuid;
 
-/// Random choices that all of a world share.
+/// Random choices shared by all parts of a world.
 #[derive(Clone, Debug)]
 pub(crate) struct Dice(Arc<Mutex<fastrand::Rng>>);
 
@@ -38,7 +39,7 @@ impl Dice {
     }
 
     pub(crate) fn below(&self, range: Range<u64>) -> u64 {
-        self.0.lock().unwrap().u64(range)
+        self.0.lock().u64(range)
     }
 
     pub(crate) fn percent(&self, chance: u64) -> bool {
@@ -46,16 +47,16 @@ impl Dice {
     }
 }
 
-/// Time stands still while somebody works. When all wait it leaps to the end of the shortest wait.
+/// Time does not advance while a task works. When all tasks wait, it advances to the end of the shortest wait.
 #[derive(Debug)]
 pub(crate) struct VirtualClock {
     now: Arc<AtomicI64>,
-    /// When each of those who wait goes on.
+    /// When each waiting task continues.
     waiting: Arc<Mutex<BTreeSet<(i64, Uuid)>>>,
     dice: Dice,
 }
 
-/// Somebody who waits, or is stopped while waiting.
+/// A waiting task, which may be stopped.
 struct Waiting {
     until: (i64, Uuid),
     all: Arc<Mutex<BTreeSet<(i64, Uuid)>>>,
@@ -63,7 +64,7 @@ struct Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.all.lock().unwrap().remove(&self.until);
+        self.all.lock().remove(&self.until);
     }
 }
 
@@ -72,7 +73,7 @@ impl VirtualClock {
         Self { now: Arc::new(AtomicI64::new(1_700_000_000_000)), waiting: Arc::default(), dice }
     }
 
-    /// Lets time pass at once.
+    /// Advances the time at once.
     pub(crate) fn advance(&self, ms: i64) {
         self.now.fetch_add(ms, Ordering::Relaxed);
     }
@@ -93,11 +94,11 @@ impl Clock for VirtualClock {
         Box::pin(async move {
             let until = now.load(Ordering::Relaxed) + i64::try_from(duration.as_millis()).unwrap() + 1;
             let waiting = Waiting { until: (until, id), all };
-            waiting.all.lock().unwrap().insert(waiting.until);
+            waiting.all.lock().insert(waiting.until);
             let mut turns = 0;
             while now.load(Ordering::Relaxed) < until {
-                let is_next = waiting.all.lock().unwrap().first() == Some(&waiting.until);
-                // Everybody else has had a turn, and waits.
+                let is_next = waiting.all.lock().first() == Some(&waiting.until);
+                // Every other task has had a turn, and waits.
                 turns = if is_next { turns + 1 } else { 0 };
                 if turns > 2 {
                     now.fetch_max(until, Ordering::Relaxed);
@@ -109,21 +110,21 @@ impl Clock for VirtualClock {
     }
 }
 
-/// An object store in memory that fails, is slow, answers what is not so, and tears writes, as the dice say.
+/// An in-memory object store that randomly fails, is slow, gives wrong answers, and truncates writes.
 #[derive(Clone, Debug)]
 pub(crate) struct Faulty {
     pub(crate) inner: Arc<InMemory>,
     clock: Arc<VirtualClock>,
     dice: Dice,
-    /// In a hundred requests so many go wrong.
+    /// The number of faults in a hundred requests.
     pub(crate) faults: Arc<AtomicI64>,
     /// Statements of the catalog whose rows are still being read.
     pub(crate) reading: Arc<AtomicI64>,
-    /// It overwrites what it was asked not to.
+    /// Whether it overwrites existing files in spite of the request.
     pub(crate) overwrites: Arc<AtomicBool>,
     wrong: Arc<Mutex<Vec<String>>>,
     hints: Arc<Mutex<Vec<Version>>>,
-    /// The commits that were put in full.
+    /// The commits that were put completely.
     whole: Arc<Mutex<HashSet<Path>>>,
 }
 
@@ -148,14 +149,14 @@ impl Faulty {
 
     async fn linger(&self) {
         if self.reading.load(Ordering::Relaxed) > 0 {
-            self.wrong.lock().unwrap().push("the store was waited for within a statement".into());
+            self.wrong.lock().push("the store was waited for within a statement".into());
         }
         let long = self.fails() && self.dice.percent(30);
         let ms = self.dice.below(if long { 1_000..8_000 } else { 0..6 });
         self.clock.sleep(Duration::from_millis(ms)).await;
     }
 
-    /// Puts for good, and notes what a log must never see.
+    /// Applies a put, and records what must never happen in a log.
     async fn apply(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let bytes = Bytes::from(payload.clone());
         let before = bytes_of(&self.inner, path).await;
@@ -167,29 +168,29 @@ impl Faulty {
                 wrong.push(format!("{name} was overwritten"));
             }
             if let Some(before) = version.checked_sub(1)
-                && !self.whole.lock().unwrap().contains(&commit(before))
+                && !self.whole.lock().contains(&commit(before))
             {
                 wrong.push(format!("{name} was put before the version before it"));
             }
-            self.whole.lock().unwrap().insert(path.clone());
+            self.whole.lock().insert(path.clone());
         } else if name.ends_with(".crc") && before.is_some() {
             wrong.push(format!("{name} was overwritten"));
         } else if name == "_last_checkpoint" {
             let hint: deltalakedb_log::Object = serde_json::from_slice(&bytes).unwrap();
             let version = hint.get("version").unwrap();
-            let mut hints = self.hints.lock().unwrap();
+            let mut hints = self.hints.lock();
             if hints.last().is_some_and(|last| *last > version) {
                 wrong.push(format!("_last_checkpoint went back to {version}"));
             }
             hints.push(version);
         }
-        self.wrong.lock().unwrap().extend(wrong);
+        self.wrong.lock().extend(wrong);
         Ok(done)
     }
 
-    /// What went wrong in the log so far.
+    /// The violations in the log so far.
     pub(crate) fn wrong(&self) -> Vec<String> {
-        self.wrong.lock().unwrap().clone()
+        self.wrong.lock().clone()
     }
 }
 
@@ -234,12 +235,12 @@ impl ObjectStore for Faulty {
                 self.linger().await;
                 Err(unavailable("the connection was closed"))
             }
-            // Applied; the client of the store tries again and meets its own file.
+            // Applied; the store's client retries and finds its own file.
             3 if create => {
                 self.apply(path, payload, options).await?;
                 Err(exists(path, "412 Precondition Failed"))
             }
-            // Nothing is there: another put is under way, it says, and fails.
+            // Nothing exists: the store reports another put in progress, which fails.
             4 if create => Err(exists(path, "409 Conflict")),
             5 if create => {
                 let bytes = Bytes::from(payload);
@@ -303,7 +304,7 @@ impl ObjectStore for Faulty {
     }
 }
 
-/// One store for every place.
+/// One store for all locations.
 #[derive(Debug)]
 struct OneStore(Faulty);
 
@@ -313,7 +314,7 @@ impl Stores for OneStore {
     }
 }
 
-/// A catalog with one table, whose object store is faulty.
+/// A catalog with one table, with a faulty object store.
 pub(crate) struct World {
     pub(crate) catalog: Arc<MemoryCatalog>,
     pub(crate) clock: Arc<VirtualClock>,
@@ -323,7 +324,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// The table is new, and nothing of it is published.
+    /// A new table without published versions.
     pub(crate) async fn new(seed: u64) -> Self {
         let dice = Dice::new(seed);
         let clock = Arc::new(VirtualClock::new(dice.clone()));
@@ -338,7 +339,7 @@ impl World {
         Self { catalog, clock, store, dice, table }
     }
 
-    /// A publisher in a process of its own.
+    /// A publisher as in another process.
     pub(crate) fn mirror(&self) -> Mirror {
         self.mirror_of(self.catalog.clone())
     }
@@ -358,7 +359,7 @@ impl World {
         self.catalog.find(&TableRef::Id(self.table)).await.unwrap().unwrap()
     }
 
-    /// Versions that could not be published, as the catalog remembers.
+    /// Versions that could not be published, as recorded in the catalog.
     pub(crate) async fn failed(&self) -> Vec<Version> {
         let failures = self.catalog.mirror_failures(self.table).await.unwrap();
         failures.iter().filter(|f| f.artifact == Artifact::Commit).map(|f| f.version).collect()
@@ -381,7 +382,7 @@ impl World {
         log
     }
 
-    /// The commits that are to be in the log.
+    /// The commits that must be in the log.
     pub(crate) async fn committed(&self) -> BTreeMap<Version, Bytes> {
         let reader = self.catalog.reader(self.table);
         let changes = reader.changes(0, self.entry().await.current_version).await.unwrap();

@@ -1,4 +1,4 @@
-//! A catalog that says when rows of it are being read.
+//! A catalog that records when its rows are being read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,7 +12,7 @@ use deltalakedb_log::snapshot::{CommitSummary, Head, Snapshot};
 use deltalakedb_log::{
     Artifact, At, Catalog, CatalogAdministration, CatalogNamespaces, CommitId, Committer, ComparedTables, DropTable,
     ErrorKind, Expired, Expiry, HistoryExpiry, HistoryLoad, HistoryLoading, HistoryRange, Hold, InactiveTable, Keep,
-    Lease, Location, MemoryCatalog, MirrorFailure, MirrorProgress, MirrorState, PlaceKey, Point, Predicate, Result,
+    Lease, Location, LocationKey, MemoryCatalog, MirrorFailure, MirrorProgress, MirrorState, Point, Predicate, Result,
     Retention, TableEntry, TableId, TableLifecycle, TableListing, TableName, TablePage, TableRef, TableReferences,
     TableState, TxnLogError, TxnLogReader, UnfinishedLoad, VersionHolds,
 };
@@ -26,7 +26,7 @@ use crate::simulation::World;
 pub(crate) struct Watched {
     inner: Arc<MemoryCatalog>,
     reading: Arc<AtomicI64>,
-    /// How many of the next questions for tables that are over are not answered.
+    /// How many of the next queries for removable tables fail.
     pub(crate) unanswered: AtomicI64,
 }
 
@@ -81,7 +81,7 @@ impl TxnLogReader for WatchedLog {
     async fn files_in_replay_order(&self, version: Version, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
         self.inner.files_in_replay_order(version, predicate).await
     }
-    // These are read in pages, with no statement open between two of them.
+    // These are read in pages, without an open statement between two of them.
     async fn files_by_key(&self, version: Version) -> Result<BoxStream<'static, Result<Add>>> {
         self.inner.files_by_key(version).await
     }
@@ -229,11 +229,11 @@ impl TableLifecycle for Watched {
     async fn inactive_named(&self, name: &TableName) -> Result<Vec<InactiveTable>> {
         self.inner.inactive_named(name).await
     }
-    async fn tables_over(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
+    async fn removable_tables(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
         if self.unanswered.fetch_sub(1, Ordering::Relaxed) > 0 {
             return Err(TxnLogError::new(ErrorKind::Unavailable, "the catalog does not answer"));
         }
-        self.inner.tables_over(after, limit).await
+        self.inner.removable_tables(after, limit).await
     }
     async fn remove_table(&self, table: TableId) -> Result<RemovedRows> {
         self.inner.remove_table(table).await
@@ -267,10 +267,10 @@ impl TableReferences for Watched {
     async fn source_tables(&self, table: TableId) -> Result<Vec<InactiveTable>> {
         self.inner.source_tables(table).await
     }
-    async fn named_folders(&self, table: TableId) -> Result<Vec<PlaceKey>> {
+    async fn named_folders(&self, table: TableId) -> Result<Vec<LocationKey>> {
         self.inner.named_folders(table).await
     }
-    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[PlaceKey]) -> Result<()> {
+    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[LocationKey]) -> Result<()> {
         self.inner.forget_folders(table, at_version, folders).await
     }
 }

@@ -1,10 +1,10 @@
-//! Names under which delta-rs is shown data files that it would not find by their own.
+//! Aliases of data files that delta-rs would not find by their own paths.
 //!
-//! Two kinds need one. A log may name files outside of the table's folder by absolute paths, as shallow clones do, and
-//! delta-rs changes only files below the table. And its reader of change data decodes a path of the log and takes it for
-//! a name, which it encodes again (delta-rs 1.1, `load_cdf.rs`): it looks for a file in a folder `part=a%20b` under
-//! another name. So such a file is shown below the table, at a path that spells the real one in hexadecimal; the table's
-//! store serves it from where it is, and what delta-rs would commit names it as before.
+//! Two kinds of files need one. A log may name files outside the table's folder by absolute paths, as shallow clones
+//! do, and delta-rs changes only files below the table. And its reader of change data decodes a path of the log, treats
+//! it as a name, and encodes it again (delta-rs 1.1, `load_cdf.rs`): it looks for a file in a folder `part=a%20b` under
+//! another name. So delta-rs gets such a file under an alias below the table, which spells the real path in
+//! hexadecimal; the table's store serves it from its real path, and the commit that delta-rs makes is translated back.
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
@@ -15,53 +15,53 @@ use url::Url;
 
 use crate::error::Explain;
 
-/// The folder below the table in which aliases are. The name is random, so that no log can name a file in it: that
-/// would allow reading any file, also outside of the allowed places.
+/// The folder of aliases below the table. Its name is random, so that no log can name a file in it: that would allow
+/// reading any file, also outside the allowed places.
 static FOLDER: LazyLock<String> = LazyLock::new(|| format!("_alias_{}/", SystemClock.new_uuid().simple()));
 
-/// The alias of the file at a path of the log.
+/// The alias of the file at a path in the log.
 fn of(path: &str) -> String {
     let digits: String = path.bytes().map(|b| format!("{b:02x}")).collect();
     format!("{}{digits}", *FOLDER)
 }
 
-/// The path at which a file is shown to all but the reader of change data.
-pub(super) fn shown(path: &str) -> Cow<'_, str> {
+/// The path of a file for delta-rs, except for the reader of change data.
+pub(super) fn of_path(path: &str) -> Cow<'_, str> {
     if absolute_path(path).is_some() { of(path).into() } else { path.into() }
 }
 
-/// The path of the file that is shown at a path; `None` where that is its own.
-pub(super) fn real(shown: &str) -> Option<String> {
-    let digits = shown.strip_prefix(FOLDER.as_str())?;
+/// The real path of the file with an alias; `None` for other paths.
+pub(super) fn path_of_alias(alias: &str) -> Option<String> {
+    let digits = alias.strip_prefix(FOLDER.as_str())?;
     let pairs = digits.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
     String::from_utf8(pairs.collect::<Option<_>>()?).ok()
 }
 
-/// The URL of a file of the log.
+/// The URL of a file in the log.
 pub(super) fn url_of(path: &str, table: &Location) -> deltalakedb_log::Result<Url> {
     table.url().join(path).explain(|| format!("the path of the file {path:?} cannot be read"))
 }
 
-/// The path in the table's store at which there is the file at a URL.
+/// The path in the table's store of the file at a URL.
 pub(super) fn path_in_store(url: &Url, table: &Location) -> Path {
     Path::from(of(below(url, table)))
 }
 
-/// The path below the table that a URL is, or else the URL.
+/// The path of a URL below the table, or else the URL.
 fn below<'a>(url: &'a Url, table: &Location) -> &'a str {
     url.as_str().strip_prefix(table.url().as_str()).unwrap_or(url.as_str())
 }
 
-/// An action with the path at which its file is shown.
+/// Replaces the path of an action's file by the one for delta-rs.
 pub(super) fn show(action: &mut Action) {
     if let Some(path) = path_of(action)
-        && let Cow::Owned(shown) = shown(path)
+        && let Cow::Owned(alias) = of_path(path)
     {
-        *path = shown;
+        *path = alias;
     }
 }
 
-/// An action with an alias of its file, which is one however its path is spelled.
+/// Replaces the path of an action's file by an alias in any case.
 pub(super) fn show_by_alias(action: &mut Action, table: &Location) -> deltalakedb_log::Result<()> {
     if let Some(path) = path_of(action) {
         *path = of(below(&url_of(path, table)?, table));
@@ -69,10 +69,10 @@ pub(super) fn show_by_alias(action: &mut Action, table: &Location) -> deltalaked
     Ok(())
 }
 
-/// An action with the path of the file itself.
+/// Replaces an alias by the file's own path.
 pub(super) fn name(action: &mut Action) {
     if let Some(path) = path_of(action)
-        && let Some(real) = real(path)
+        && let Some(real) = path_of_alias(path)
     {
         *path = real;
     }
@@ -92,17 +92,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_shown_and_named_again() {
+    fn aliases_round_trip() {
         for path in ["part=a%20b/f.parquet", "f:g"] {
-            assert_eq!(real(&shown(path)).as_deref().unwrap_or(path), path);
+            assert_eq!(path_of_alias(&of_path(path)).as_deref().unwrap_or(path), path);
         }
         for path in ["file:///a/part=x%20y/ü.parquet", "/a/b.parquet", "s3://bucket/a%252Fb"] {
-            let at = shown(path);
-            assert_eq!((at.starts_with(FOLDER.as_str()), real(&at).as_deref()), (true, Some(path)), "{path}");
+            let at = of_path(path);
+            assert_eq!((at.starts_with(FOLDER.as_str()), path_of_alias(&at).as_deref()), (true, Some(path)), "{path}");
         }
         for path in ["xx", "ff", "0x"].map(|name| format!("{}{name}", *FOLDER)) {
-            assert_eq!(real(&path), None, "{path}");
+            assert_eq!(path_of_alias(&path), None, "{path}");
         }
-        assert_eq!(real("a/b"), None);
+        assert_eq!(path_of_alias("a/b"), None);
     }
 }

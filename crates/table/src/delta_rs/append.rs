@@ -1,4 +1,4 @@
-//! Appending without a query: rows go straight into files, where nothing about them has to be worked out.
+//! Appends without a query plan: rows are written directly to files if nothing has to be computed for them.
 //!
 //! delta-rs plans every write as a query over the table, for constraints, generated columns and renamed columns. Most
 //! tables have none of these, and then the plan costs more than writing a few rows.
@@ -21,14 +21,15 @@ use deltalakedb_log::{Object, Result};
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 
-use super::log::{Files, SnapshotLog};
+use super::capture::NewFiles;
+use super::log::{FileSelection, SnapshotLog};
 use super::log_store::VirtualLogStore;
-use super::write::{Data, NewFiles};
+use super::write::Data;
 use super::{LogView, StagedCommit};
 use crate::error::Explain;
 use crate::write_options::WriteOptions;
 
-/// A table to which rows can be appended as they are.
+/// A table to which rows can be appended unchanged.
 pub(crate) struct PlainAppend {
     log: Arc<SnapshotLog>,
     log_store: VirtualLogStore,
@@ -40,13 +41,13 @@ pub(crate) struct PlainAppend {
 }
 
 impl PlainAppend {
-    /// The table, of which `base` is what it is now; `None` where rows must be checked, completed or renamed.
+    /// The table with the current state `base`; `None` if rows must be checked, completed or renamed.
     pub(crate) fn open(state: &LogView, base: &Snapshot) -> Result<Option<Self>> {
         let metadata = &base.head.metadata;
         let Some(columns) = plain_columns(metadata) else { return Ok(None) };
         let schema =
-            (&columns).try_into_arrow().explain(|| "the table's columns have no counterpart in Arrow".into())?;
-        let log = Arc::new(SnapshotLog::new(state, Files::None));
+            (&columns).try_into_arrow().explain(|| "the table's schema cannot be converted to Arrow".into())?;
+        let log = Arc::new(SnapshotLog::new(state, FileSelection::None));
         let set = metadata.configuration.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
         Ok(Some(Self {
             log_store: VirtualLogStore::new(&state.location, log.clone(), &state.options)?,
@@ -64,7 +65,7 @@ impl PlainAppend {
         &self.schema
     }
 
-    /// Writes the rows, which have the table's columns. When that fails, the files are removed.
+    /// Writes the rows, which have the table's columns. On failure the files are removed.
     pub(crate) async fn append(self, rows: Data) -> Result<StagedCommit> {
         let began = Instant::now();
         let written = self.write(rows).await;
@@ -73,10 +74,10 @@ impl PlainAppend {
             self.commit(rows, adds, began, &self.log_store.new_files()).await
         };
         let (actions, files) = self.log_store.with_files(commit).await?;
-        Ok(StagedCommit { actions, files, seen: self.log.seen(), metrics: Value::Null })
+        Ok(StagedCommit { actions, files, seen: self.log.given_files(), metrics: Value::Null })
     }
 
-    /// How many rows were written, and the adds in JSON.
+    /// The number of rows written, and the adds in JSON.
     async fn write(&self, mut rows: Data) -> Result<(usize, Vec<Value>)> {
         let failed = || "the rows cannot be written".to_string();
         let (indexed, stats_columns) = get_num_idx_cols_and_stats_columns(Some(&self.properties), Default::default());
@@ -102,7 +103,7 @@ impl PlainAppend {
         Ok((count, adds))
     }
 
-    /// The commit, in the words of delta-rs.
+    /// The commit, as delta-rs would make it.
     async fn commit(&self, rows: usize, adds: Vec<Value>, began: Instant, files: &NewFiles) -> Result<Vec<Action>> {
         let mut parameters = Object::default();
         parameters.set("mode", "Append");
@@ -127,13 +128,13 @@ impl PlainAppend {
         lines.extend(self.options.applications.iter().map(|txn| Action::Txn(txn.clone()).to_json()));
         lines.extend(adds.into_iter().map(|add| json!({"add": add}).to_string()));
         let bytes = Bytes::from(lines.join("\n") + "\n");
-        let mut actions = Commit::parse(bytes, "the commit made of the append")?.into_actions();
-        files.restate_bounds(&mut actions, Some(&self.base)).await?;
+        let mut actions = Commit::parse(bytes, "the commit of the append")?.into_actions();
+        files.recompute_bounds(&mut actions, Some(&self.base)).await?;
         Ok(actions)
     }
 }
 
-/// The columns of a table whose rows are written as they come.
+/// The columns of a table whose rows are written unchanged.
 fn plain_columns(metadata: &Metadata) -> Option<StructType> {
     let renamed = metadata.property("delta.columnMapping.mode").is_some_and(|mode| !mode.eq_ignore_ascii_case("none"));
     let constrained = metadata.configuration.keys().any(|key| key.starts_with("delta.constraints."));
@@ -141,14 +142,14 @@ fn plain_columns(metadata: &Metadata) -> Option<StructType> {
         return None;
     }
     let columns: StructType = serde_json::from_str(&metadata.schema_string).ok()?;
-    // What a column carries beside its type may ask something of its values.
+    // A column's metadata may restrict its values.
     let asks =
         |column: &delta_kernel::schema::StructField| column.metadata().keys().any(|key| key.starts_with("delta."));
     let plain = columns.fields().all(|c| !asks(c) && is_plain(c.data_type()));
     plain.then_some(columns)
 }
 
-/// Whether null is allowed everywhere within, and nothing is of a type that files keep in another shape.
+/// Whether the type is nullable at every level, and no part is stored with another type.
 fn is_plain(data_type: &DataType) -> bool {
     match data_type {
         DataType::Primitive(_) => true,

@@ -1,7 +1,7 @@
-//! The bounds of decimals in statistics, as the files have them.
+//! The bounds of decimals in statistics, taken from the data files.
 //!
-//! delta-rs puts them through doubles (delta-rs#4757), which keep 15 digits. The footer of a Parquet file has them to
-//! the last digit, so the footers of new files are read once more, in tables that have longer decimals.
+//! delta-rs converts them through doubles (delta-rs#4757), which keep 15 digits. The footer of a Parquet file has them
+//! exactly, so the footers of new files are read in tables that have longer decimals.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
@@ -23,15 +23,15 @@ use parquet::schema::types::ColumnDescriptor;
 
 use crate::error::Explain;
 
-/// How much of the end of a file is read first: more than most footers take.
+/// How many bytes at the end of a file are read first: more than most footers.
 const TAIL: u64 = 64 * 1024;
-/// How many footers are read at a time.
+/// How many footers are read concurrently.
 const AT_ONCE: usize = 8;
 
-/// Makes the bounds of decimals in the files that a commit on top of `base` adds safe to skip files by: exact in those
-/// whose paths, decoded, are among `new`, and far enough outside in the others, which were the table's before. Says
-/// whether anything is different now.
-pub(super) async fn restate(
+/// Makes the bounds of decimals in the files added by a commit on top of `base` safe for data skipping: exact in files
+/// whose decoded paths are in `new`, and widened in the others, which existed before. Returns whether any bound
+/// changed.
+pub(super) async fn recompute_decimal_bounds(
     actions: &mut [Action],
     base: Option<&Snapshot>,
     new: &HashSet<Vec<u8>>,
@@ -55,7 +55,7 @@ pub(super) async fn restate(
         } else if base.is_some()
             && let Some(stats) = columns.made_safe(stats)
         {
-            // Whoever makes a table of files that are there describes them.
+            // When a table is created from existing files, the caller describes them.
             safe.push((at, stats));
         }
     }
@@ -74,10 +74,9 @@ pub(super) async fn restate(
 
 /// The statistics of a file with the bounds of decimals from its footer.
 async fn measure(at: usize, add: Arc<Add>, stats: String, store: Arc<dyn ObjectStore>) -> Result<(usize, String)> {
-    let unreadable = || format!("the statistics of the new file {} cannot be made", add.path);
+    let unreadable = || format!("the statistics of the new file {} cannot be computed", add.path);
     let mut stats: Object = serde_json::from_str(&stats).explain(unreadable)?;
-    let path = String::from_utf8(canonical_path(&add.path)).explain(unreadable)?;
-    let path = Path::parse(path).explain(unreadable)?;
+    let path = Path::from_url_path(&add.path).explain(unreadable)?;
     let size = u64::try_from(add.size).explain(unreadable)?;
     let footer = footer(store.as_ref(), &path, size).await.explain(unreadable)?;
     for (column, (scale, range)) in decimals(&footer) {
@@ -104,10 +103,10 @@ async fn footer(store: &dyn ObjectStore, path: &Path, size: u64) -> Result<Parqu
     }
 }
 
-/// The least and the greatest value of a column, in units of its scale; `None` where a row group does not say.
+/// The minimum and maximum of a column, in units of its scale; `None` if a row group does not record them.
 type DecimalRange = (i8, Option<(i128, i128)>);
 
-/// The columns of decimals that are not in lists, by their path. Columns of nulls have no range.
+/// The decimal columns that are not in lists, by their path. Columns of nulls have no range.
 fn decimals(footer: &ParquetMetaData) -> BTreeMap<Vec<String>, DecimalRange> {
     let mut found = BTreeMap::new();
     for (n, column) in footer.file_metadata().schema_descr().columns().iter().enumerate() {

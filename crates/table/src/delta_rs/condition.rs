@@ -1,4 +1,4 @@
-//! Conditions that decide which rows of a table are changed.
+//! Conditions that select the rows to change.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -16,28 +16,28 @@ use datafusion::physical_plan::PhysicalExpr;
 use datafusion::prelude::SessionContext;
 use deltalakedb_log::Predicate;
 
-/// A condition that decides which rows of a table are changed, and with them which files are removed.
+/// A condition that selects the rows of a table to change, and with them the files to remove.
 ///
-/// delta-rs never gets the condition itself but a function of its columns, which is true for the rows that are meant and
-/// false, never null, for all others. What it would do with the condition is not what SQL means:
-/// - It decides by partition values alone with the kernel's file skipping, where unknown means "may match": a delete takes
-///   all files whose condition is null (<https://github.com/delta-io/delta-rs/pull/4150> made that decide).
+/// delta-rs never gets the condition itself but a function of its columns, which is true for the selected rows and
+/// false, never null, for all others. delta-rs would evaluate the condition differently from SQL:
+/// - It evaluates conditions on partition columns with the kernel's file skipping, where unknown means "may match": a
+///   delete removes all files whose condition is null (since <https://github.com/delta-io/delta-rs/pull/4150>).
 /// - It casts a literal to the type of the column it is compared with: `i = 1.5` becomes `i = 1`.
-/// - It skips files and row groups by bounds that leave NaN out (<https://github.com/apache/datafusion/issues/15812>).
-///   Here files are chosen by our own log, once, from the predicate.
-/// - It refuses what it cannot write into the commit, such as an interval.
+/// - It skips files and row groups by bounds that do not include NaN
+///   (<https://github.com/apache/datafusion/issues/15812>). Here our own log selects the files, once, by the predicate.
+/// - It rejects what it cannot write into the commit, such as an interval.
 #[derive(Clone, Debug)]
 pub(crate) struct Condition {
-    /// As it was given, for whoever reads the commit.
+    /// The original text, recorded in the commit.
     pub(super) sql: String,
     /// The function of the columns.
     pub(super) is_true: Expr,
-    /// What it says about whole files.
+    /// The corresponding predicate for data skipping.
     pub(crate) predicate: Predicate,
 }
 
 impl Condition {
-    /// A condition with its types made equal and constants worked out, over columns of `schema`.
+    /// A condition with coerced types and folded constants, over columns of `schema`.
     pub(super) fn new(
         sql: &str,
         condition: Expr,
@@ -69,18 +69,18 @@ impl Condition {
     }
 }
 
-/// delta-rs looks at the rows more than once, and must find the same.
+/// delta-rs reads the rows more than once, and must get the same result.
 fn check_same_each_time(condition: &Expr) -> PlanResult<()> {
     condition.apply(|e| match e {
         Expr::ScalarFunction(f) if f.func.signature().volatility != Volatility::Immutable => {
-            plan_err!("{}() does not give the same each time", f.func.name())
+            plan_err!("{}() is not deterministic", f.func.name())
         }
         _ => Ok(TreeNodeRecursion::Continue),
     })?;
     Ok(())
 }
 
-/// The type as which delta-rs scans columns of that type.
+/// The type that delta-rs uses in scans of columns of this type.
 fn as_scanned(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Utf8 => DataType::Utf8View,

@@ -1,7 +1,7 @@
-//! `date_trunc` for the years of Delta.
+//! `date_trunc` for the range of years in Delta.
 //!
-//! DataFusion's goes by nanoseconds, which begin in 1677 and end in 2262, and fails outside. The calendar repeats itself
-//! every 400 years, to the day of the week, so a time is truncated in the cycle around 2000 and put back.
+//! DataFusion's function uses nanoseconds, whose range is 1677 to 2262, and fails outside it. The calendar repeats
+//! every 400 years, including the weekday, so a time is truncated in the cycle around 2000 and shifted back.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use datafusion::prelude::SessionContext;
 
 /// 400 years, in microseconds.
 const CYCLE: i64 = 146_097 * 86_400_000_000;
-/// 1800-01-01, where the cycle begins.
+/// 1800-01-01, the start of the cycle.
 const BEGIN: i64 = -62_091 * 86_400_000_000;
 
-/// Puts it in the place of DataFusion's.
+/// Replaces DataFusion's function.
 pub(super) fn install(session: &SessionContext) {
     session.register_udf(ScalarUDF::new_from_impl(DateTrunc { within: date_trunc() }));
 }
@@ -76,9 +76,10 @@ impl ScalarUDFImpl for DateTrunc {
         let back =
             arrow::compute::binary::<_, _, _, TimestampMicrosecondType>(truncated, times, |t, time| t + cycles(time))?;
         let back = back.with_timezone_opt(zone);
-        Ok(match is_scalar {
-            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&back, 0)?),
-            false => ColumnarValue::Array(Arc::new(back)),
+        Ok(if is_scalar {
+            ColumnarValue::Scalar(ScalarValue::try_from_array(&back, 0)?)
+        } else {
+            ColumnarValue::Array(Arc::new(back))
         })
     }
 }

@@ -1,12 +1,12 @@
 //! The kernel's engine over a log that is not in files.
 //!
-//! It pretends a `_delta_log` that holds a checkpoint, a checksum and a commit for every version. What is asked of
-//! them is read from the log there and then; everything outside `_delta_log` goes to the object store.
+//! It presents a `_delta_log` with a checkpoint, a checksum and a commit for every version. Their content is read from
+//! the log on request; everything outside `_delta_log` is read from the object store.
 //!
-//! The kernel decides by what it lists, so the listing depends on what an engine was asked first. *Afresh*, the hint
-//! `_last_checkpoint` comes first: then it is answered and checkpoints are listed, and a load needs no replay. *To go
-//! on* from an older state, the listing comes first: then only commits are listed and there is no hint, or the kernel
-//! would throw the older state away. Every engine serves one such walk.
+//! The kernel decides by what it lists, so the listing depends on the first request to an engine. A *fresh* load starts
+//! with the hint `_last_checkpoint`: the hint is returned and checkpoints are listed, so the load needs no replay. An
+//! *incremental* load starts with the listing: only commits are listed and there is no hint, because the kernel would
+//! discard the older state otherwise. Every engine serves one such load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -30,12 +30,12 @@ use futures::stream::BoxStream;
 use url::Url;
 
 use super::batches;
-use super::log::{Files, LogFile, SnapshotLog};
+use super::log::{FileSelection, LogFile, SnapshotLog};
+use super::masking;
 use super::runtime::wait;
-use super::shown;
 use super::stores;
 
-/// How many files one batch of the checkpoint holds.
+/// The number of files in one batch of the checkpoint.
 const BATCH: usize = 8192;
 
 const LOG: &str = "_delta_log/";
@@ -48,21 +48,21 @@ pub(super) struct VirtualEngine {
 struct Handlers {
     log: Arc<SnapshotLog>,
     table_url: Url,
-    /// The URL of `_delta_log`, as the beginning of others.
+    /// The URL of `_delta_log`, a prefix of the URLs of its files.
     log_root: String,
-    /// For what is elsewhere below the table: deletion vectors, change data.
+    /// For other files below the table: deletion vectors, change data.
     objects: Arc<dyn Engine>,
-    /// For what is named by a URL of another place.
+    /// For files with URLs elsewhere.
     stores: Arc<dyn Stores>,
     walk: AtomicU8,
 }
 
 const UNDECIDED: u8 = 0;
-const AFRESH: u8 = 1;
-const GOING_ON: u8 = 2;
+const FULL_LISTING: u8 = 1;
+const INCREMENTAL: u8 = 2;
 
 impl VirtualEngine {
-    /// An engine for one walk over the log; it does nothing yet.
+    /// An engine for one load of the log.
     pub(super) fn new(
         log: Arc<SnapshotLog>,
         table_url: Url,
@@ -91,12 +91,12 @@ impl Engine for VirtualEngine {
 }
 
 impl Handlers {
-    /// Which file of the log a URL names; `None` outside the log.
+    /// The file of the log with this URL; `None` outside the log.
     fn log_file(&self, url: &Url) -> Option<LogFile> {
         url.as_str().strip_prefix(&self.log_root).map(LogFile::parse)
     }
 
-    /// The engine for a URL outside the log: absolute paths may lie in another store.
+    /// The engine for a URL outside the log: absolute paths may be in another store.
     fn objects(&self, url: &Url) -> DeltaResult<Arc<dyn Engine>> {
         if url.as_str().starts_with(self.table_url.as_str()) {
             return Ok(self.objects.clone());
@@ -104,10 +104,10 @@ impl Handlers {
         stores::engine(&self.stores, url).map_err(Error::generic_err)
     }
 
-    /// Whether the walk is afresh; the first question decides.
-    fn is_afresh(&self, if_first: u8) -> bool {
+    /// Whether the load is fresh; the first request decides.
+    fn is_full_listing(&self, if_first: u8) -> bool {
         let decided = self.walk.compare_exchange(UNDECIDED, if_first, Ordering::AcqRel, Ordering::Acquire);
-        decided.map_or_else(|before| before, |_| if_first) == AFRESH
+        decided.map_or_else(|before| before, |_| if_first) == FULL_LISTING
     }
 
     /// The bytes of a small file of the log.
@@ -115,13 +115,13 @@ impl Handlers {
         let missing = || Error::file_not_found(url);
         let log = self.log.clone();
         match self.log_file(url).unwrap_or(LogFile::Other) {
-            LogFile::LastCheckpoint if self.is_afresh(AFRESH) => {
+            LogFile::LastCheckpoint if self.is_full_listing(FULL_LISTING) => {
                 let version = self.log.base_version().ok_or_else(missing)?;
                 Ok(format!(r#"{{"version":{version},"size":1}}"#).into())
             }
             LogFile::Checksum(v) if self.log.base_version().is_some_and(|base| v <= base) => {
                 let snapshot = wait(async move { log.snapshot(v).await }).map_err(Error::generic_err)?;
-                Ok(shown::checksum(&snapshot).into())
+                Ok(masking::checksum(&snapshot).into())
             }
             LogFile::Commit(v) => self.commit(v)?.ok_or_else(missing),
             _ => Err(missing()),
@@ -140,16 +140,16 @@ impl Handlers {
         if ["protocol", "metaData", "txn", "domainMetadata"].iter().any(|c| schema.contains(c)) {
             let log = log.clone();
             let snapshot = wait(async move { log.snapshot(version).await }).map_err(Error::generic_err)?;
-            let lines = shown::checkpoint_lines(&snapshot);
+            let lines = masking::checkpoint_lines(&snapshot);
             parts.push(Box::new(std::iter::once(batches::of_lines(lines, &schema, file.as_str()))));
         }
-        if schema.contains("add") && *log.files() != Files::None {
+        if schema.contains("add") && *log.files() != FileSelection::None {
             let seen = log.clone();
             let stream = wait(async move {
                 match log.files() {
-                    Files::Matching(predicate) => log.reader().files(version, Some(predicate)).await,
-                    // Whoever puts files together keeps neighbours together.
-                    Files::All | Files::None => {
+                    FileSelection::Matching(predicate) => log.reader().files(version, Some(predicate)).await,
+                    // Compaction merges neighbouring files, so they are returned in replay order.
+                    FileSelection::All | FileSelection::None => {
                         let files = log.reader().files_in_replay_order(version, None).await?;
                         Ok(futures::stream::iter(files.into_iter().map(Ok)).boxed())
                     }
@@ -161,7 +161,7 @@ impl Handlers {
             let inexact = InexactBounds::of(&of_version.head.metadata.schema_string).map_err(Error::generic_err)?;
             parts.push(Box::new(files.map(move |adds| {
                 let adds = adds.map_err(Error::generic_err)?;
-                seen.see(&adds);
+                seen.record_given(&adds);
                 batches::of_adds(&adds, &schema, &inexact)
             })));
         }
@@ -174,11 +174,11 @@ fn meta(log: &SnapshotLog, log_root: &str, file: LogFile) -> DeltaResult<FileMet
         LogFile::Commit(v) | LogFile::Checksum(v) | LogFile::Checkpoint(v) => log.known_time(v),
         LogFile::LastCheckpoint | LogFile::Other => 0,
     };
-    // The size only has to say that the file is not empty.
+    // The size is only required to be positive.
     Ok(FileMeta { location: Url::parse(&format!("{log_root}{}", file.name()))?, last_modified, size: 1 })
 }
 
-/// The files of a stream, many at a time; the stream itself runs where log reads run.
+/// The files of a stream, in batches; the stream itself is polled on the runtime for log reads.
 struct FileBatches {
     stream: Option<BoxStream<'static, Result<Add>>>,
 }
@@ -213,16 +213,16 @@ impl StorageHandler for Handlers {
         let Some(after) = path.as_str().strip_prefix(&self.log_root) else {
             return self.objects(path)?.storage_handler().list_from(path);
         };
-        let afresh = self.is_afresh(GOING_ON);
+        let is_full = self.is_full_listing(INCREMENTAL);
         let from = after.get(..20).and_then(|digits| digits.parse().ok()).unwrap_or(0);
         let Some(newest) = self.log.newest() else {
             return Ok(Box::new(std::iter::empty()));
         };
-        let held = self.log.base_version().map_or(0, |v| v + 1);
+        let checkpoints_below = self.log.base_version().map_or(0, |v| v + 1);
         let (log, root, after) = (self.log.clone(), self.log_root.clone(), after.to_string());
         let names = (from..=newest).flat_map(move |v| {
-            let checkpoint = (afresh && v < held).then_some(LogFile::Checkpoint(v));
-            let checksum = (v < held).then_some(LogFile::Checksum(v));
+            let checkpoint = (is_full && v < checkpoints_below).then_some(LogFile::Checkpoint(v));
+            let checksum = (v < checkpoints_below).then_some(LogFile::Checksum(v));
             [checkpoint, checksum, Some(LogFile::Commit(v))].into_iter().flatten()
         });
         Ok(Box::new(names.filter(move |f| f.name() > after).map(move |f| meta(&log, &root, f))))
@@ -269,7 +269,7 @@ impl StorageHandler for Handlers {
 }
 
 impl Handlers {
-    /// Takes in a file that is written to the log: a commit is staged, a hint means nothing here.
+    /// Receives a file written to the log: a commit is staged, a hint is ignored.
     fn write(&self, file: LogFile, path: &Url, data: Bytes) -> DeltaResult<()> {
         match file {
             LogFile::Commit(version) if self.log.stage(version, data) => Ok(()),
@@ -364,7 +364,7 @@ impl ParquetHandler for Handlers {
     fn read_parquet_footer(&self, file: &FileMeta) -> DeltaResult<ParquetFooter> {
         match self.log_file(&file.location) {
             None => self.objects(&file.location)?.parquet_handler().read_parquet_footer(file),
-            // Columns named here would be asked for in their parsed form; the checkpoint has none of those.
+            // Columns named here would be requested in their parsed form, which the checkpoint does not have.
             Some(_) => Ok(ParquetFooter { schema: Arc::new(StructType::try_new([])?) }),
         }
     }

@@ -1,8 +1,8 @@
-//! SQL expressions, read against the columns they name.
+//! SQL expressions, resolved against their columns.
 //!
-//! delta-rs takes SQL, too, but never gets any: it casts a literal to the type of the column it is compared with, so that
-//! `i = 1.5` becomes `i = 1`. An expression is read here and delta-rs gets it with its types made equal; the condition
-//! that chooses the rows of a change becomes a [`Condition`].
+//! delta-rs accepts SQL as well, but never gets any: it casts a literal to the type of the column it is compared with,
+//! so that `i = 1.5` becomes `i = 1`. Expressions are parsed and coerced here; the condition that selects the rows of a
+//! change becomes a [`Condition`].
 
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::{DFSchema, DataFusionError, SchemaError};
@@ -11,71 +11,73 @@ use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::prelude::SessionContext;
 use deltalakedb_log::stores::environment;
-use deltalakedb_log::{ErrorKind, Predicate, Result, TxnLogError};
+use deltalakedb_log::{ErrorKind, Predicate, Result, Subject, TxnLogError};
 
 use super::condition::Condition;
 use super::session::session_context;
 use super::{floats, literals};
-use crate::error::words;
+use crate::error::caused;
 
-/// The columns that expressions name: those of a table, or of a table and of the rows that are merged into it.
+/// The columns that expressions may use: those of a table, or of a table and of the source rows of a merge.
 pub(crate) struct Columns {
     pub(super) session: SessionContext,
     pub(super) schema: DFSchema,
 }
 
 impl Columns {
-    /// Those of a table.
+    /// The columns of a table.
     pub(crate) fn of(schema: &SchemaRef) -> Result<Self> {
         let columns = DFSchema::try_from(schema.clone());
-        let columns = columns
-            .map_err(|e| TxnLogError::invalid("the columns of the table cannot be told apart").with_source(e))?;
+        let columns =
+            columns.map_err(|e| TxnLogError::invalid("the column names of the table are ambiguous").with_source(e))?;
         Ok(Self { session: session_context(&environment())?, schema: columns })
     }
 
-    /// An expression as it stands. `what` it is to be is said in errors.
+    /// Parses an expression without coercion. Errors call it `what`.
     pub(crate) fn parse(&self, what: &str, sql: &str) -> Result<Expr> {
         literals::parse(sql, &self.session, &self.schema).map_err(|e| unreadable(what, sql, e))
     }
 
-    /// An expression with its types made equal.
+    /// Parses an expression and coerces its types.
     pub(crate) fn read(&self, what: &str, sql: &str) -> Result<Expr> {
         self.typed(what, sql, self.parse(what, sql)?)
     }
 
-    /// A condition with its types made equal, in which there is one NaN.
+    /// Parses a condition, coerces its types and makes all NaNs equal.
     pub(crate) fn read_condition(&self, what: &str, sql: &str) -> Result<Expr> {
         let typed = self.read(what, sql)?;
         self.check_condition(what, sql, &typed)?;
         floats::in_condition(typed, &self.schema).map_err(|e| unreadable(what, sql, e))
     }
 
-    /// The same expression with its types made equal.
+    /// Coerces the types of an expression.
     pub(crate) fn typed(&self, what: &str, sql: &str, expr: Expr) -> Result<Expr> {
         self.simplifier().coerce(expr, &self.schema).map_err(|e| unreadable(what, sql, e))
     }
 
-    /// The same with constants worked out.
+    /// Folds the constants of an expression.
     pub(crate) fn simplified(&self, what: &str, sql: &str, typed: Expr) -> Result<Expr> {
         self.simplifier().simplify(typed).map_err(|e| unreadable(what, sql, e))
     }
 
-    /// That an expression is true, false or null.
+    /// An error unless an expression is boolean.
     pub(crate) fn check_condition(&self, what: &str, sql: &str, expr: &Expr) -> Result<()> {
-        match expr.get_type(&self.schema).map_err(|e| unreadable(what, sql, e))? {
-            DataType::Boolean | DataType::Null => Ok(()),
-            other => Err(TxnLogError::invalid(format!("the {what} {sql:?} is no condition: it yields {other}"))),
+        let data_type = expr.get_type(&self.schema).map_err(|e| unreadable(what, sql, e))?;
+        if matches!(data_type, DataType::Boolean | DataType::Null) {
+            return Ok(());
         }
+        let message = format!("invalid {what} {sql:?}: expected a condition, found an expression of type {data_type}");
+        Err(TxnLogError::invalid(message).about(Subject::NonBooleanCondition))
     }
 
-    /// A condition as a function of its columns: true for what satisfies it, false, never null, for all else.
+    /// A condition as a function of its columns: true where it is satisfied, otherwise false, never null.
     pub(crate) fn is_true(&self, what: &str, sql: &str) -> Result<Expr> {
         let typed = self.read(what, sql)?;
         self.check_condition(what, sql, &typed)?;
         Ok(self.condition(sql, self.simplified(what, sql, typed)?, Predicate::Unknown)?.is_true)
     }
 
-    /// A condition that was read, for whoever changes the rows that satisfy it. `predicate` is what it says about files.
+    /// A parsed condition for a change of the rows that satisfy it, with its predicate for data skipping.
     pub(crate) fn condition(&self, sql: &str, simplified: Expr, predicate: Predicate) -> Result<Condition> {
         floats::in_condition(simplified, &self.schema)
             .and_then(|condition| Condition::new(sql, condition, predicate, &self.schema, &self.session))
@@ -98,13 +100,9 @@ fn unreadable(what: &str, sql: &str, e: DataFusionError) -> TxnLogError {
         && let SchemaError::FieldNotFound { field, valid_fields } = schema.as_ref()
     {
         let names: Vec<_> = valid_fields.iter().map(|f| f.name().to_string()).collect();
-        let message = format!(
-            "the {what} {sql:?} names the column {:?}, and the table has only {}",
-            field.name(),
-            names.join(", ")
-        );
-        return TxnLogError::new(ErrorKind::Invalid, message);
+        let name = field.name();
+        let message = format!("invalid {what} {sql:?}: unknown column {name:?}, expected one of {}", names.join(", "));
+        return TxnLogError::invalid(message).about(Subject::UnknownColumn(name.into()));
     }
-    let kind = if matches!(what, "value" | "generation expression") { "no value" } else { "no condition" };
-    TxnLogError::invalid(format!("the {what} {sql:?} is {kind} that can be read")).with_source(words(&e))
+    caused(ErrorKind::Invalid, format!("invalid {what} {sql:?}"), e)
 }

@@ -1,13 +1,13 @@
-//! Floats as PostgreSQL compares them: there is one NaN, equal to itself and above every number, and one zero.
+//! Floats compared as in PostgreSQL: there is one NaN, equal to itself and greater than every number, and one zero.
 //!
-//! Arrow orders floats by their bits: a NaN with its sign bit set is below every number and unlike one without. And the
-//! bounds in Parquet files leave NaN out, but DataFusion prunes by them as if they held for every value
-//! (<https://github.com/apache/datafusion/issues/15812>): with the rows 1 and NaN, `x <> 1` finds nothing. So columns
-//! of floats are wrapped in a function: it maps all NaNs to one, and DataFusion knows no bounds of its result, so
-//! nothing below is pruned by it. Which *files* may hold a row is decided by the log, which takes into account what its
-//! bounds leave out.
+//! Arrow orders floats by their bits: a NaN with its sign bit set is less than every number and differs from one
+//! without. The bounds in Parquet files do not include NaN, but DataFusion prunes by them as if they held for every
+//! value (<https://github.com/apache/datafusion/issues/15812>): with the rows 1 and NaN, `x <> 1` finds nothing. So
+//! columns of floats are wrapped in a function: it maps all NaNs to one, and DataFusion has no bounds of its result, so
+//! the scan below does not prune by it. The log selects the *files* that may contain a row, and takes into account that
+//! its bounds do not include NaN.
 //!
-//! DataFusion compares zeros as equal whatever their sign, but looks up the bits of one in the list of `IN`.
+//! DataFusion compares zeros as equal whatever their sign, but compares the bits of a zero in the list of `IN`.
 
 use std::sync::{Arc, LazyLock};
 
@@ -27,7 +27,7 @@ use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::ProjectionExec;
 
-/// The same condition for rows that do not come from [`one_nan_in_scan`].
+/// Wraps the columns of a condition for rows that are not from [`one_nan_in_scan`].
 pub(super) fn in_condition(condition: Expr, columns: &DFSchema) -> PlanResult<Expr> {
     let seen = condition.transform_up(|e| match e {
         Expr::Column(c) if columns.field_from_column(&c).is_ok_and(|field| holds_floats(field.data_type())) => {
@@ -38,7 +38,7 @@ pub(super) fn in_condition(condition: Expr, columns: &DFSchema) -> PlanResult<Ex
     Ok(seen?.data)
 }
 
-/// Looks for a zero of either sign where one is in the list of `IN`.
+/// Adds the zero of the other sign to an `IN` list with a zero.
 #[derive(Debug)]
 pub(super) struct OneZero;
 
@@ -71,7 +71,7 @@ fn both_zeros(expr: Expr) -> Transformed<Expr> {
     Transformed::new_transformed(Expr::InList(list), !missing.is_empty())
 }
 
-/// What a literal is, also as another type.
+/// The value of a literal, with casts.
 fn value(literal: &Expr) -> Option<ScalarValue> {
     match literal {
         Expr::Literal(value, _) => Some(value.clone()),
@@ -85,7 +85,7 @@ fn is_zero(value: &ScalarValue) -> bool {
     matches!(value, ScalarValue::Float32(Some(0.0)) | ScalarValue::Float64(Some(0.0)))
 }
 
-/// The same rows with their columns of floats seen through the function.
+/// The same rows with their float columns wrapped in the function.
 pub(crate) fn one_nan_in_scan(
     scan: Arc<dyn ExecutionPlan>,
     options: &Arc<ConfigOptions>,
@@ -106,8 +106,8 @@ pub(crate) fn one_nan_in_scan(
     Ok(Arc::new(ProjectionExec::try_new(columns.collect::<Vec<_>>(), scan)?))
 }
 
-/// Whether a condition looks at a column of floats.
-pub(crate) fn looks_at(condition: &Expr, schema: &Schema) -> bool {
+/// Whether a condition uses a float column.
+pub(crate) fn uses_floats(condition: &Expr, schema: &Schema) -> bool {
     let of_floats = |name: &str| schema.field_with_name(name).is_ok_and(|field| holds_floats(field.data_type()));
     condition.column_refs().iter().any(|column| of_floats(&column.name))
 }
@@ -132,7 +132,7 @@ static ONE_NAN: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
     Arc::new(ScalarUDF::new_from_impl(OneNan { signature }))
 });
 
-/// Every NaN becomes the same; whatever else it is given, it gives back.
+/// Maps every NaN to the same one; other values are unchanged.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct OneNan {
     signature: Signature,

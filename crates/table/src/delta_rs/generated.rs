@@ -1,8 +1,8 @@
-//! Columns whose values are computed from other columns.
+//! Generated columns: their values are computed from other columns.
 //!
-//! delta-rs makes the names of columns lower case where it computes and checks such values: it parses them as SQL
-//! (<https://github.com/delta-io/delta-rs/pull/4407> fixed that elsewhere). So generated columns are shown to it as
-//! plain columns ([`hide`]): their values are computed, and given values checked, before delta-rs gets the rows.
+//! delta-rs converts column names to lower case when it computes and checks such values, because it parses them as SQL
+//! (<https://github.com/delta-io/delta-rs/pull/4407> fixed that elsewhere). So generated columns are hidden from it
+//! ([`hide`]): their values are computed, and given values checked, before delta-rs gets the rows.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -32,12 +32,12 @@ use super::Columns;
 use crate::error::Explain;
 use crate::identifiers::{quoted, unquoted};
 
-/// The entry of a column's metadata that says how its values are computed.
+/// The entry of a column's metadata with its generation expression.
 const EXPRESSION: &str = "delta.generationExpression";
 
 /// The generated columns of a table.
 pub(super) struct Generated {
-    /// All its columns; none where none is generated.
+    /// All columns of the table; empty if none is generated.
     schema: SchemaRef,
     columns: Vec<GeneratedColumn>,
 }
@@ -46,12 +46,12 @@ struct GeneratedColumn {
     name: String,
     data_type: DataType,
     sql: String,
-    /// What its value is, over the columns of the table.
+    /// The expression for its value, over the columns of the table.
     value: Expr,
 }
 
 impl Generated {
-    /// Those of a table. `schema` gives its columns in Arrow types: it is asked only where some are generated.
+    /// The generated columns of a table. `schema` returns its columns in Arrow types, and is called only if needed.
     pub(super) fn of(metadata: &Metadata, schema: impl FnOnce() -> Result<SchemaRef>) -> Result<Self> {
         let generated = expressions(&metadata.schema_string);
         if generated.is_empty() {
@@ -68,7 +68,7 @@ impl Generated {
         Ok(Self { schema, columns })
     }
 
-    /// Rows to be written, with the generated columns that they lack; values that they have are checked.
+    /// Adds missing generated columns to rows to be written, and checks given values.
     pub(super) fn complete_rows(&self, rows: LogicalPlan) -> Result<LogicalPlan> {
         if self.columns.is_empty() {
             return Ok(rows);
@@ -88,7 +88,7 @@ impl Generated {
         plan.explain(|| "the generated columns cannot be computed".into())
     }
 
-    /// What an update sets, and the generated columns that depend on it. Rows are of the table, known by `alias`.
+    /// The assignments of an update, with those of dependent generated columns. The table's name is `alias`.
     pub(super) fn complete_update(
         &self,
         set: Vec<(String, Expr)>,
@@ -98,7 +98,7 @@ impl Generated {
         self.complete(set, kept, |value, is_set| value.column_refs().iter().any(|column| is_set(&column.name)))
     }
 
-    /// What the columns of a new row are set to, and all generated columns.
+    /// The values of a new row, with those of all generated columns.
     pub(super) fn complete_insert(&self, set: Vec<(String, Expr)>) -> Result<Vec<(String, Expr)>> {
         let null =
             |name: &str| {
@@ -109,7 +109,8 @@ impl Generated {
         self.complete(set, null, |_, _| true)
     }
 
-    /// `unset` is what a column is that is not set; `must_follow` whether a generated column that is not set becomes so.
+    /// `unset` is the value of a column without an assignment; `must_follow` whether a generated column without one
+    /// gets one.
     fn complete(
         &self,
         mut set: Vec<(String, Expr)>,
@@ -146,7 +147,7 @@ impl Generated {
     }
 }
 
-/// The columns of a table in Arrow types, the generated ones marked.
+/// The columns of a table in Arrow types, with a mark on generated ones.
 pub(crate) fn marked(metadata: &Metadata, schema: SchemaRef) -> SchemaRef {
     let generated = expressions(&metadata.schema_string);
     if generated.is_empty() {
@@ -163,13 +164,13 @@ pub(crate) fn marked(metadata: &Metadata, schema: SchemaRef) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
-/// Whether a column is marked.
+/// Whether a column has the mark.
 pub(crate) fn is_generated(column: &Field) -> bool {
     column.metadata().contains_key(EXPRESSION)
 }
 
 impl GeneratedColumn {
-    /// The computed value, which a given one must be.
+    /// The computed value; an error if the given one differs.
     fn checked(&self, given: Expr, computed: Expr) -> Expr {
         let function = Checked {
             column: self.name.clone(),
@@ -189,8 +190,8 @@ fn cast(value: Expr, data_type: &DataType) -> Expr {
     Expr::Cast(Cast::new(Box::new(value), data_type.clone()))
 }
 
-/// A schema without what says that columns are generated.
-pub(super) fn hide(schema: &str) -> String {
+/// A schema without generation expressions.
+pub(super) fn remove_expressions(schema: &str) -> String {
     if !schema.contains(EXPRESSION) {
         return schema.into();
     }
@@ -199,8 +200,8 @@ pub(super) fn hide(schema: &str) -> String {
     })
 }
 
-/// The same schema, with what another says of generated columns that both have.
-pub(super) fn put_back(schema: &str, source: &str) -> String {
+/// The schema, with the generation expressions of another for columns that both have.
+pub(super) fn restore_expressions(schema: &str, source: &str) -> String {
     let generated = expressions(source);
     if generated.is_empty() {
         return schema.into();
@@ -212,7 +213,7 @@ pub(super) fn put_back(schema: &str, source: &str) -> String {
     })
 }
 
-/// The generated columns in a schema, and the SQL that computes them.
+/// The generated columns in a schema, with their SQL expressions.
 fn expressions(schema: &str) -> Vec<(String, String)> {
     if !schema.contains(EXPRESSION) {
         return Vec::new();
@@ -236,7 +237,7 @@ fn edited(schema: &str, edit: impl Fn(&str, &mut serde_json::Map<String, Value>)
     parsed.to_string()
 }
 
-/// An expression with `TRUNC(date, 'MM')`, as Spark has it, in DataFusion's words.
+/// An expression with Spark's `TRUNC(date, 'MM')` replaced by DataFusion's function.
 fn without_trunc(sql: &str) -> String {
     // An expression that cannot be parsed is reported by the code that evaluates it.
     let Ok(mut parsed) = Parser::new(&GenericDialect {}).try_with_sql(sql).and_then(|mut parser| parser.parse_expr())
@@ -261,7 +262,7 @@ fn without_trunc(sql: &str) -> String {
     if changed { parsed.to_string() } else { sql.into() }
 }
 
-/// The unit to which a call of Spark's `TRUNC` truncates a date.
+/// The unit of a call of Spark's `TRUNC` on a date.
 fn truncated_to(function: &Function) -> Option<&'static str> {
     let FunctionArguments::List(list) = &function.args else { return None };
     let [_, FunctionArg::Unnamed(FunctionArgExpr::Expr(SqlExpr::Value(unit)))] = list.args.as_slice() else {
@@ -280,7 +281,7 @@ fn truncated_to(function: &Function) -> Option<&'static str> {
     }
 }
 
-/// Gives back its second argument. The first must be the same, or null: where rows come as JSON, no value is null.
+/// Returns its second argument. The first must be equal or null, because rows from JSON have null for a missing value.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Checked {
     column: String,
@@ -308,7 +309,7 @@ impl ScalarUDFImpl for Checked {
         let (given, computed) = (given.into_array(rows)?, computed.into_array(rows)?);
         let is_another = and(&distinct(&given, &computed)?, &is_not_null(&given)?)?;
         if is_another.true_count() > 0 {
-            // In the words with which delta-rs refuses rows that break a constraint.
+            // The text that delta-rs uses for rows that violate a constraint.
             let message = format!(
                 "Invalid data found: the column {:?} is generated as {}, and a row has another value: nothing was written",
                 self.column, self.sql

@@ -1,9 +1,9 @@
-//! Literals of SQL with all their digits and all their years.
+//! SQL literals with all their digits and the whole range of years.
 //!
-//! Left alone, DataFusion reads `0.1` as a double and a text beside a time as nanoseconds, which end in 2262; and when a
-//! decimal meets a double it makes decimals of both, which NaN and most doubles are not. Here a number with a fraction
-//! is a decimal, one with an exponent a double, and a time is in microseconds, as Delta's are. What meets a double is
-//! one, and what meets a time becomes one of the same type.
+//! By default, DataFusion parses `0.1` as a double and a text compared with a time as nanoseconds, whose range ends in
+//! 2262; and it converts a decimal and a double to decimals, which cannot represent NaN and most doubles. Here a number
+//! with a fraction is a decimal, one with an exponent a double, and a time is in microseconds, as in Delta. An operand
+//! combined with a double becomes a double, and one combined with a time gets the type of the time.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -24,26 +24,26 @@ use deltalakedb_log::decimal;
 
 use super::condition::IS_TRUE;
 
-/// The most digits of a decimal.
+/// The maximum number of digits of a decimal.
 const MAX_DIGITS: usize = 38;
 
-/// Makes a session read literals so.
+/// Makes a session parse literals in this way.
 pub(super) fn install(session: &mut SessionContext) -> PlanResult<()> {
     session.state_ref().write().config_mut().options_mut().sql_parser.parse_float_as_decimal = true;
     session.register_function_rewrite(Arc::new(ExactLiterals))
 }
 
-/// Reads an expression over columns.
+/// Parses an expression over columns.
 pub(crate) fn parse(sql: &str, session: &SessionContext, columns: &DFSchema) -> PlanResult<Expr> {
     let state = session.state();
     let dialect = state.config_options().sql_parser.dialect;
     let mut parsed = state.sql_to_expr_with_alias(sql, &dialect)?;
     spell_out(&mut parsed.expr);
     let expr = state.create_logical_expr_from_sql_expr(parsed, columns)?;
-    Ok(expr.transform_up(|e| settle(e, columns))?.data)
+    Ok(expr.transform_up(|e| coerce(e, columns))?.data)
 }
 
-/// Says in a statement what DataFusion would take for something else.
+/// Rewrites the literals of a statement that DataFusion would parse differently.
 pub(crate) fn in_statement(statement: &mut Statement) {
     match statement {
         Statement::Statement(statement) => spell_out(statement),
@@ -52,7 +52,8 @@ pub(crate) fn in_statement(statement: &mut Statement) {
     }
 }
 
-/// Numbers with an exponent, and those too long for a decimal, are doubles; a time without a precision has microseconds.
+/// Numbers with an exponent, and those too long for a decimal, become doubles; times without a precision get
+/// microseconds.
 fn spell_out(within: &mut impl VisitMut) {
     let _: ControlFlow<()> = visit_expressions_mut(within, |e| {
         match e {
@@ -79,7 +80,7 @@ fn spell_out(within: &mut impl VisitMut) {
     });
 }
 
-/// The same for the expressions of every plan of a session.
+/// Applies it to the expressions of every plan of a session.
 #[derive(Debug)]
 struct ExactLiterals;
 
@@ -89,39 +90,39 @@ impl FunctionRewrite for ExactLiterals {
     }
 
     fn rewrite(&self, expr: Expr, columns: &DFSchema, _: &ConfigOptions) -> PlanResult<Transformed<Expr>> {
-        settle(expr, columns)
+        coerce(expr, columns)
     }
 }
 
-/// What meets in an expression, and how.
+/// How operands are combined.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Meeting {
-    /// It becomes of one type.
+enum OperandUse {
+    /// They get the same type.
     OneType,
-    /// It is calculated with: a text beside a time may be an interval.
+    /// In arithmetic: a text combined with a time may be an interval.
     Arithmetic,
 }
 
-/// Gives operands that meet doubles or times their types; its own operands are settled already.
-fn settle(mut expr: Expr, columns: &DFSchema) -> PlanResult<Transformed<Expr>> {
+/// Coerces operands that are combined with doubles or times; their own operands are coerced already.
+fn coerce(mut expr: Expr, columns: &DFSchema) -> PlanResult<Transformed<Expr>> {
     use Operator as O;
     let changed = match &mut expr {
         Expr::BinaryExpr(binary) => {
-            let meeting = match binary.op {
+            let operand_use = match binary.op {
                 O::Eq | O::NotEq | O::Lt | O::LtEq | O::Gt | O::GtEq | O::IsDistinctFrom | O::IsNotDistinctFrom => {
-                    Meeting::OneType
+                    OperandUse::OneType
                 }
-                O::Plus | O::Minus | O::Multiply | O::Divide | O::Modulo => Meeting::Arithmetic,
+                O::Plus | O::Minus | O::Multiply | O::Divide | O::Modulo => OperandUse::Arithmetic,
                 _ => return Ok(Transformed::no(expr)),
             };
-            meet(&mut [&mut binary.left, &mut binary.right], meeting, columns)
+            coerce_operands(&mut [&mut binary.left, &mut binary.right], operand_use, columns)
         }
         Expr::Between(between) => {
-            meet(&mut [&mut between.expr, &mut between.low, &mut between.high], Meeting::OneType, columns)
+            coerce_operands(&mut [&mut between.expr, &mut between.low, &mut between.high], OperandUse::OneType, columns)
         }
         Expr::InList(list) => {
             let mut all: Vec<_> = std::iter::once(list.expr.as_mut()).chain(&mut list.list).collect();
-            meet(&mut all, Meeting::OneType, columns)
+            coerce_operands(&mut all, OperandUse::OneType, columns)
         }
         Expr::Case(case) => {
             let (mut compared, mut results) = (Vec::new(), Vec::new());
@@ -130,15 +131,15 @@ fn settle(mut expr: Expr, columns: &DFSchema) -> PlanResult<Transformed<Expr>> {
                 results.push(then.as_mut());
             }
             results.extend(case.else_expr.as_deref_mut());
-            let of_results = meet(&mut results, Meeting::OneType, columns);
+            let of_results = coerce_operands(&mut results, OperandUse::OneType, columns);
             let of_compared = case.expr.as_deref_mut().is_some_and(|base| {
                 compared.push(base);
-                meet(&mut compared, Meeting::OneType, columns)
+                coerce_operands(&mut compared, OperandUse::OneType, columns)
             });
             of_results || of_compared
         }
         Expr::Cast(cast) if cast.field.data_type().is_floating() => spell_decimal(&mut cast.expr, columns),
-        // Its type depends on whether its digits are known already: they are once constants are worked out.
+        // Its type depends on whether its digits are constant: they are after constant folding.
         Expr::ScalarFunction(function) if function.func.name() == "round" && function.args.len() == 2 => {
             match function.args[0].get_type(columns) {
                 Ok(DataType::Decimal128(precision, scale)) => {
@@ -148,31 +149,31 @@ fn settle(mut expr: Expr, columns: &DFSchema) -> PlanResult<Transformed<Expr>> {
                 _ => false,
             }
         }
-        // The columns of a condition do not meet: they are as the condition was read.
+        // The columns of a condition are separate arguments: they have the types that the condition was parsed with.
         Expr::ScalarFunction(function) if function.func.name() == IS_TRUE => false,
         Expr::ScalarFunction(function) => {
-            let meeting = match function.func.name() {
-                "coalesce" | "nvl" | "ifnull" | "nullif" | "greatest" | "least" => Meeting::OneType,
-                _ => Meeting::Arithmetic,
+            let operand_use = match function.func.name() {
+                "coalesce" | "nvl" | "ifnull" | "nullif" | "greatest" | "least" => OperandUse::OneType,
+                _ => OperandUse::Arithmetic,
             };
-            meet(&mut function.args.iter_mut().collect::<Vec<_>>(), meeting, columns)
+            coerce_operands(&mut function.args.iter_mut().collect::<Vec<_>>(), operand_use, columns)
         }
         _ => false,
     };
     Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
 }
 
-/// Says whether an operand was changed.
-fn meet(operands: &mut [&mut Expr], meeting: Meeting, columns: &DFSchema) -> bool {
-    // What has no type yet is left to DataFusion.
+/// Returns whether an operand was changed.
+fn coerce_operands(operands: &mut [&mut Expr], operand_use: OperandUse, columns: &DFSchema) -> bool {
+    // Operands without a type yet are left to DataFusion.
     let types: Vec<_> = operands.iter().map(|e| e.get_type(columns).ok()).collect();
     let types = || types.iter().flatten();
     if types().any(DataType::is_floating) && types().any(DataType::is_decimal) {
-        meet_double(operands, columns);
+        coerce_to_double(operands, columns);
         return true;
     }
-    if meeting == Meeting::OneType && operands.len() > 1 && types().all(DataType::is_decimal) {
-        return meet_decimals(operands, columns);
+    if operand_use == OperandUse::OneType && operands.len() > 1 && types().all(DataType::is_decimal) {
+        return coerce_decimals(operands, columns);
     }
     let microseconds = |t: &&DataType| matches!(t, DataType::Timestamp(TimeUnit::Microsecond, _));
     let Some(time) = types().find(microseconds).cloned() else { return false };
@@ -180,9 +181,9 @@ fn meet(operands: &mut [&mut Expr], meeting: Meeting, columns: &DFSchema) -> boo
     for operand in operands.iter_mut() {
         let to = match operand.get_type(columns) {
             Ok(DataType::Timestamp(TimeUnit::Nanosecond, zone)) => DataType::Timestamp(TimeUnit::Microsecond, zone),
-            Ok(DataType::Date32) if meeting == Meeting::OneType => time.clone(),
+            Ok(DataType::Date32) if operand_use == OperandUse::OneType => time.clone(),
             Ok(DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8)
-                if meeting == Meeting::OneType && matches!(operand, Expr::Literal(..)) =>
+                if operand_use == OperandUse::OneType && matches!(operand, Expr::Literal(..)) =>
             {
                 time.clone()
             }
@@ -194,9 +195,9 @@ fn meet(operands: &mut [&mut Expr], meeting: Meeting, columns: &DFSchema) -> boo
     changed
 }
 
-/// Doubles and decimals. delta-rs reads the conditions in a table's properties by itself: there, a literal that is a
+/// Doubles and decimals. delta-rs parses the conditions in a table's properties by itself: in them, a literal that is a
 /// double among decimals was written as a decimal.
-fn meet_double(operands: &mut [&mut Expr], columns: &DFSchema) {
+fn coerce_to_double(operands: &mut [&mut Expr], columns: &DFSchema) {
     let literal = |e: &Expr| match e {
         Expr::Literal(ScalarValue::Float64(Some(x)), _) => as_decimal(*x),
         _ => None,
@@ -212,7 +213,7 @@ fn meet_double(operands: &mut [&mut Expr], columns: &DFSchema) {
     }
     for operand in operands.iter_mut() {
         match operand {
-            // Not by a division, which rounds once more.
+            // Not by a division, which rounds a second time.
             Expr::Literal(ScalarValue::Decimal128(Some(units), _, scale), _) => {
                 let value = decimal::to_json(*units, *scale).parse().ok();
                 **operand = Expr::Literal(ScalarValue::Float64(value), None);
@@ -226,8 +227,8 @@ fn meet_double(operands: &mut [&mut Expr], columns: &DFSchema) {
     }
 }
 
-/// A decimal that is to be a double, as text, unless it has so few digits that the division which makes a double of it
-/// rounds only once. Says whether it is such.
+/// A decimal to be converted to a double is spelled as text, unless it has so few digits that the division by which it
+/// is converted rounds only once. Returns whether it was spelled.
 fn spell_decimal(decimal: &mut Expr, columns: &DFSchema) -> bool {
     let long = match decimal.get_type(columns) {
         Ok(DataType::Decimal128(precision, scale)) => precision > 15 || scale > 22,
@@ -240,9 +241,9 @@ fn spell_decimal(decimal: &mut Expr, columns: &DFSchema) -> bool {
     long
 }
 
-/// Decimals that no decimal of 38 digits holds both of: where an operand is compared in fewer digits than it has, the
+/// Decimals without a common decimal type of 38 digits: if an operand is compared with fewer digits than it has, the
 /// comparison fails (datafusion#4072).
-fn meet_decimals(operands: &mut [&mut Expr], columns: &DFSchema) -> bool {
+fn coerce_decimals(operands: &mut [&mut Expr], columns: &DFSchema) -> bool {
     let digits = |e: &Expr| match e.get_type(columns) {
         Ok(DataType::Decimal128(precision, scale)) => Some((i16::from(precision) - i16::from(scale), i16::from(scale))),
         _ => None,
@@ -258,7 +259,7 @@ fn meet_decimals(operands: &mut [&mut Expr], columns: &DFSchema) -> bool {
     true
 }
 
-/// The decimal that a double is written as, if it is not too long.
+/// The decimal with the text of a double, if it is not too long.
 fn as_decimal(x: f64) -> Option<ScalarValue> {
     let text = x.to_string();
     let scale = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());

@@ -1,63 +1,64 @@
-//! One table's log, held still at one version, with commits staged on top.
+//! One table's log, fixed at one version, with staged commits on top.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use deltalakedb_log::action::Add;
 use deltalakedb_log::snapshot::{At, Snapshot};
 use deltalakedb_log::{FileKey, Predicate, Result, TxnLogError, TxnLogReader, Version};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::log_view::LogView;
 
-/// Which live files delta-rs gets to see.
+/// Which live files delta-rs gets.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Files {
+pub(super) enum FileSelection {
     All,
     Matching(Predicate),
     None,
 }
 
-/// What every part of the virtual log looks at: the engine, the log store, the object store.
+/// The state shared by all parts of the virtual log: the engine, the log store, the object store.
 #[derive(Debug)]
 pub(super) struct SnapshotLog {
     reader: Arc<dyn TxnLogReader>,
-    /// The version it is held at; `None` for a table that does not exist yet.
+    /// The fixed version; `None` for a table that does not exist yet.
     base: Option<Snapshot>,
-    files: Files,
+    files: FileSelection,
     staged: Mutex<Vec<Bytes>>,
-    /// Which of them were there when it was opened.
+    /// How many of them existed when it was opened.
     before: usize,
-    /// The files of the version that were given out, where not all are.
+    /// The files of the version that were returned, if not all of them.
     seen: Mutex<Vec<FileKey>>,
     temporary: Mutex<HashMap<String, Bytes>>,
 }
 
 impl SnapshotLog {
-    pub(super) fn new(state: &LogView, files: Files) -> Self {
+    pub(super) fn new(state: &LogView, files: FileSelection) -> Self {
         Self {
             reader: state.reader.clone(),
             base: state.base.clone(),
             files,
-            staged: Mutex::new(state.staged.iter().map(|commit| commit.shown.clone()).collect()),
+            staged: Mutex::new(state.staged.iter().map(|commit| commit.masked.clone()).collect()),
             before: state.staged.len(),
             seen: Mutex::default(),
             temporary: Mutex::default(),
         }
     }
 
-    /// Remembers files that are given out.
-    pub(super) fn see(&self, adds: &[Add]) {
-        if matches!(self.files, Files::Matching(_)) {
-            let mut seen = self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    /// Records files that are returned.
+    pub(super) fn record_given(&self, adds: &[Add]) {
+        if matches!(self.files, FileSelection::Matching(_)) {
+            let mut seen = self.seen.lock();
             seen.extend(adds.iter().map(Add::key));
         }
     }
 
-    /// The files that were given out; `None` when that is all of them.
-    pub(super) fn seen(&self) -> Option<Vec<FileKey>> {
-        let seen = self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        (self.files != Files::All).then(|| seen.clone())
+    /// The files that were returned; `None` for all files.
+    pub(super) fn given_files(&self) -> Option<Vec<FileKey>> {
+        let seen = self.seen.lock();
+        (self.files != FileSelection::All).then(|| seen.clone())
     }
 
     /// The commits staged since it was opened.
@@ -69,21 +70,20 @@ impl SnapshotLog {
         self.reader.clone()
     }
 
-    pub(super) fn files(&self) -> &Files {
+    pub(super) fn files(&self) -> &FileSelection {
         &self.files
     }
 
-    /// The version it is held at.
+    /// The fixed version.
     pub(super) fn base_version(&self) -> Option<Version> {
         self.base.as_ref().map(Snapshot::version)
     }
 
-    /// The version the next commit takes.
     pub(super) fn next_version(&self) -> Version {
         self.first_staged() + self.staged().len() as Version
     }
 
-    /// The newest version, staged ones included.
+    /// The newest version, including staged ones.
     pub(super) fn newest(&self) -> Option<Version> {
         self.next_version().checked_sub(1)
     }
@@ -94,10 +94,10 @@ impl SnapshotLog {
 
     /// The commits staged so far, in order.
     pub(super) fn staged(&self) -> MutexGuard<'_, Vec<Bytes>> {
-        self.staged.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.staged.lock()
     }
 
-    /// Stages a commit as `version`; false when that version is taken or leaves a gap.
+    /// Stages a commit as `version`; false when that version exists or leaves a gap.
     pub(super) fn stage(&self, version: Version, commit: Bytes) -> bool {
         let first = self.first_staged();
         let mut staged = self.staged();
@@ -108,12 +108,12 @@ impl SnapshotLog {
         version == next
     }
 
-    /// Commit files on their way: delta-rs writes some before it names their version.
+    /// Temporary commit files: delta-rs writes some before it names their version.
     pub(super) fn temporary(&self) -> MutexGuard<'_, HashMap<String, Bytes>> {
-        self.temporary.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.temporary.lock()
     }
 
-    /// The table at a version up to the one it is held at.
+    /// The table at a version up to the fixed one.
     pub(super) async fn snapshot(&self, version: Version) -> Result<Snapshot> {
         match &self.base {
             Some(base) if base.version() == version => Ok(base.clone()),
@@ -121,7 +121,7 @@ impl SnapshotLog {
         }
     }
 
-    /// The bytes of a commit, staged or not; `None` when there is no such version or it is retained without them.
+    /// The bytes of a commit, staged or not; `None` when the version does not exist or is retained without them.
     pub(super) async fn commit(&self, version: Version) -> Result<Option<Bytes>> {
         if let Some(at) = version.checked_sub(self.first_staged()) {
             let at = usize::try_from(at).map_err(|e| TxnLogError::invalid("no such version").with_source(e))?;
@@ -136,7 +136,7 @@ impl SnapshotLog {
     }
 }
 
-/// The name of a file in `_delta_log`, read.
+/// A parsed name of a file in `_delta_log`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LogFile {
     Commit(Version),
@@ -147,7 +147,7 @@ pub(super) enum LogFile {
 }
 
 impl LogFile {
-    /// Reads a file name.
+    /// Parses a file name.
     pub(super) fn parse(name: &str) -> Self {
         if name == "_last_checkpoint" {
             return Self::LastCheckpoint;

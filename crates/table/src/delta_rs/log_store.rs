@@ -1,4 +1,4 @@
-//! The log store delta-rs asks for everything.
+//! The log store of delta-rs.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use super::engine::VirtualEngine;
 use super::log::SnapshotLog;
 use super::overlay_store::OverlayStore;
 use super::upload_tracker::UploadTracker;
-use super::{shown, stores};
+use super::{masking, stores};
 use crate::write_options::WriteOptions;
 
 #[derive(Clone)]
@@ -28,16 +28,16 @@ pub(super) struct VirtualLogStore {
     config: LogStoreConfig,
     table_url: Url,
     location: Location,
-    /// The store of the table, which is all there is under the table's URL.
+    /// The store of the table, which contains everything below the table's URL.
     table: Arc<OverlayStore>,
-    /// Whether commits name files as the reader of change data needs them.
+    /// Whether commits name files by aliases, as the reader of change data needs them.
     of_changes: bool,
     objects: Arc<dyn Engine>,
     stores: Arc<dyn Stores>,
 }
 
 impl VirtualLogStore {
-    /// The log store of the table at a place, whose data files are made as the options say.
+    /// The log store of the table at a location; `options` determine how data files are written.
     pub(super) fn new(location: &Location, log: Arc<SnapshotLog>, options: &WriteOptions) -> Result<Self> {
         let stores = options.stores.clone();
         let url = stores::url_of(location)?;
@@ -54,38 +54,35 @@ impl VirtualLogStore {
         })
     }
 
-    /// The same for the reader of change data.
+    /// The log store for the reader of change data.
     pub(super) fn of_changes(&self) -> Self {
         Self { of_changes: true, ..self.clone() }
     }
 
-    /// A URL within the table as everyone knows it.
-    pub(super) fn outward(&self, url: &str) -> String {
+    /// The public URL of a URL within the table.
+    pub(super) fn public_url(&self, url: &str) -> String {
         match url.strip_prefix(self.table_url.as_str()) {
-            Some(path) => alias::real(path).unwrap_or_else(|| format!("{}{path}", self.location.url())),
+            Some(path) => alias::path_of_alias(path).unwrap_or_else(|| format!("{}{path}", self.location.url())),
             None => url.into(),
         }
     }
 
-    /// The object stores that it asks.
+    /// The object stores that it uses.
     pub(super) fn stores(&self) -> &Arc<dyn Stores> {
         &self.stores
     }
 
-    /// What was put into the table so far.
+    /// The uploads to the table so far.
     pub(super) fn puts(&self) -> &UploadTracker {
         self.table.puts()
     }
 
-    /// The files that a live file consists of: its own, and that of its deletion vector.
+    /// The files of a live file: its own, and that of its deletion vector.
     pub(super) fn files_of(&self, add: &Add) -> Result<Vec<Url>> {
-        let file = alias::url_of(&add.path, &self.location)?;
-        let vector =
-            add.deletion_vector.as_ref().map(|of| super::deletion_vectors::deletion_vector_file(of, &self.location));
-        Ok(std::iter::once(file).chain(vector.transpose()?.flatten()).collect())
+        add.paths()?.map(|path| alias::url_of(&path, &self.location)).collect()
     }
 
-    /// Whether there is a file at a URL.
+    /// Whether a file exists at a URL.
     pub(super) async fn is_there(&self, url: &Url) -> Result<bool> {
         match self.data_store().head(&alias::path_in_store(url, &self.location)).await {
             Ok(_) => Ok(true),
@@ -94,7 +91,7 @@ impl VirtualLogStore {
         }
     }
 
-    /// The object store of the data files, its root the table's.
+    /// The object store of the data files, with the table as its root.
     pub(super) fn data_store(&self) -> Arc<dyn ObjectStore> {
         self.table.inner()
     }
@@ -102,7 +99,7 @@ impl VirtualLogStore {
 
 #[async_trait]
 impl LogStore for VirtualLogStore {
-    /// The name decides how commits arrive: under this one, as bytes.
+    /// The name determines how commits are passed: with this one, as bytes.
     fn name(&self) -> String {
         "DefaultLogStore".into()
     }
@@ -111,10 +108,10 @@ impl LogStore for VirtualLogStore {
         if self.log.newest().is_none_or(|newest| version > newest) {
             return Ok(None);
         }
-        let commit = self.log.commit(version).await.map_err(outward)?;
+        let commit = self.log.commit(version).await.map_err(to_delta_error)?;
         match commit {
             Some(bytes) if self.of_changes => {
-                shown::commit_of_changes(bytes, &self.location).map(Some).map_err(outward)
+                masking::commit_of_changes(bytes, &self.location).map(Some).map_err(to_delta_error)
             }
             commit => Ok(commit),
         }
@@ -131,13 +128,10 @@ impl LogStore for VirtualLogStore {
             CommitOrBytes::TmpCommit(path) => path.filename().and_then(|name| self.log.temporary().remove(name)),
         };
         let bytes = bytes.ok_or_else(|| TransactionError::LogStoreError {
-            msg: "the temporary commit file is gone".into(),
+            msg: "the temporary commit file does not exist".into(),
             source: "no such file".into(),
         })?;
-        match self.log.stage(version, bytes) {
-            true => Ok(()),
-            false => Err(TransactionError::VersionAlreadyExists(version)),
-        }
+        if self.log.stage(version, bytes) { Ok(()) } else { Err(TransactionError::VersionAlreadyExists(version)) }
     }
 
     async fn abort_commit_entry(
@@ -184,6 +178,6 @@ impl LogStore for VirtualLogStore {
     }
 }
 
-fn outward(e: TxnLogError) -> DeltaTableError {
+fn to_delta_error(e: TxnLogError) -> DeltaTableError {
     DeltaTableError::GenericError { source: e.into() }
 }

@@ -1,4 +1,4 @@
-//! A table's log as an operation finds it.
+//! A table's log as an operation sees it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,30 +10,30 @@ use deltalakedb_log::{Location, Result, Stores, TxnLogError, TxnLogReader};
 use futures::TryStreamExt;
 
 use super::empty_log::EmptyLog;
-use super::shown;
+use super::masking;
 use crate::write_options::WriteOptions;
 
-/// A table's log as an operation finds it: at a version, with the commits of a transaction on top.
+/// A table's log as an operation sees it: at a version, with the staged commits of a transaction on top.
 #[derive(Clone, Debug)]
 pub(crate) struct LogView {
     pub(crate) location: Location,
     pub(crate) reader: Arc<dyn TxnLogReader>,
-    /// The version; `None` for a table that the transaction makes.
+    /// The version; `None` for a table that the transaction creates.
     pub(crate) base: Option<Snapshot>,
-    /// What the transaction staged so far, in order.
+    /// The staged commits of the transaction, in order.
     pub(super) staged: Vec<Arc<OverlayCommit>>,
-    /// What the table is with that.
+    /// The state of the table including them.
     now: Option<Snapshot>,
-    /// How data files and commits are made.
+    /// How data files and commits are written.
     pub(crate) options: Arc<WriteOptions>,
 }
 
-/// A commit that only its transaction sees.
+/// A commit that is visible only to its transaction.
 #[derive(Debug)]
 pub(super) struct OverlayCommit {
     actions: Vec<Action>,
-    /// The same as delta-rs is shown it, in the bytes of a log.
-    pub(super) shown: Bytes,
+    /// The commit as delta-rs sees it, as log bytes.
+    pub(super) masked: Bytes,
 }
 
 impl LogView {
@@ -47,7 +47,7 @@ impl LogView {
         Self { now: Some(base.clone()), base: Some(base), reader, ..Self::nothing_yet(location, stores) }
     }
 
-    /// A table at a version, of which only the head is known: to read it, not to write.
+    /// A table at a version, of which only the head is read: for reading, not for writing.
     pub(crate) fn of_head(
         location: &Location,
         stores: &Arc<dyn Stores>,
@@ -64,13 +64,13 @@ impl LogView {
         Self { location: location.clone(), reader, base: None, staged: Vec::new(), now: None, options }
     }
 
-    /// The same, for whoever writes in that way. The object stores stay the table's.
+    /// The same view with other write options. The object stores stay the table's.
     pub(crate) fn writing(self, options: &WriteOptions) -> Self {
         let options = WriteOptions { stores: self.options.stores.clone(), ..options.clone() };
         Self { options: Arc::new(options), ..self }
     }
 
-    /// Puts a commit on top, whose actions are those that the catalog would get.
+    /// Stages a commit with the actions that the catalog would get.
     pub(crate) fn stage(&mut self, actions: Vec<Action>) -> Result<()> {
         let mut replay = Replay::default();
         let (mut version, mut timestamp) = (0, 0);
@@ -79,17 +79,17 @@ impl LogView {
             (replay.protocol, replay.metadata) = (Some(head.protocol), Some(head.metadata));
             (replay.txns, replay.domains) = (txns, domains);
         }
-        // Files are replayed when somebody asks for them.
+        // Files are replayed on request.
         replay.apply(
             actions.iter().filter(|action| !matches!(action, Action::Add(_) | Action::Remove(_))).cloned().collect(),
         );
         self.now = Some(replay.snapshot(version, timestamp, "the transaction")?);
-        let shown = shown::commit(&actions);
-        self.staged.push(Arc::new(OverlayCommit { actions, shown }));
+        let masked = masking::commit(&actions);
+        self.staged.push(Arc::new(OverlayCommit { actions, masked }));
         Ok(())
     }
 
-    /// Whether it is a version of the log as it is, and nothing on top.
+    /// Whether it is a committed version without staged commits.
     pub(crate) fn is_committed(&self) -> bool {
         self.base.is_some() && self.staged.is_empty()
     }
@@ -99,7 +99,7 @@ impl LogView {
         self.staged.iter().map(|commit| commit.actions.as_slice())
     }
 
-    /// Its live files, with what is staged.
+    /// Its live files, including staged changes.
     pub(crate) async fn files(&self) -> Result<Vec<Add>> {
         let mut replay = Replay::default();
         if let Some(base) = &self.base {
@@ -112,7 +112,7 @@ impl LogView {
         Ok(replay.files.into_values().collect())
     }
 
-    /// What the table is, with what is staged.
+    /// The state of the table, including staged changes.
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
         let nothing = || TxnLogError::not_found(format!("there is no table at {} yet", self.location));
         self.now.clone().ok_or_else(nothing)

@@ -1,4 +1,4 @@
-//! The memory that queries may take: of all sessions together, three quarters of what the process may use.
+//! The memory limit of queries: three quarters of the memory that the process may use, shared by all sessions.
 //!
 //! A sort that needs more spills to temporary files; an operation that cannot spill fails with an error instead of
 //! ending the process. If the amount of memory cannot be determined, there is no limit.
@@ -9,10 +9,10 @@ use std::sync::{Arc, OnceLock};
 
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool, TrackConsumersPool, UnboundedMemoryPool};
 
-/// How many of those who hold memory an error names.
+/// How many of the largest memory consumers an error names.
 const NAMED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2);
 
-/// The memory of all sessions.
+/// The memory pool of all sessions.
 pub(super) fn pool() -> Arc<dyn MemoryPool> {
     static POOL: OnceLock<Arc<dyn MemoryPool>> = OnceLock::new();
     let pool = || -> Arc<dyn MemoryPool> {
@@ -24,7 +24,7 @@ pub(super) fn pool() -> Arc<dyn MemoryPool> {
     POOL.get_or_init(pool).clone()
 }
 
-/// The bytes this process may use: those of the machine, or of the group of processes that it is in.
+/// The memory this process may use, in bytes: that of the machine, or of its cgroup.
 fn usable() -> Option<u64> {
     let machine = read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
     let groups = read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -35,7 +35,7 @@ fn usable() -> Option<u64> {
     limits.chain(machine).min()
 }
 
-/// The memory of the machine, of what `/proc/meminfo` says.
+/// The memory of the machine, from `/proc/meminfo`.
 fn total(meminfo: &str) -> Option<u64> {
     let kilobytes = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"))?;
     kilobytes.parse::<u64>().ok()?.checked_mul(1024)
@@ -46,14 +46,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_memory_of_the_machine_is_read() {
+    fn the_memory_limit_is_read() {
         assert_eq!(total("MemTotal:       24601496 kB\nMemFree:        1 kB\n"), Some(24_601_496 * 1024));
         assert_eq!(total("MemTotal: unknown\n"), None);
         assert_eq!(total(""), None);
     }
 
     #[tokio::test]
-    async fn a_query_that_needs_more_memory_than_there_is_fails_alone() {
+    async fn a_query_that_exceeds_the_memory_limit_fails_alone() {
         let session = crate::delta_rs::session_context(&deltalakedb_log::stores::environment()).unwrap();
         let pool = session.runtime_env().memory_pool.clone();
         let other = datafusion::execution::memory_pool::MemoryConsumer::new("another query").register(&pool);

@@ -19,22 +19,22 @@ use super::{Columns, FullTable, LogView, StagedCommit, VirtualTable, session_con
 use crate::error::Explain;
 use crate::identifiers::{column_named, quoted, unquoted};
 
-/// How rows are merged into a table: joined with its rows, and for each the first clause that applies decides.
+/// A merge of source rows into a table: rows are joined, and the first applicable clause decides for each.
 #[derive(Clone, Debug)]
 pub struct Merge {
-    /// Which rows belong together, in SQL over both aliases: `target.id = source.id`.
+    /// The join condition, in SQL over both aliases: `target.id = source.id`.
     pub on: String,
-    /// What the merged rows are called in expressions.
+    /// The alias of the source rows in expressions.
     pub source_alias: String,
-    /// What the table is called in expressions.
+    /// The alias of the table in expressions.
     pub target_alias: String,
-    /// What happens; among clauses of a kind the order matters.
+    /// The clauses; among clauses of a kind the order matters.
     pub clauses: Vec<MergeClause>,
-    /// Columns that only the merged rows have are added to the table.
+    /// Columns that only the source rows have are added to the table.
     pub evolve_schema: bool,
-    /// What cannot be cast to the column's type becomes null; without it, it is an error.
+    /// A value that cannot be cast to the column's type becomes null; otherwise it is an error.
     pub safe_cast: bool,
-    /// The values of the merged rows are not looked at before the table is read, so they do not narrow what is read.
+    /// The values of the source rows are not read before the table, so they do not prune its files.
     pub streamed: bool,
 }
 
@@ -52,13 +52,13 @@ impl Merge {
         }
     }
 
-    /// The same with one more clause.
+    /// Adds a clause.
     pub fn when(mut self, clause: MergeClause) -> Self {
         self.clauses.push(clause);
         self
     }
 
-    /// The same with the columns that its clauses set as expressions name them, where the table has them.
+    /// Replaces the columns in assignments by the table's own spelling.
     pub(crate) fn with_columns_of(mut self, table: &Schema) -> Self {
         use MergeClause as C;
         let of_table = format!("{}.", self.target_alias);
@@ -79,7 +79,7 @@ impl Merge {
         self
     }
 
-    /// The columns that its clauses set by name, without quotes and without the table's alias.
+    /// The assigned columns, without quotes and without the table's alias.
     pub(crate) fn columns(&self) -> Vec<String> {
         use MergeClause as C;
         let set = |clause: &MergeClause| match clause {
@@ -93,8 +93,8 @@ impl Merge {
         self.clauses.iter().flat_map(set).map(|(column, _)| bare(&column)).collect()
     }
 
-    /// Says in a commit the conditions of its clauses as they were given.
-    fn say(&self, info: &mut Object) {
+    /// Records the original conditions of its clauses in a commit.
+    fn record_conditions(&self, info: &mut Object) {
         use MergeClause as C;
         let Some(mut parameters) = info.get::<Object>("operationParameters") else { return };
         let parameter_of = |clause: &C| match clause {
@@ -103,74 +103,77 @@ impl Merge {
             C::NotMatchedBySourceUpdate { .. } | C::NotMatchedBySourceDelete { .. } => "notMatchedBySourcePredicates",
         };
         for key in ["matchedPredicates", "notMatchedPredicates", "notMatchedBySourcePredicates"] {
-            let said = parameters.get::<String>(key).and_then(|said| serde_json::from_str::<Vec<Value>>(&said).ok());
-            let Some(mut said) = said else { continue };
-            for (said, clause) in said.iter_mut().zip(self.clauses.iter().filter(|clause| parameter_of(clause) == key))
+            let predicates = parameters
+                .get::<String>(key)
+                .and_then(|predicates| serde_json::from_str::<Vec<Value>>(&predicates).ok());
+            let Some(mut predicates) = predicates else { continue };
+            for (predicate, clause) in
+                predicates.iter_mut().zip(self.clauses.iter().filter(|clause| parameter_of(clause) == key))
             {
                 if let Some(condition) = clause.condition() {
-                    said["predicate"] = condition.into();
+                    predicate["predicate"] = condition.into();
                 }
             }
-            parameters.set(key, Value::from(said).to_string());
+            parameters.set(key, Value::from(predicates).to_string());
         }
         info.set("operationParameters", parameters);
     }
 
-    /// The merge, if it only asks for rows of the table that have a counterpart; `None` when it asks for those without.
-    pub(crate) fn joining(&self) -> Option<Joining<'_>> {
+    /// The merge, if it only affects rows of the table with a match in the source; `None` if it affects others.
+    pub(crate) fn matched_only(&self) -> Option<MatchedMerge<'_>> {
         use MergeClause as C;
         let without = |c: &C| matches!(c, C::NotMatchedBySourceUpdate { .. } | C::NotMatchedBySourceDelete { .. });
-        (!self.clauses.iter().any(without)).then_some(Joining(self))
+        (!self.clauses.iter().any(without)).then_some(MatchedMerge(self))
     }
 }
 
-/// One clause of a merge. Conditions and values are SQL over both aliases.
+/// A clause of a merge. Conditions and values are SQL over both aliases.
 #[derive(Clone, Debug)]
 pub enum MergeClause {
-    /// Updates rows of the table that have a counterpart.
+    /// Updates rows of the table with a match.
     MatchedUpdate {
-        /// Only where this holds, too.
+        /// An additional condition.
         condition: Option<String>,
-        /// What is set.
+        /// The assignments.
         set: Assignments,
     },
-    /// Deletes rows of the table that have a counterpart.
+    /// Deletes rows of the table with a match.
     MatchedDelete {
-        /// Only where this holds, too.
+        /// An additional condition.
         condition: Option<String>,
     },
-    /// Inserts rows that have no counterpart in the table.
+    /// Inserts source rows without a match in the table.
     NotMatchedInsert {
-        /// Only where this holds, too.
+        /// An additional condition.
         condition: Option<String>,
         /// The columns of the new row.
         values: Assignments,
     },
-    /// Updates rows of the table that have no counterpart.
+    /// Updates rows of the table without a match.
     NotMatchedBySourceUpdate {
-        /// Only where this holds, too.
+        /// An additional condition.
         condition: Option<String>,
-        /// What is set: columns and their values.
+        /// The assignments: columns and their values.
         set: Vec<(String, String)>,
     },
-    /// Deletes rows of the table that have no counterpart.
+    /// Deletes rows of the table without a match.
     NotMatchedBySourceDelete {
-        /// Only where this holds, too.
+        /// An additional condition.
         condition: Option<String>,
     },
 }
 
-/// Which columns get which values.
+/// The columns to assign and their values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Assignments {
-    /// Every column of the merged rows, to the column of that name.
+    /// Every column of the source, to the column of that name.
     All,
     /// These columns, each to the value of an expression.
     Columns(Vec<(String, String)>),
 }
 
 impl Assignments {
-    /// The columns and their values; names as they must be quoted in expressions.
+    /// The columns and their values, with names quoted for expressions.
     fn list(&self, merge: &Merge, source: &MergeSource) -> Vec<(String, String)> {
         match self {
             Self::Columns(columns) => columns.clone(),
@@ -183,44 +186,44 @@ impl Assignments {
     }
 }
 
-/// A merge without clauses for rows of the table that have no counterpart.
-pub(crate) struct Joining<'a>(&'a Merge);
+/// A merge without clauses for rows of the table without a match.
+pub(crate) struct MatchedMerge<'a>(&'a Merge);
 
-/// The rows that are merged. They are held in memory: a merge looks at them more than once.
+/// The source rows. They are held in memory, because a merge reads them more than once.
 pub(crate) struct MergeSource {
     pub(crate) schema: SchemaRef,
     pub(crate) batches: Vec<RecordBatch>,
 }
 
-/// A table with the files in which a row may have a counterpart among the merged rows.
-pub(crate) struct Joined(VirtualTable);
+/// A table with the files in which a row may match a source row.
+pub(crate) struct MatchedMergeTarget(VirtualTable);
 
-impl Joined {
-    /// The table with the files that a predicate chooses.
+impl MatchedMergeTarget {
+    /// The table with the files selected by a predicate.
     pub(crate) async fn open(state: &LogView, predicate: Predicate) -> Result<Self> {
         Ok(Self(VirtualTable::matching(state, predicate).await?))
     }
 
-    /// Merges rows, of which only those with a counterpart change the table's.
-    pub(crate) async fn merge(self, source: MergeSource, joining: Joining<'_>) -> Result<StagedCommit> {
-        self.0.merge(source, joining.0).await
+    /// Merges rows that only change the table's rows with a match, or insert.
+    pub(crate) async fn merge(self, source: MergeSource, matched_only: MatchedMerge<'_>) -> Result<StagedCommit> {
+        self.0.merge(source, matched_only.0).await
     }
 }
 
 impl FullTable {
-    /// Merges rows, whatever the clauses.
+    /// Merges rows with any clauses.
     pub(crate) async fn merge(self, source: MergeSource, merge: &Merge) -> Result<StagedCommit> {
         self.0.merge(source, merge).await
     }
 }
 
 impl Columns {
-    /// Those of a table and of the rows that are merged into it, each by its alias.
+    /// The columns of a table and of the source rows, each with its alias.
     pub(crate) fn of_merge(merge: &Merge, table: &SchemaRef, rows: &SchemaRef) -> Result<Self> {
         let named = |alias: &str, schema| DFSchema::try_from_qualified_schema(TableReference::bare(alias), schema);
         let both = named(&merge.target_alias, table).and_then(|t| t.join(&named(&merge.source_alias, rows)?));
         let both = both.map_err(|e| {
-            TxnLogError::invalid("the columns of the table and of the merged rows cannot be told apart").with_source(e)
+            TxnLogError::invalid("the column names of the table and of the merged rows are ambiguous").with_source(e)
         })?;
         Ok(Self { session: session_context(&environment())?, schema: both })
     }
@@ -235,7 +238,7 @@ impl VirtualTable {
         let columns = Columns::of_merge(merge, &self.schema()?, &source.schema)?;
         let generated = self.generated()?;
         let mut builder = self
-            .theirs()
+            .delta_table()
             .merge(rows, columns.read_condition("filter", &merge.on)?)
             .with_source_alias(&merge.source_alias)
             .with_target_alias(&merge.target_alias)
@@ -253,15 +256,15 @@ impl VirtualTable {
         let mut captured = self.capture(what, builder, metrics).await?;
         for action in &mut captured.actions {
             if let Action::CommitInfo(info) = action {
-                merge.say(&mut info.0);
+                merge.record_conditions(&mut info.0);
             }
         }
         Ok(captured)
     }
 }
 
-/// A clause whose expressions are read.
-struct Read<'a> {
+/// A clause with parsed expressions.
+struct ParsedClause<'a> {
     clause: &'a MergeClause,
     condition: Option<Expr>,
     set: Vec<(String, Expr)>,
@@ -279,7 +282,13 @@ impl MergeClause {
         }
     }
 
-    fn read(&self, columns: &Columns, generated: &Generated, merge: &Merge, source: &MergeSource) -> Result<Read<'_>> {
+    fn read(
+        &self,
+        columns: &Columns,
+        generated: &Generated,
+        merge: &Merge,
+        source: &MergeSource,
+    ) -> Result<ParsedClause<'_>> {
         use MergeClause as C;
         let set = match self {
             C::MatchedUpdate { set: values, .. } | C::NotMatchedInsert { values, .. } => values.list(merge, source),
@@ -296,11 +305,11 @@ impl MergeClause {
             C::NotMatchedInsert { .. } => generated.complete_insert(set)?,
             C::MatchedDelete { .. } | C::NotMatchedBySourceDelete { .. } => set,
         };
-        Ok(Read { clause: self, condition, set })
+        Ok(ParsedClause { clause: self, condition, set })
     }
 }
 
-impl Read<'_> {
+impl ParsedClause<'_> {
     fn add_to(self, to: MergeBuilder) -> DeltaResult<MergeBuilder> {
         use MergeClause as C;
         let Self { clause, condition, set } = self;

@@ -1,20 +1,23 @@
-//! delta-rs over a log that is not in files: the one module that sees its internals.
+//! delta-rs over a log that is not in files: the only module that uses its internals.
 //!
-//! A [`VirtualTable`] is a table at one version as delta-rs wants to see it: a log store, a kernel engine and object
-//! stores whose `_delta_log` is made up from a [`TxnLogReader`](deltalakedb_log::TxnLogReader). delta-rs runs unmodified on it. Commits are caught,
-//! not made: the caller takes the actions and commits them in a catalog.
+//! A [`VirtualTable`] is a table at one version as delta-rs expects it: a log store, a kernel engine and object stores
+//! with a virtual `_delta_log`, generated from a [`TxnLogReader`](deltalakedb_log::TxnLogReader). delta-rs runs
+//! unmodified on it. Commits are captured, not made: the caller commits the actions in a catalog.
 //!
-//! Inside, a table has a URL of its own ([`stores`] says why): a host that stands for its place. Data files come out
-//! below that URL, percent-encoded ones too, and those of other places by an [`alias`]. DataFusion keys object stores by
-//! scheme and host, and our sessions find the store of either.
+//! Internally, a table has a URL of its own (see [`stores`]): a host that encodes its location. Data files have URLs
+//! below it, including percent-encoded ones, and files elsewhere by an [`alias`]. DataFusion selects object stores by
+//! scheme and host, and our sessions find the store of either URL.
 
 mod alias;
+mod alter;
 mod append;
 mod batches;
 mod bounds;
+mod capture;
+mod changes;
 mod condition;
+mod create;
 mod date_trunc;
-mod deletion_vectors;
 mod empty_log;
 mod engine;
 mod expressions;
@@ -24,16 +27,18 @@ pub(crate) mod literals;
 mod log;
 mod log_store;
 mod log_view;
+mod masking;
 mod memory;
 mod merge;
 mod operations;
+mod optimize;
 mod overlay_store;
 pub mod plain;
+mod restore;
 mod runtime;
 mod schema;
 mod schema_adapter;
 mod session;
-mod shown;
 mod stores;
 #[cfg(test)]
 mod tests;
@@ -41,24 +46,27 @@ mod upload_tracker;
 mod virtual_table;
 mod write;
 
+pub use self::alter::Alter;
 pub(crate) use self::append::PlainAppend;
+pub use self::capture::NewFiles;
+pub(crate) use self::capture::{StagedCommit, named_paths};
+pub use self::changes::CdfScan;
 pub(crate) use self::condition::Condition;
-pub(crate) use self::deletion_vectors::deletion_vector_file;
+pub(crate) use self::create::{Create, convert, create, create_with_data};
 pub(crate) use self::expressions::Columns;
 pub(crate) use self::log_view::LogView;
+pub(crate) use self::masking::check_writable;
 pub use self::merge::{Assignments, Merge, MergeClause};
-pub(crate) use self::merge::{Joined, MergeSource};
-pub(crate) use self::operations::repair;
-pub use self::operations::{Alter, CdfScan, Optimize, PartitionFilter, Restore};
+pub(crate) use self::merge::{MatchedMergeTarget, MergeSource};
+pub use self::optimize::{Optimize, PartitionFilter};
+pub use self::restore::Restore;
+pub(crate) use self::restore::repair;
 pub(crate) use self::runtime::{finish, wait_beside};
 pub use self::schema::{TableSchema, parse_schema};
 pub(crate) use self::schema_adapter::SchemaAdapter;
 pub use self::schema_adapter::{CastMode, type_name};
 pub(crate) use self::session::session_context;
 pub use self::session::{query, query_session};
-pub(crate) use self::shown::check_writable;
 pub(crate) use self::stores::register;
 pub(crate) use self::virtual_table::{FullTable, PrunedTable, StringEncoding, VirtualTable};
-pub use self::write::NewFiles;
 pub use self::write::SchemaMode;
-pub(crate) use self::write::{Create, StagedCommit, convert, create, create_with_data, named_paths};

@@ -1,9 +1,9 @@
 //! An object store in which `_delta_log` is virtual.
 //!
-//! The engine serves the log; this is for the few places of delta-rs that go around it: history and time travel look
-//! for `N.json`, some commits are put down as temporary files first, and clean-up lists and deletes. What is really
-//! in `_delta_log` is neither read nor touched. Every other path is the object store's, and puts are remembered, so
-//! that a write that fails can remove its files.
+//! The engine serves the log; this store is for the few parts of delta-rs that bypass it: history and time travel look
+//! for `N.json`, some commits are written as temporary files first, and clean-up lists and deletes. The real files in
+//! `_delta_log` are neither read nor changed. Every other path is passed to the object store, and puts are recorded, so
+//! that a failed write can remove its files.
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,12 +38,12 @@ impl OverlayStore {
         Self { inner, log, log_dir, puts: UploadTracker::default() }
     }
 
-    /// The store below.
+    /// The wrapped store.
     pub(super) fn inner(&self) -> Arc<dyn ObjectStore> {
         self.inner.clone()
     }
 
-    /// What was put through this store so far.
+    /// The puts through this store so far.
     pub(super) fn puts(&self) -> &UploadTracker {
         &self.puts
     }
@@ -69,14 +69,14 @@ impl OverlayStore {
         Ok(time(self.log.snapshot(version).await.map_err(failed)?.head.timestamp))
     }
 
-    /// The commits from the one whose name comes after `offset`, with their times.
+    /// The commits with names after `offset`, with their times.
     async fn commits_after(&self, offset: &Path) -> Result<Vec<Result<ObjectMeta>>> {
         let Some(base) = self.log.base_version() else {
             return Ok(Vec::new());
         };
         let digits = offset.filename().and_then(|name| name.get(..20));
         let from: Version = digits.and_then(|d| d.parse().ok()).unwrap_or(0);
-        // The newest of all are asked for, and the log may have gone on since the version it is held at.
+        // The newest commit is requested, and the log may have newer versions than the fixed one.
         let newest = self.log.reader().head().await.map_err(failed)?.version.max(base);
         let limit = (newest + 1).saturating_sub(from);
         let range = HistoryRange { limit: Some(limit), ..HistoryRange::default() };

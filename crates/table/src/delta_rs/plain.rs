@@ -1,9 +1,7 @@
 //! Independent check: tables as plain delta-rs reads them from their `_delta_log`.
 //!
-//! Nothing of this library's log is involved, only its object stores, so its results can be compared with those of a
-//! catalog.
+//! Nothing of this library's log is involved, only its object stores, so its results can be compared with a catalog's.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -11,39 +9,26 @@ use bytes::Bytes;
 use delta_kernel::engine::to_json_bytes;
 use deltalake_core::kernel::EagerSnapshot;
 use deltalake_core::logstore::{LogStore, StorageConfig, default_logstore};
-use deltalakedb_log::action::{Add, Commit, DomainMetadata, Metadata, Protocol, Txn};
+use deltalakedb_log::action::{Add, Commit};
 use deltalakedb_log::snapshot::Replay;
 use deltalakedb_log::stores::environment;
 use deltalakedb_log::{Durability, ErrorKind, Location, Result, Stores, TxnLogError, Version};
+pub use deltalakedb_mirror::ReplayedSnapshot;
 
 use super::stores::root_store;
 use crate::error::Explain;
 
-/// A table as its `_delta_log` has it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Replayed {
-    /// The version.
-    pub version: Version,
-    /// What a client must support.
-    pub protocol: Protocol,
-    /// Schema, partitioning, configuration.
-    pub metadata: Metadata,
-    /// The newest txn of each application, as far as they have not expired.
-    pub txns: BTreeMap<String, Txn>,
-    /// The domains that are not removed.
-    pub domains: BTreeMap<String, DomainMetadata>,
-    /// The live files by path. `dataChange` is not kept in a replay; statistics are only where the table keeps them as
-    /// JSON (`delta.checkpoint.writeStatsAsJson`).
-    pub files: Vec<Add>,
-}
-
-/// Replays the `_delta_log` of a table up to a version, the newest unless given.
-pub async fn replay(location: &Location, version: Option<Version>) -> Result<Replayed> {
+/// Replays the `_delta_log` of a table up to a version, the newest by default.
+pub async fn replay(location: &Location, version: Option<Version>) -> Result<ReplayedSnapshot> {
     replay_in(location, &environment(), version).await
 }
 
-/// The same, with the object stores that are given.
-pub async fn replay_in(location: &Location, stores: &Arc<dyn Stores>, version: Option<Version>) -> Result<Replayed> {
+/// Replays it in the given object stores.
+pub async fn replay_in(
+    location: &Location,
+    stores: &Arc<dyn Stores>,
+    version: Option<Version>,
+) -> Result<ReplayedSnapshot> {
     let failed = || format!("plain delta-rs cannot replay the log of {location}");
     let engine = log_store(location, stores)?.engine(None);
     let mut builder = delta_kernel::Snapshot::builder_for(location.url());
@@ -53,7 +38,7 @@ pub async fn replay_in(location: &Location, stores: &Arc<dyn Stores>, version: O
     let replayed = tokio::task::spawn_blocking(move || {
         let snapshot = builder.build(engine.as_ref())?;
         let version = snapshot.version();
-        // What the kernel would put into a checkpoint is the whole state, reconciled.
+        // A checkpoint's content is the whole state, reconciled.
         let state = snapshot.create_checkpoint_writer(engine.as_ref())?.checkpoint_data(engine.as_ref())?;
         let lines = to_json_bytes(state)?;
         Ok::<_, delta_kernel::Error>((version, lines))
@@ -64,7 +49,7 @@ pub async fn replay_in(location: &Location, stores: &Arc<dyn Stores>, version: O
     let missing = |what: &str| TxnLogError::new(ErrorKind::Corrupt, format!("the log of {location} has no {what}"));
     let mut files: Vec<Add> = replay.files.into_values().map(without_parsed).collect();
     files.sort_by(|a, b| a.path.cmp(&b.path).then_with(|| dv_id(a).cmp(&dv_id(b))));
-    Ok(Replayed {
+    Ok(ReplayedSnapshot {
         version,
         protocol: replay.protocol.ok_or_else(|| missing("protocol"))?,
         metadata: replay.metadata.ok_or_else(|| missing("metadata"))?,
@@ -74,7 +59,7 @@ pub async fn replay_in(location: &Location, stores: &Arc<dyn Stores>, version: O
     })
 }
 
-/// The rows of a table at a version, the newest unless given, in no particular order.
+/// The rows of a table at a version, the newest by default, in no particular order.
 pub async fn read(location: &Location, version: Option<Version>) -> Result<Vec<RecordBatch>> {
     let failed = || format!("plain delta-rs cannot read {location}");
     let snapshot = EagerSnapshot::try_new(&log_store(location, &environment())?, version).await.explain(failed)?;
@@ -93,7 +78,7 @@ fn dv_id(add: &Add) -> Option<String> {
     add.deletion_vector.as_ref().map(|dv| dv.unique_id())
 }
 
-/// Drops the columns a checkpoint has beside the action's own.
+/// Drops the columns of a checkpoint that are not the action's own.
 fn without_parsed(mut add: Add) -> Add {
     add.extra = Default::default();
     add

@@ -1,12 +1,13 @@
-//! The threads on which log reads wait.
+//! The threads for log reads.
 //!
-//! Kernel handlers are synchronous, and some are called on a thread that drives a runtime, where blocking on a
-//! future panics. So one runtime per process does nothing but log reads, and callers wait for it on a channel.
+//! Kernel handlers are synchronous, and some are called on a thread that drives a runtime, where blocking on a future
+//! panics. So one runtime of the process is reserved for log reads, and callers wait for it on a channel.
 
 use std::future::Future;
-use std::sync::{Mutex, OnceLock, mpsc};
+use std::sync::{OnceLock, mpsc};
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 
 fn runtime() -> Result<&'static Runtime> {
@@ -16,7 +17,7 @@ fn runtime() -> Result<&'static Runtime> {
         return Ok(runtime);
     }
     // One at a time: a second runtime could not be dropped on a thread that drives another.
-    let _one = START.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _one = START.lock();
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
     }
@@ -33,7 +34,7 @@ pub(super) fn handle() -> Result<Handle> {
     Ok(runtime()?.handle().clone())
 }
 
-/// Runs a log read to its end, from any thread.
+/// Runs a log read to completion, from any thread.
 pub(crate) fn wait<T: Send + 'static>(read: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     let (done, result) = mpsc::sync_channel(1);
     runtime()?.spawn(async move {
@@ -43,8 +44,8 @@ pub(crate) fn wait<T: Send + 'static>(read: impl Future<Output = Result<T>> + Se
     result.recv().map_err(|_| TxnLogError::new(ErrorKind::Internal, "reading the log panicked"))?
 }
 
-/// The same from a thread that may drive a runtime, whose connections the read may need. `None` where that is the only
-/// thread of its runtime: while it waited, the read could not go on.
+/// Runs it from a thread that may drive a runtime, whose connections the read may need. `None` if that is the only
+/// thread of its runtime: while it waited, the read could not progress.
 pub(crate) fn wait_beside<T: Send + 'static>(
     read: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Option<Result<T>> {
@@ -55,7 +56,7 @@ pub(crate) fn wait_beside<T: Send + 'static>(
     }
 }
 
-/// Runs work to its end. Only a thread that drives no runtime waits for that.
+/// Runs work to completion. Only a thread that drives no runtime waits for it.
 pub(crate) fn finish(work: impl Future<Output = ()> + Send + 'static) -> Result<()> {
     match Handle::try_current() {
         Err(_) => wait(async {

@@ -1,4 +1,4 @@
-//! Schemas as people write them.
+//! Schemas in text form.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use deltalakedb_log::{Result, TxnLogError};
 
 use crate::error::Explain;
 
-/// The columns of a table: names, types, and whether they may be null.
+/// The columns of a table: names, types, nullability.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableSchema(StructType);
 
 const TYPES: &str = "long, integer, short, byte, double, float, decimal(p,s), string, binary, boolean, date, timestamp \
                      or timestamp_ntz";
 
-/// Reads a schema: `id long not null, day string`, or the JSON of a Delta schema.
+/// Parses a schema: `id long not null, day string`, or the JSON of a Delta schema.
 ///
 /// ```
 /// let schema = deltalakedb_table::parse_schema("id long not null, price decimal(10,2)").unwrap();
@@ -43,7 +43,7 @@ impl TableSchema {
                 return Err(TxnLogError::invalid(format!("the schema has the column {:?} twice", column.name())));
             }
         }
-        Ok(Self(StructType::try_new(columns).explain(|| "the schema is not one a Delta table can have".into())?))
+        Ok(Self(StructType::try_new(columns).explain(|| "the schema is not valid for a Delta table".into())?))
     }
 
     /// The schema of rows in Arrow types.
@@ -54,13 +54,13 @@ impl TableSchema {
         Self::of(schema.fields().cloned().collect())
     }
 
-    /// The same in Arrow types.
+    /// The schema in Arrow types.
     pub fn to_arrow(&self) -> Result<SchemaRef> {
-        let schema: Schema = (&self.0).try_into_arrow().explain(|| "the schema has no counterpart in Arrow".into())?;
+        let schema: Schema = (&self.0).try_into_arrow().explain(|| "the schema cannot be converted to Arrow".into())?;
         Ok(Arc::new(schema))
     }
 
-    /// The JSON of the schema, as the log has it.
+    /// The JSON of the schema, as in the log.
     pub fn to_json(&self) -> Result<String> {
         serde_json::to_string(&self.0).explain(|| "the schema cannot be written as JSON".into())
     }
@@ -75,7 +75,7 @@ impl TableSchema {
     }
 }
 
-/// The columns of a list: commas within parentheses do not separate.
+/// The columns of a list: commas within parentheses do not separate them.
 fn split(text: &str) -> Vec<&str> {
     let (mut parts, mut depth, mut start) = (Vec::new(), 0_usize, 0);
     for (at, c) in text.char_indices() {
@@ -94,7 +94,7 @@ fn split(text: &str) -> Vec<&str> {
 }
 
 fn parse_column(column: &str) -> Result<StructField> {
-    let bad = |why: String| TxnLogError::invalid(format!("the column {column:?} of the schema cannot be read: {why}"));
+    let bad = |why: String| TxnLogError::invalid(format!("invalid column {column:?} in the schema: {why}"));
     let quoted = column.strip_prefix('`').and_then(|rest| rest.split_once('`'));
     let (name, rest) = quoted.or_else(|| column.split_once(char::is_whitespace)).unwrap_or((column, ""));
     let mut definition = rest.trim();
@@ -109,8 +109,9 @@ fn parse_column(column: &str) -> Result<StructField> {
         }
         _ => true,
     };
-    let data_type = parse_type(definition)
-        .ok_or_else(|| bad(format!("{definition:?} is no type, expected {TYPES}, and then perhaps `not null`")))?;
+    let data_type = parse_type(definition).ok_or_else(|| {
+        bad(format!("unknown type {definition:?}, expected {TYPES}, optionally followed by `not null`"))
+    })?;
     Ok(StructField::new(name, data_type, nullable))
 }
 
@@ -143,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_read_with_types_and_nulls() {
+    fn column_definitions_are_parsed() {
         let schema =
             parse_schema("id long not null, `odd name` decimal(10, 2),t TIMESTAMP_NTZ NOT  NULL, b byte").unwrap();
         assert_eq!(schema.names(), ["id", "odd name", "t", "b"]);
@@ -161,9 +162,9 @@ mod tests {
             let message = parse_schema(text).unwrap_err().to_string();
             assert!(message.contains(want), "{message}");
         };
-        check("id", "the column \"id\" of the schema cannot be read: expected a name and a type");
-        check("id lnog", "\"lnog\" is no type, expected long, integer, short");
-        check("id decimal(50,2)", "\"decimal(50,2)\" is no type");
+        check("id", "invalid column \"id\" in the schema: expected a name and a type");
+        check("id lnog", "unknown type \"lnog\", expected long, integer, short");
+        check("id decimal(50,2)", "unknown type \"decimal(50,2)\"");
         check("id long, ID string", "the column \"ID\" twice");
         check("", "expected a name and a type");
         check("{\"type\":\"struct\"}", "not the JSON of a Delta schema");

@@ -1,7 +1,7 @@
-//! Rows brought into the shape of a table, and what does not fit said in a sentence.
+//! Converts rows to the schema of a table, and reports columns that do not fit.
 //!
-//! delta-rs would cast more: text to dates, anything to text. What loses no meaning is enough here: wider numbers,
-//! other encodings of the same thing, nulls for columns that are left out.
+//! delta-rs would cast more: text to dates, anything to text. Here only lossless casts are applied: wider numbers,
+//! other encodings of the same values, nulls for missing columns.
 
 use arrow::array::{Array, ArrayData, ArrayRef, RecordBatch, RecordBatchOptions, TimestampNanosecondArray, make_array};
 use arrow::buffer::NullBuffer;
@@ -15,21 +15,21 @@ use super::TableSchema;
 use super::generated::is_generated;
 use crate::error::Explain;
 
-/// How rows of one shape become rows of a table.
+/// The conversion of rows of one schema to that of a table.
 #[derive(Clone, Debug)]
 pub(crate) struct SchemaAdapter {
     table: String,
     columns: SchemaRef,
 }
 
-/// Which differences between the types of rows and of a table are bridged.
+/// Which differences between the types of rows and of a table are converted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CastMode {
-    /// Those that keep what a value means: wider numbers, other encodings of the same thing.
+    /// Lossless ones: wider numbers, other encodings of the same values.
     #[default]
     Lossless,
-    /// All that there is a cast for, as delta-rs does it: text to dates, anything to text, nanoseconds cut off. A value
-    /// that cannot be cast is refused.
+    /// Every available cast, as in delta-rs: text to dates, anything to text, truncated nanoseconds. A value that
+    /// cannot be cast is rejected.
     Any,
 }
 
@@ -38,18 +38,18 @@ impl SchemaAdapter {
     /// that does not fit, and why.
     pub(crate) fn new(table: &str, data: &Schema, table_columns: &Schema, casts: CastMode) -> Result<Self> {
         fit_fields(table, "", data.fields(), table_columns.fields(), casts)?;
-        // Generated columns that are left out are computed later.
+        // Missing generated columns are computed later.
         let columns =
             table_columns.fields().iter().filter(|f| data.column_with_name(f.name()).is_some() || !is_generated(f));
         let columns = Schema::new(columns.cloned().collect::<Fields>()).into();
         Ok(Self { table: table.into(), columns })
     }
 
-    /// The same for a table that takes in the columns it does not have, within its own columns, too.
+    /// A conversion for a table that adds the columns it does not have, also within its own columns.
     pub(crate) fn evolving(table: &str, data: &Schema, table_columns: &Schema, casts: CastMode) -> Result<Self> {
         let new = data.fields().iter().filter(|f| table_columns.column_with_name(f.name()).is_none());
         let new = Schema::new(new.cloned().collect::<Fields>());
-        // Of a new column only the type matters, and that in the way Delta has it.
+        // Only the Delta type of a new column matters.
         let new = if new.fields().is_empty() { Ok(new.into()) } else { TableSchema::from_arrow(&new)?.to_arrow() }?;
         let grown = grown_fields(table_columns.fields(), data.fields());
         let nullable = |f: &FieldRef| f.as_ref().clone().with_nullable(true).into();
@@ -57,24 +57,25 @@ impl SchemaAdapter {
         Self::new(table, data, &Schema::new(all), casts)
     }
 
-    /// The columns of the rows it yields.
+    /// The columns of the converted rows.
     pub(crate) fn columns(&self) -> &SchemaRef {
         &self.columns
     }
 
-    /// Brings rows into shape. `rows_before` came earlier, which only an error needs to know.
+    /// Converts rows. `rows_before` is the number of earlier rows, for error messages.
     pub(crate) fn batch(&self, rows: &RecordBatch, rows_before: usize) -> Result<RecordBatch> {
         for field in self.columns.fields().iter().filter(|f| !f.is_nullable()) {
             if let Some(column) = rows.column_by_name(field.name()).filter(|c| c.logical_null_count() > 0) {
                 let nulls = column.logical_nulls();
                 let row = nulls.and_then(|n| (0..n.len()).find(|i| n.is_null(*i))).unwrap_or(0);
-                return Err(TxnLogError::invalid(format!(
+                let message = format!(
                     "the column {:?} of the table does not allow null, and row {} of the data has one: nothing was \
                      written to {}",
                     field.name(),
                     rows_before + row + 1,
                     self.table
-                )));
+                );
+                return Err(TxnLogError::invalid(message).about(Subject::InvalidRows(column.logical_null_count())));
             }
         }
         for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
@@ -88,9 +89,12 @@ impl SchemaAdapter {
             }
         }
         let failed = || format!("the data has a value that a column of {} cannot hold", self.table);
-        let masked = |column: &ArrayRef| match has_dictionary_below(column.data_type()) {
-            true => Ok(make_array(nulls_below(column.to_data())?)),
-            false => Ok(column.clone()),
+        let masked = |column: &ArrayRef| {
+            if has_dictionary_below(column.data_type()) {
+                Ok(make_array(nulls_below(column.to_data())?))
+            } else {
+                Ok(column.clone())
+            }
         };
         let columns: Result<Vec<_>, ArrowError> = rows.columns().iter().map(masked).collect();
         let columns = columns.explain(failed)?;
@@ -100,7 +104,7 @@ impl SchemaAdapter {
     }
 }
 
-/// Whether there is a dictionary in a struct, or in what a list or a map has.
+/// Whether a dictionary is nested in a struct, list or map.
 fn has_dictionary_below(data_type: &DataType) -> bool {
     let of = |field: &FieldRef| {
         matches!(field.data_type(), DataType::Dictionary(..)) || has_dictionary_below(field.data_type())
@@ -113,7 +117,7 @@ fn has_dictionary_below(data_type: &DataType) -> bool {
     }
 }
 
-/// The same data, with the nulls of its structs in what is below them, too. Where a struct is null, the index of a
+/// The same data, with the nulls of its structs propagated to their children. Where a struct is null, the index of a
 /// dictionary may be out of bounds, and a cast would use it.
 fn nulls_below(data: ArrayData) -> Result<ArrayData, ArrowError> {
     let of_struct = data.nulls().filter(|_| matches!(data.data_type(), DataType::Struct(_))).cloned();
@@ -134,7 +138,7 @@ fn nulls_below(data: ArrayData) -> Result<ArrayData, ArrowError> {
     data.into_builder().child_data(below).build()
 }
 
-/// The fields, with those that structs among them lack and the data has.
+/// The fields, with missing fields of structs added from the data.
 fn grown_fields(columns: &Fields, data: &Fields) -> Fields {
     let grown = |column: &FieldRef| match data.find(column.name()) {
         Some((_, field)) => column.as_ref().clone().with_data_type(grown_type(column.data_type(), field.data_type())),
@@ -170,7 +174,7 @@ fn fit_fields(table: &str, within: &str, data: &Fields, columns: &Fields, casts:
         let Some((_, column)) = columns.find(field.name()) else {
             let names: Vec<_> = columns.iter().map(|c| format!("{within}{}", c.name())).collect();
             return refuse(format!(
-                "the data has a column {name:?}, and {table} has none: it has {}",
+                "the data has a column {name:?} that {table} does not have: its columns are {}",
                 names.join(", ")
             ));
         };
@@ -225,7 +229,7 @@ fn fits(data: &DataType, column: &DataType) -> bool {
     match (data, column) {
         (T::Null, _) => true,
         (data, column) if data.is_integer() => {
-            // The integers a float tells apart are narrower than it.
+            // The range of integers that a float represents exactly is narrower than the float.
             let exact = column.is_floating() && data.primitive_width() < column.primitive_width();
             column.is_integer() || exact || matches!(column, T::Decimal128(..))
         }
@@ -241,7 +245,7 @@ fn fits(data: &DataType, column: &DataType) -> bool {
     }
 }
 
-/// Whether there is a time in it that microseconds do not tell.
+/// Whether a time in it is not a whole number of microseconds.
 fn has_nanoseconds(data: &ArrayData) -> bool {
     match data.data_type() {
         DataType::Timestamp(TimeUnit::Nanosecond, _) => {
@@ -251,7 +255,7 @@ fn has_nanoseconds(data: &ArrayData) -> bool {
     }
 }
 
-/// The name of a type in a Delta schema; Arrow's where there is none.
+/// The name of a type in a Delta schema, or in Arrow if there is none.
 pub fn type_name(t: &DataType) -> String {
     use DataType as T;
     let name = match t {
@@ -290,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_named_with_both_types() {
+    fn an_incompatible_column_is_named_with_both_types() {
         let inner = |t: DataType| DataType::Struct(vec![Field::new("x", t, true)].into());
         let table = columns(&[
             ("id", DataType::Int64, false),
@@ -319,7 +323,7 @@ mod tests {
         );
         check(
             &[("id", DataType::Int64, true), ("more", DataType::Utf8, true)],
-            "the data has a column \"more\", and t has none: it has id, day, s: nothing was written",
+            "the data has a column \"more\" that t does not have: its columns are id, day, s: nothing was written",
         );
         check(
             &[("day", DataType::Date32, true)],
@@ -328,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_times_fit_where_nothing_is_lost() {
+    fn lossless_casts_are_accepted() {
         use DataType as T;
         let (ns, us) = (TimeUnit::Nanosecond, TimeUnit::Microsecond);
         let zone = || Some("UTC".into());
@@ -350,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn nanoseconds_are_refused_and_not_cut_off() {
+    fn nanoseconds_are_refused_and_not_truncated() {
         let inner = |unit| Fields::from(vec![Field::new("at", DataType::Timestamp(unit, None), true)]);
         let table = columns(&[("s", DataType::Struct(inner(TimeUnit::Microsecond)), true)]);
         let fit = |times: Vec<Option<i64>>| {

@@ -13,7 +13,7 @@ use super::{date_trunc, floats, literals, stores};
 use crate::error::Explain;
 use crate::statistics_request::RequestExactStatistics;
 
-/// A session for queries over tables that are registered in it, with settings of DataFusion's such as
+/// A session for queries over tables that are registered in it, with settings of DataFusion such as
 /// `datafusion.execution.batch_size`.
 pub fn query_session<'a>(settings: impl IntoIterator<Item = (&'a String, &'a String)>) -> Result<SessionContext> {
     let session = session_context(&environment())?;
@@ -21,13 +21,13 @@ pub fn query_session<'a>(settings: impl IntoIterator<Item = (&'a String, &'a Str
         let state = session.state_ref();
         let mut state = state.write();
         for (key, value) in settings {
-            state.config_mut().options_mut().set(key, value).explain(|| format!("the setting {key} is wrong"))?;
+            state.config_mut().options_mut().set(key, value).explain(|| format!("invalid setting {key}"))?;
         }
     }
     Ok(session)
 }
 
-/// A query in such a session, with numbers and times as [`SqlSession`](crate::SqlSession) reads them.
+/// Runs a query in such a session; numbers and times are parsed as by [`SqlSession`](crate::SqlSession).
 pub async fn query(session: &SessionContext, sql: &str) -> Result<DataFrame, DataFusionError> {
     let state = session.state();
     let dialect = state.config_options().sql_parser.dialect;
@@ -36,7 +36,7 @@ pub async fn query(session: &SessionContext, sql: &str) -> Result<DataFrame, Dat
     session.execute_logical_plan(state.statement_to_plan(statement).await?).await
 }
 
-/// A session that reads with delta-rs' own planner and settings, and asks logs for what they know.
+/// A session with delta-rs' own planner and settings that requests exact statistics from logs.
 pub(crate) fn session_context(stores: &Arc<dyn Stores>) -> Result<SessionContext> {
     let mut session = DeltaSessionContext::with_runtime_env(stores::session(stores.clone())?).into_inner();
     session.add_optimizer_rule(Arc::new(RequestExactStatistics));

@@ -1,9 +1,9 @@
-//! The object stores behind the URLs that delta-rs and DataFusion are told.
+//! The object stores for the URLs used in delta-rs and DataFusion.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,42 +13,44 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use delta_kernel::Engine;
 use delta_kernel_engine::DefaultEngineBuilder;
 use delta_kernel_engine::executor::tokio::TokioMultiThreadExecutor;
-use deltalakedb_log::{Durability, Location, Result, Stores, TxnLogError, absolute_path};
+use deltalakedb_log::stores::FileObject;
+use deltalakedb_log::{Durability, Location, Result, Stores, TxnLogError};
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result as StoreResult,
 };
+use parking_lot::Mutex;
 use url::{Position, Url};
 
 use super::{alias, memory, runtime};
 use crate::error::Explain;
 
-/// The scheme of tables, as delta-rs is told.
+/// The scheme of table URLs in delta-rs.
 const SCHEME: &str = "deltasql";
 
-/// The URL delta-rs knows a table by: a host that spells the table's place in hexadecimal, and nothing below it.
+/// The URL of a table in delta-rs: a host that spells the table's location in hexadecimal, and no path.
 ///
-/// The kernel wants the folder of a `file` URL to exist and follows links in it, and it reads deletion vectors by
-/// paths it forgot to decode. A host of its own spares every table that, whatever its folder is called.
+/// The kernel requires the folder of a `file` URL to exist and follows links in it, and it reads deletion vectors by
+/// paths that it did not decode. A separate host avoids this for every table, whatever its folder is called.
 pub(super) fn url_of(location: &Location) -> Result<Url> {
     let host: String = location.url().as_str().bytes().map(|b| format!("{b:02x}")).collect();
-    Url::parse(&format!("{SCHEME}://{host}/")).explain(|| format!("{location} is no place for a table"))
+    Url::parse(&format!("{SCHEME}://{host}/")).explain(|| format!("{location} is not a valid location for a table"))
 }
 
-/// The place such a URL spells.
+/// The location of such a URL.
 fn location_of(url: &Url) -> Result<Location> {
     let host = url.host_str().unwrap_or_default();
     let digits = host.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
     let bytes = digits.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect::<Option<Vec<_>>>();
     match bytes.map(String::from_utf8) {
         Some(Ok(place)) => Location::stored(&place),
-        _ => Err(TxnLogError::invalid(format!("{url} names no table by its place"))),
+        _ => Err(TxnLogError::invalid(format!("{url} is not the location of a table"))),
     }
 }
 
-/// The store of everything under the scheme and host of `url`, whose puts are as durable as that.
+/// The store for the scheme and host of `url`, with this durability of puts.
 pub(super) fn root_store(stores: &Arc<dyn Stores>, url: &Url, durability: Durability) -> Result<Arc<dyn ObjectStore>> {
     if url.scheme() == SCHEME {
         let table = stores.open(&location_of(url)?, durability)?;
@@ -57,8 +59,8 @@ pub(super) fn root_store(stores: &Arc<dyn Stores>, url: &Url, durability: Durabi
     stores.open(&Location::parse(&format!("{}/", &url[..Position::BeforePath]))?, durability)
 }
 
-/// Lets a session find the table's data files, with the table's own credentials: those below it, and those that are
-/// named by the URL of the bucket it is in.
+/// Registers the stores of the table's data files in a session, with the table's own credentials: for files below it,
+/// and for files named by the URL of its bucket.
 pub(crate) fn register(env: &RuntimeEnv, location: &Location, stores: &Arc<dyn Stores>) -> Result<()> {
     let url = url_of(location)?;
     env.register_object_store(&url, root_store(stores, &url, Durability::Full)?);
@@ -68,14 +70,14 @@ pub(crate) fn register(env: &RuntimeEnv, location: &Location, stores: &Arc<dyn S
     Ok(())
 }
 
-/// The kernel's own engine over that store.
+/// The kernel's own engine on that store.
 pub(super) fn engine(stores: &Arc<dyn Stores>, url: &Url) -> Result<Arc<dyn Engine>> {
     let executor = Arc::new(TokioMultiThreadExecutor::new(runtime::handle()?));
     let engine = DefaultEngineBuilder::new(root_store(stores, url, Durability::Full)?).with_task_executor(executor);
     Ok(Arc::new(engine.build()))
 }
 
-/// A runtime for one session, which finds the store of any data file by its URL.
+/// A runtime for one session, which finds the store of every data file by its URL.
 pub(super) fn session(stores: Arc<dyn Stores>) -> Result<Arc<RuntimeEnv>> {
     let registry: Arc<dyn ObjectStoreRegistry> = Arc::new(Registry { stores, registered: Mutex::default() });
     let env =
@@ -83,7 +85,7 @@ pub(super) fn session(stores: Arc<dyn Stores>) -> Result<Arc<RuntimeEnv>> {
     env.explain(|| "a query session cannot be started".into())
 }
 
-/// Stores registered in this session, and behind them those of any URL.
+/// The stores registered in this session; other URLs are resolved on demand.
 #[derive(Debug)]
 struct Registry {
     stores: Arc<dyn Stores>,
@@ -98,12 +100,12 @@ impl Registry {
 
 impl ObjectStoreRegistry for Registry {
     fn register_store(&self, url: &Url, store: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
-        self.registered.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(Self::key(url), store)
+        self.registered.lock().insert(Self::key(url), store)
     }
 
     fn get_store(&self, url: &Url) -> PlanResult<Arc<dyn ObjectStore>> {
         let key = Self::key(url);
-        let registered = self.registered.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&key).cloned();
+        let registered = self.registered.lock().get(&key).cloned();
         match registered {
             Some(store) => Ok(store),
             None => root_store(&self.stores, url, Durability::Full).map_err(|e| DataFusionError::External(e.into())),
@@ -111,7 +113,7 @@ impl ObjectStoreRegistry for Registry {
     }
 }
 
-/// The store of a table, in which aliases lead to their files. Nothing is written to one.
+/// The store of a table, which resolves aliases. It rejects writes to an alias.
 #[derive(Debug)]
 struct WithAliases {
     table: Arc<dyn ObjectStore>,
@@ -119,14 +121,13 @@ struct WithAliases {
 }
 
 impl WithAliases {
-    /// The store that has the file at a path, and its path there.
-    fn find(&self, path: &Path) -> StoreResult<(Arc<dyn ObjectStore>, Path)> {
-        let Some(real) = alias::real(path.as_ref()) else { return Ok((self.table.clone(), path.clone())) };
-        let Some(url) = absolute_path(&real) else { return Ok((self.table.clone(), Path::from_url_path(&real)?)) };
-        let failed = |e: Box<dyn std::error::Error + Send + Sync>| Error::Generic { store: "alias", source: e };
-        let url = Url::parse(&url).map_err(|e| failed(e.into()))?;
-        let store = root_store(&self.stores, &url, Durability::Full).map_err(|e| failed(e.into()))?;
-        Ok((store, Path::from_url_path(url.path())?))
+    /// The file at a path.
+    fn find(&self, path: &Path) -> StoreResult<FileObject> {
+        match alias::path_of_alias(path.as_ref()) {
+            None => Ok(FileObject { store: self.table.clone(), path: path.clone() }),
+            Some(real) => FileObject::of(&real, &self.table, self.stores.as_ref())
+                .map_err(|e| Error::Generic { store: "alias", source: e.into() }),
+        }
     }
 }
 
@@ -151,15 +152,15 @@ impl ObjectStore for WithAliases {
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> StoreResult<GetResult> {
-        let (store, at) = self.find(path)?;
-        let mut got = store.get_opts(&at, options).await?;
+        let file = self.find(path)?;
+        let mut got = file.store.get_opts(&file.path, options).await?;
         got.meta.location = path.clone();
         Ok(got)
     }
 
     async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
-        let (store, at) = self.find(path)?;
-        store.get_ranges(&at, ranges).await
+        let file = self.find(path)?;
+        file.store.get_ranges(&file.path, ranges).await
     }
 
     fn delete_stream(&self, paths: BoxStream<'static, StoreResult<Path>>) -> BoxStream<'static, StoreResult<Path>> {
@@ -192,7 +193,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_log_cannot_guess_an_alias() {
+    async fn aliases_in_a_log_are_not_resolved() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("t")).unwrap();
         std::fs::write(dir.path().join("secret"), "s").unwrap();
@@ -200,7 +201,7 @@ mod tests {
         let stores = environment();
         let store = WithAliases { table: stores.open(&table, Durability::Full).unwrap(), stores };
         let path = format!("file://{}/secret", dir.path().display());
-        let alias = alias::shown(&path).into_owned();
+        let alias = alias::of_path(&path).into_owned();
         assert_eq!(store.get(&Path::from(alias.as_str())).await.unwrap().bytes().await.unwrap(), "s");
         let (folder, name) = alias.split_once('/').unwrap();
         let random = folder.strip_prefix("_alias_").unwrap();

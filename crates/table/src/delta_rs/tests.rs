@@ -21,7 +21,7 @@ use deltalakedb_log::{
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 
-use super::log::{Files, SnapshotLog};
+use super::log::{FileSelection, SnapshotLog};
 use super::log_store::VirtualLogStore;
 use super::*;
 use crate::error::Explain;
@@ -47,7 +47,7 @@ async fn table(dir: &std::path::Path) -> crate::DeltaTable {
     table
 }
 
-async fn held(table: &crate::DeltaTable, at: At, files: Files) -> (Arc<SnapshotLog>, Arc<VirtualLogStore>) {
+async fn open_log(table: &crate::DeltaTable, at: At, files: FileSelection) -> (Arc<SnapshotLog>, Arc<VirtualLogStore>) {
     let reader = table.reader().await.unwrap();
     let base = reader.snapshot(at).await.unwrap();
     let log = Arc::new(SnapshotLog::new(&LogView::at(table.location(), &environment(), reader, base), files));
@@ -66,29 +66,29 @@ async fn check_sum(log_store: &Arc<VirtualLogStore>, version: Option<Version>, w
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operations_run_and_their_commits_are_caught() {
+async fn operations_run_in_delta_rs_and_their_commits_are_captured() {
     let dir = tempfile::tempdir().unwrap();
     let ours = table(dir.path()).await;
-    let (log, log_store) = held(&ours, At::Latest, Files::All).await;
-    let mut theirs = PlainTable::new(log_store.clone());
-    theirs.load().await.unwrap();
-    assert_eq!(theirs.version(), Some(2));
+    let (log, log_store) = open_log(&ours, At::Latest, FileSelection::All).await;
+    let mut delta_table = PlainTable::new(log_store.clone());
+    delta_table.load().await.unwrap();
+    assert_eq!(delta_table.version(), Some(2));
 
-    let (theirs, deleted) = theirs.delete().with_predicate("n < 5").await.unwrap();
-    assert_eq!((theirs.version(), deleted.num_deleted_rows), (Some(3), Some(5)));
+    let (delta_table, deleted) = delta_table.delete().with_predicate("n < 5").await.unwrap();
+    assert_eq!((delta_table.version(), deleted.num_deleted_rows), (Some(3), Some(5)));
     check_sum(&log_store, None, 435 - 10).await;
-    let (theirs, _) = theirs.update().with_predicate("n = 29").with_update("n", "n + 1").await.unwrap();
-    let (mut theirs, _) = theirs.optimize().await.unwrap();
-    assert_eq!((theirs.version(), theirs.snapshot().unwrap().log_data().num_files()), (Some(5), 1));
+    let (delta_table, _) = delta_table.update().with_predicate("n = 29").with_update("n", "n + 1").await.unwrap();
+    let (mut delta_table, _) = delta_table.optimize().await.unwrap();
+    assert_eq!((delta_table.version(), delta_table.snapshot().unwrap().log_data().num_files()), (Some(5), 1));
     check_sum(&log_store, None, 435 - 10 + 1).await;
     check_sum(&log_store, Some(1), 190).await;
-    theirs.update_state().await.unwrap();
-    let (_, gone) = theirs.clone().vacuum().with_dry_run(true).await.unwrap();
+    delta_table.update_state().await.unwrap();
+    let (_, gone) = delta_table.clone().vacuum().with_dry_run(true).await.unwrap();
     assert!(gone.files_deleted.is_empty(), "{gone:?}");
     assert_eq!(log.staged().len(), 3);
     assert!(!ours.location().local_path().unwrap().join("_delta_log").exists());
 
-    // Nothing of it is in the catalog.
+    // None of it is in the catalog.
     assert_eq!(ours.head().await.unwrap().version, 2);
 }
 
@@ -96,17 +96,17 @@ async fn operations_run_and_their_commits_are_caught() {
 async fn history_and_time_travel_find_every_commit() {
     let dir = tempfile::tempdir().unwrap();
     let ours = table(dir.path()).await;
-    let (_, log_store) = held(&ours, At::Latest, Files::All).await;
-    let mut theirs = PlainTable::new(log_store);
-    theirs.load().await.unwrap();
-    let history: Vec<_> = theirs.history(None).try_collect().await.unwrap();
+    let (_, log_store) = open_log(&ours, At::Latest, FileSelection::All).await;
+    let mut delta_table = PlainTable::new(log_store);
+    delta_table.load().await.unwrap();
+    let history: Vec<_> = delta_table.history(None).try_collect().await.unwrap();
     assert_eq!(history.len(), 3);
     let second = ours.reader().await.unwrap().snapshot(At::Version(1)).await.unwrap().head.timestamp;
-    theirs.load_with_datetime(DateTime::from_timestamp_millis(second).unwrap()).await.unwrap();
-    assert_eq!(theirs.version(), Some(1));
+    delta_table.load_with_datetime(DateTime::from_timestamp_millis(second).unwrap()).await.unwrap();
+    assert_eq!(delta_table.version(), Some(1));
 }
 
-/// A log that does not give out its files.
+/// A log that fails when its files are requested.
 #[derive(Debug)]
 struct Filesless(Arc<dyn TxnLogReader>);
 
@@ -136,7 +136,7 @@ impl TxnLogReader for Filesless {
 }
 
 #[tokio::test]
-async fn an_append_asks_for_no_file() {
+async fn an_append_reads_no_live_file() {
     let dir = tempfile::tempdir().unwrap();
     let ours = table(dir.path()).await;
     let reader: Arc<dyn TxnLogReader> = Arc::new(Filesless(ours.reader().await.unwrap()));
@@ -148,21 +148,21 @@ async fn an_append_asks_for_no_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_held_at_an_old_version_has_its_history() {
+async fn a_table_at_an_old_version_has_its_history() {
     let dir = tempfile::tempdir().unwrap();
     let ours = table(dir.path()).await;
-    let (_, log_store) = held(&ours, At::Version(1), Files::All).await;
-    let mut theirs = PlainTable::new(log_store);
-    theirs.load().await.unwrap();
-    let history: Vec<_> = theirs.history(None).try_collect().await.unwrap();
+    let (_, log_store) = open_log(&ours, At::Version(1), FileSelection::All).await;
+    let mut delta_table = PlainTable::new(log_store);
+    delta_table.load().await.unwrap();
+    let history: Vec<_> = delta_table.history(None).try_collect().await.unwrap();
     assert_eq!(history.len(), 2);
     let first = ours.reader().await.unwrap().snapshot(At::Version(0)).await.unwrap().head.timestamp;
-    theirs.load_with_datetime(DateTime::from_timestamp_millis(first).unwrap()).await.unwrap();
-    assert_eq!(theirs.version(), Some(0));
+    delta_table.load_with_datetime(DateTime::from_timestamp_millis(first).unwrap()).await.unwrap();
+    assert_eq!(delta_table.version(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_panics_in_delta_rs_is_not_the_fault_of_the_caller() {
+async fn a_panic_in_delta_rs_is_an_internal_error() {
     let dir = tempfile::tempdir().unwrap();
     let ours = table(dir.path()).await;
     let reader = ours.reader().await.unwrap();
@@ -175,7 +175,40 @@ async fn what_panics_in_delta_rs_is_not_the_fault_of_the_caller() {
     assert_eq!(e.to_string(), "the rows cannot be written: delta-rs panicked: it was not foreseen");
 
     let task = tokio::spawn(async { panic!("nor this") as () }).await.unwrap_err();
-    let theirs = deltalake_core::DeltaTableError::GenericError { source: task.into() };
-    let e = Err::<(), _>(theirs).explain(|| "the files cannot be written".into()).unwrap_err();
+    let delta_table = deltalake_core::DeltaTableError::GenericError { source: task.into() };
+    let e = Err::<(), _>(delta_table).explain(|| "the files cannot be written".into()).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Internal, "{e}");
+}
+
+/// The texts by which `error::one_line` finds the sentence are those of the versions that are pinned.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_of_delta_rs_is_shortened_to_its_sentence() {
+    use arrow::error::ArrowError;
+    use datafusion::common::{DataFusionError as D, SchemaError};
+
+    let dir = tempfile::tempdir().unwrap();
+    let ours = table(dir.path()).await;
+    let e = ours.constrain("small", "n < 25", &WriteOptions::default()).await.unwrap_err();
+    assert_eq!(e.to_string(), "the constraint cannot be added: 5 rows failed validation check.");
+    assert_eq!(
+        format!("{e:#}"),
+        "the constraint cannot be added: Generic DeltaTable error: External error: Invalid data found: 5 rows failed \
+         validation check."
+    );
+
+    let no_column = SchemaError::FieldNotFound {
+        field: Box::new(datafusion::common::Column::new_unqualified("x")),
+        valid_fields: Vec::new(),
+    };
+    for (delta_table, sentence) in [
+        (D::Plan("no plan".into()), "no plan"),
+        (D::Execution("no rows".into()), "no rows"),
+        (D::SchemaError(Box::new(no_column), Box::new(None)), "No field named x."),
+        (D::External(Box::new(D::from(ArrowError::ParseError("no number".into())))), "no number"),
+    ] {
+        let delta_table = deltalake_core::DeltaTableError::from(delta_table);
+        assert!(matches!(delta_table, deltalake_core::DeltaTableError::Generic(_)), "{delta_table}");
+        let e = Err::<(), _>(delta_table).explain(|| "it failed".into()).unwrap_err();
+        assert_eq!(e.to_string(), format!("it failed: {sentence}"));
+    }
 }

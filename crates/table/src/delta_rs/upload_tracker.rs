@@ -1,14 +1,15 @@
-//! What an operation has put into its table: the files, and the first put that failed.
+//! The uploads of an operation to its table: the files, and the first put that failed.
 //!
-//! A failure is kept here and answered as a success. The writers above panic when they are asked to clean up after a
-//! put that failed; the operation ends as if all went well, and [`super::write`] then ends it with the failure, removes
-//! the files, and nothing is committed.
+//! A failure is recorded here and reported as a success, because the writers in delta-rs panic when they clean up after
+//! a failed put; the operation completes, and [`super::write`] then fails with the recorded error, removes the files,
+//! and commits nothing.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use object_store::path::Path;
 use object_store::{Error, MultipartUpload, PutPayload, PutResult, Result, UploadPart};
+use parking_lot::Mutex;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct UploadTracker(Arc<Mutex<State>>);
@@ -20,40 +21,36 @@ struct State {
 }
 
 impl UploadTracker {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// A file is about to be put.
+    /// Records a file before it is put.
     pub(super) fn begin(&self, path: &Path) {
-        self.state().paths.push(path.clone());
+        self.0.lock().paths.push(path.clone());
     }
 
     /// The files put so far.
     pub(super) fn paths(&self) -> Vec<Path> {
-        self.state().paths.clone()
+        self.0.lock().paths.clone()
     }
 
-    /// The first put that failed, once.
+    /// The first put that failed; returned once.
     pub(super) fn take_failure(&self) -> Option<Error> {
-        self.state().failure.take()
+        self.0.lock().failure.take()
     }
 
-    /// Keeps a failure.
+    /// Records a failure.
     pub(super) fn keep<T>(&self, result: Result<T>, instead: T) -> Result<T> {
         Ok(result.unwrap_or_else(|e| {
-            self.state().failure.get_or_insert(e);
+            self.0.lock().failure.get_or_insert(e);
             instead
         }))
     }
 
-    /// An upload in parts whose failures are kept.
+    /// A multipart upload whose failures are recorded.
     pub(super) fn watch(&self, upload: Box<dyn MultipartUpload>) -> Box<dyn MultipartUpload> {
         Box::new(Watched { upload, puts: self.clone() })
     }
 }
 
-/// The answer to a put that is not to be looked at.
+/// A result of a put that is ignored.
 pub(super) fn nothing() -> PutResult {
     PutResult { e_tag: None, version: None }
 }
@@ -72,7 +69,7 @@ impl MultipartUpload for Watched {
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
-        if self.puts.state().failure.is_some() {
+        if self.puts.0.lock().failure.is_some() {
             self.abort().await?;
             return Ok(nothing());
         }

@@ -12,14 +12,14 @@ use deltalakedb_log::{ErrorKind, Predicate, Result, TxnLogError};
 
 use super::condition::Condition;
 use super::generated::{self, Generated};
-use super::log::{Files, SnapshotLog};
+use super::log::{FileSelection, SnapshotLog};
 use super::log_store::VirtualLogStore;
 use super::log_view::LogView;
 use crate::error::Explain;
 use crate::write_options::WriteOptions;
 
-/// A table as delta-rs sees it, with all of its files, some, or none: for its schema, to scan what it has, to append,
-/// and to change its metadata.
+/// A table as delta-rs sees it, with all of its files, some, or none: for its schema, for scans of these files, for
+/// appends, and for changes of its metadata.
 pub(crate) struct VirtualTable {
     pub(super) log: Arc<SnapshotLog>,
     pub(super) log_store: Arc<VirtualLogStore>,
@@ -28,7 +28,7 @@ pub(crate) struct VirtualTable {
     pub(super) options: Arc<WriteOptions>,
 }
 
-/// A table with the files in which a row may match a condition. What is done with it is done with that condition.
+/// A table with the files in which a row may match a condition. Its operations use that condition.
 pub(crate) struct PrunedTable {
     pub(super) table: VirtualTable,
     pub(super) condition: Option<Condition>,
@@ -40,24 +40,25 @@ pub(crate) struct FullTable(pub(super) VirtualTable);
 impl VirtualTable {
     /// The table with the files in which a row may match.
     pub(crate) async fn matching(state: &LogView, predicate: Predicate) -> Result<Self> {
-        let files = if predicate == Predicate::Unknown { Files::All } else { Files::Matching(predicate) };
+        let files =
+            if predicate == Predicate::Unknown { FileSelection::All } else { FileSelection::Matching(predicate) };
         Self::open(state, files).await
     }
 
-    /// The table without its files, whatever their number: for its schema, and to append.
+    /// The table without its files: for its schema, and for appends.
     pub(crate) async fn without_files(state: &LogView) -> Result<Self> {
-        Self::open(state, Files::None).await
+        Self::open(state, FileSelection::None).await
     }
 
-    async fn open(state: &LogView, files: Files) -> Result<Self> {
+    async fn open(state: &LogView, files: FileSelection) -> Result<Self> {
         let base = state.snapshot()?;
         let log = Arc::new(SnapshotLog::new(state, files));
         let log_store = Arc::new(VirtualLogStore::new(&state.location, log.clone(), &state.options)?);
         let failed = || format!("version {} of the table at {} cannot be opened", base.version(), state.location);
         let snapshot = match EagerSnapshot::try_new(log_store.as_ref(), None).await {
-            // No plan is made and no row checked here: it is what is left of a task that panicked.
-            Err(DeltaTableError::Generic(said)) => {
-                return Err(TxnLogError::new(ErrorKind::Internal, format!("{}: {said}", failed())));
+            // No plan is made and no row checked here, so this is the message of a task that panicked.
+            Err(DeltaTableError::Generic(message)) => {
+                return Err(TxnLogError::new(ErrorKind::Internal, format!("{}: {message}", failed())));
             }
             opened => opened.explain(failed)?,
         };
@@ -78,14 +79,14 @@ impl VirtualTable {
         provider(self.snapshot.clone(), texts)
     }
 
-    /// What it is.
+    /// Its state.
     pub(crate) fn base(&self) -> &Snapshot {
         &self.base
     }
 }
 
 impl PrunedTable {
-    /// The table with the files in which a row may satisfy a condition; without one, all files.
+    /// The table with the files in which a row may satisfy a condition; all files without one.
     pub(crate) async fn open(state: &LogView, condition: Option<Condition>) -> Result<Self> {
         let predicate = condition.as_ref().map_or(Predicate::Unknown, |condition| condition.predicate.clone());
         Ok(Self { table: VirtualTable::matching(state, predicate).await?, condition })
@@ -95,16 +96,16 @@ impl PrunedTable {
 impl FullTable {
     /// The table with all of its files.
     pub(crate) async fn open(state: &LogView) -> Result<Self> {
-        Ok(Self(VirtualTable::open(state, Files::All).await?))
+        Ok(Self(VirtualTable::open(state, FileSelection::All).await?))
     }
 }
 
-/// How columns of text and bytes come out of a scan.
+/// The Arrow types of text and binary columns in a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StringEncoding {
-    /// As everyone reads them.
+    /// Standard arrays.
     Utf8,
-    /// As views, which DataFusion computes with faster.
+    /// View arrays, which are faster in DataFusion.
     Utf8View,
 }
 

@@ -1,4 +1,4 @@
-//! Running an operation on a table: one version is read, and one commit follows.
+//! Runs an operation on a table: it reads one version and makes one commit.
 
 use std::time::Duration;
 
@@ -19,15 +19,15 @@ use crate::vacuum::check_none_is_going_on;
 use crate::write::{PendingWrite, check_not_behind, commit};
 use crate::write_options::WriteOptions;
 
-/// How long a version is held that a restore reads.
+/// How long the version that a restore reads is held.
 const RESTORE: Duration = Duration::from_secs(60 * 60);
 
 impl DeltaTable {
     /// Runs an operation and commits it. It sees one version of the table, the newest. If a concurrent commit changes
     /// what the operation read, the result is [`ErrorKind::Conflict`], and its files are removed.
     pub async fn run(&self, operation: Operation, options: &WriteOptions) -> Result<OperationResult> {
-        if let Operation::Optimize(how @ Optimize { min_commit_interval: Some(apart), .. }) = &operation {
-            return self.optimize_in_steps(how, *apart, options).await;
+        if let Operation::Optimize(optimize @ Optimize { min_commit_interval: Some(apart), .. }) = &operation {
+            return self.optimize_in_steps(optimize, *apart, options).await;
         }
         let (pending, metrics) = self.stage(operation, options).await?;
         let committed = match pending {
@@ -37,7 +37,7 @@ impl DeltaTable {
         Ok(OperationResult { committed, metrics })
     }
 
-    /// Writes the data files of an operation and says what it would commit. `None` when there is nothing to do.
+    /// Writes the data files of an operation and describes its commit. `None` when there is nothing to do.
     pub async fn prepare(&self, operation: Operation, options: &WriteOptions) -> Result<Option<PendingWrite>> {
         Ok(self.stage(operation, options).await?.0)
     }
@@ -45,7 +45,7 @@ impl DeltaTable {
     /// Each step is committed separately; a later failure does not undo earlier steps.
     async fn optimize_in_steps(
         &self,
-        how: &Optimize,
+        optimize: &Optimize,
         apart: Duration,
         options: &WriteOptions,
     ) -> Result<OperationResult> {
@@ -53,8 +53,8 @@ impl DeltaTable {
         self.check_owner(options)?;
         self.check_not_behind().await?;
         let (base, state) = self.state(options).await?;
-        check_optimize(&state, &base, &self.to_string(), how).await?;
-        let (steps, metrics) = Box::pin(FullTable::open(&state).await?.optimize_in_steps(how, apart)).await?;
+        check_optimize(&state, &base, &self.to_string(), optimize).await?;
+        let (steps, metrics) = Box::pin(FullTable::open(&state).await?.optimize_in_steps(optimize, apart)).await?;
         let (mut steps, mut committed) = (steps.into_iter(), None);
         while let Some(step) = steps.next() {
             let mut pending = PendingWrite::new(step, id, Base::RebaseFrom(base.version()), options);
@@ -72,7 +72,7 @@ impl DeltaTable {
         Ok(OperationResult { committed, metrics })
     }
 
-    /// Refuses to write while the catalog is behind `_delta_log`, before any file is written.
+    /// Rejects a write while the catalog is behind `_delta_log`, before any file is written.
     async fn check_not_behind(&self) -> Result<()> {
         match &self.source {
             Source::Catalog { catalog, id, .. } => check_not_behind(catalog.as_ref(), self.stores.as_ref(), *id).await,
@@ -80,7 +80,7 @@ impl DeltaTable {
         }
     }
 
-    /// The time by the clock that gives the table's versions their times, in milliseconds since 1970.
+    /// The current time of the clock that determines the times of the table's versions, in milliseconds since 1970.
     async fn now_ms(&self, options: &WriteOptions) -> Result<i64> {
         match &self.source {
             Source::Catalog { catalog, .. } => catalog.now_ms().await,
@@ -88,7 +88,7 @@ impl DeltaTable {
         }
     }
 
-    /// The table as it is read by whoever writes in that way.
+    /// The table as a writer with these options reads it.
     async fn state(&self, options: &WriteOptions) -> Result<(Snapshot, LogView)> {
         let reader = self.reader().await?;
         let base = reader.snapshot(options.read_version.map_or(At::Latest, At::Version)).await?;
@@ -97,27 +97,28 @@ impl DeltaTable {
 
     async fn stage(&self, operation: Operation, options: &WriteOptions) -> Result<(Option<PendingWrite>, Value)> {
         let restored = match &operation {
-            Operation::Restore(how) => self.hold_restored(how.to, options),
+            Operation::Restore(restore) => self.hold_restored(restore.to, options),
             _ => return self.stage_unheld(operation, options).await,
         };
-        let Some(held) = restored.await? else { return self.stage_unheld(operation, options).await };
+        let Some(hold) = restored.await? else { return self.stage_unheld(operation, options).await };
         match self.stage_unheld(operation, options).await {
-            Ok((Some(pending), metrics)) => Ok((Some(PendingWrite { held: Some(held), ..pending }), metrics)),
+            Ok((Some(pending), metrics)) => Ok((Some(PendingWrite { hold: Some(hold), ..pending }), metrics)),
             other => {
-                held.release().await?;
+                hold.release().await?;
                 other
             }
         }
     }
 
-    /// Holds the version that a restore of a shallow clone reads: a vacuum of its source that begins before the restore is
-    /// committed is no version of the clone, with which it would be in conflict.
+    /// Holds the version that a restore of a shallow clone reads: a vacuum of the clone's source that starts before the
+    /// restore is committed is not a version of the clone, so the restore would not conflict with it.
     async fn hold_restored(&self, to: At, options: &WriteOptions) -> Result<Option<HeldVersion>> {
         let Source::Catalog { catalog, id, .. } = &self.source else { return Ok(None) };
         self.check_owner(options)?;
-        match source_tables(catalog.as_ref(), *id, self.stores.as_ref()).await?.is_empty() {
-            true => Ok(None),
-            false => self.hold(to, RESTORE, "a restore").await.map(Some),
+        if source_tables(catalog.as_ref(), *id, self.stores.as_ref()).await?.is_empty() {
+            Ok(None)
+        } else {
+            self.hold(to, RESTORE, "a restore").await.map(Some)
         }
     }
 
@@ -132,10 +133,11 @@ impl DeltaTable {
         let (base, state) = self.state(options).await?;
         let (version, table) = (base.version(), self.to_string());
         if matches!(operation, Operation::Restore(_)) {
-            // What is not gone now stays until this is committed: a vacuum that begins later is another version.
+            // Files that exist now stay until this is committed: a vacuum that starts later is another version, which
+            // conflicts.
             check_none_is_going_on(state.reader.as_ref(), self.now_ms(options).await?, &table).await?;
         }
-        // What operations hold while they wait is much: it is not kept on the stack.
+        // The state of a waiting operation is large, so it is boxed.
         let Some(StagedOperation { mut captured, reads, exactly }) = Box::pin(operation.stage(&state, &table)).await?
         else {
             return Ok((None, Value::Null));

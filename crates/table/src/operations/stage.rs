@@ -1,34 +1,34 @@
-//! Writing the data files of an operation, and describing its commit.
+//! Writes the data files of an operation and describes its commit.
 
 use deltalakedb_log::action::{Action, CommitInfo, Metadata, Remove};
 use deltalakedb_log::commit::Reads;
 use deltalakedb_log::schema::Schema as LogSchema;
 use deltalakedb_log::snapshot::Snapshot;
-use deltalakedb_log::{ErrorKind, Object, Predicate, Result, TxnLogError};
+use deltalakedb_log::{ErrorKind, Object, Predicate, Result, Subject, TxnLogError};
 use futures::TryStreamExt;
 
 use super::checks::{check_known, check_new, check_optimize, named_columns};
 use super::{CommitFiles, Operation, WriteRows};
 use crate::create::check_partitioning;
 use crate::delta_rs::{
-    Condition, FullTable, Joined, LogView, Merge, MergeSource, PlainAppend, PrunedTable, SchemaMode, StagedCommit,
-    VirtualTable, check_writable, parse_schema, repair,
+    Condition, FullTable, LogView, MatchedMergeTarget, Merge, MergeSource, PlainAppend, PrunedTable, SchemaMode,
+    StagedCommit, VirtualTable, check_writable, parse_schema, repair,
 };
 use crate::error::Explain;
 use crate::filter::{Filter, join_predicate};
 use crate::write::Rows;
 use crate::write_options::SaveMode;
 
-/// An operation whose data files are there and whose commit is only described.
+/// An operation whose data files exist and whose commit is only described.
 pub(crate) struct StagedOperation {
     pub(crate) captured: StagedCommit,
     pub(crate) reads: Reads,
-    /// It holds only as the very next version: files it names again may be vacuumed with any other.
+    /// It must be the next version after the one it read: a concurrent vacuum may remove files that it adds again.
     pub(crate) exactly: bool,
 }
 
 impl Operation {
-    /// Writes the data files of the operation. `None` when it is none: a write in a mode that leaves tables alone.
+    /// Writes the data files of the operation. `None` for a write in a mode that leaves existing tables unchanged.
     pub(crate) async fn stage(self, state: &LogView, table: &str) -> Result<Option<StagedOperation>> {
         let base = state.snapshot()?;
         check_writable(&base, table)?;
@@ -51,29 +51,28 @@ impl Operation {
                 )
             }
             Self::Merge(merge, rows) => stage_merge(&empty().await?, state, table, merge, rows).await?,
-            Self::Optimize(how) => {
-                check_optimize(state, &base, table, &how).await?;
-                // It moves rows and changes none: a concurrent change of its files has removed them, which is a
-                // conflict.
-                StagedOperation::blind(FullTable::open(state).await?.optimize(&how).await?)
+            Self::Optimize(optimize) => {
+                check_optimize(state, &base, table, &optimize).await?;
+                // It moves rows and changes none: a concurrent change of its files removes them, a conflict.
+                StagedOperation::blind(FullTable::open(state).await?.optimize(&optimize).await?)
             }
-            Self::Restore(how) => {
-                let to = state.reader.snapshot(how.to).await?;
+            Self::Restore(restore) => {
+                let to = state.reader.snapshot(restore.to).await?;
                 StagedOperation {
                     exactly: true,
-                    ..StagedOperation::whole(FullTable::open(state).await?.restore(&to, &how).await?)
+                    ..StagedOperation::with_all_files_read(FullTable::open(state).await?.restore(&to, &restore).await?)
                 }
             }
-            Self::Repair { dry_run } => StagedOperation::whole(repair(state, dry_run).await?),
+            Self::Repair { dry_run } => StagedOperation::with_all_files_read(repair(state, dry_run).await?),
             Self::ReplaceTable(spec, columns) => {
                 check_partitioning(&columns.names(), &spec.partition_by)?;
                 let whole = FullTable::open(state).await?;
-                StagedOperation::whole(whole.recreate(&spec, columns.fields(), &state.location).await?)
+                StagedOperation::with_all_files_read(whole.recreate(&spec, columns.fields(), &state.location).await?)
             }
             Self::CommitFiles(files) => files.stage(state, &base, table).await?,
-            // Rows that break the constraint must not come in beside it.
+            // Rows that violate the constraint must not be added concurrently.
             Self::AddConstraints(conditions) => {
-                StagedOperation::whole(FullTable::open(state).await?.constrain(conditions).await?)
+                StagedOperation::with_all_files_read(FullTable::open(state).await?.constrain(conditions).await?)
             }
             Self::Alter(alter) => {
                 let empty = empty().await?;
@@ -86,7 +85,7 @@ impl Operation {
 }
 
 impl StagedOperation {
-    /// Of an operation that read the files a predicate chose.
+    /// An operation that read the files selected by a predicate.
     fn matching(captured: StagedCommit, predicate: Predicate) -> Self {
         let reads = match captured.seen.clone() {
             Some(files) => Reads { files, predicates: vec![predicate], ..Reads::default() },
@@ -95,13 +94,13 @@ impl StagedOperation {
         Self { reads, ..Self::blind(captured) }
     }
 
-    /// Of an operation that read no row.
+    /// An operation that read no row.
     fn blind(captured: StagedCommit) -> Self {
         Self { captured, reads: Reads::default(), exactly: false }
     }
 
-    /// Of an operation that read everything.
-    fn whole(captured: StagedCommit) -> Self {
+    /// An operation that read the whole table.
+    fn with_all_files_read(captured: StagedCommit) -> Self {
         Self { reads: Reads { whole_table: true, ..Reads::default() }, ..Self::blind(captured) }
     }
 }
@@ -116,7 +115,7 @@ impl WriteRows {
             SaveMode::Append if self.rows.schema().is_none() => return Ok(None),
             SaveMode::Append if self.replace_where.is_some() => {
                 return Err(TxnLogError::invalid(
-                    "an append replaces nothing: overwrite, or leave the condition of what is replaced out",
+                    "an append replaces no rows: overwrite, or omit the condition of the replaced rows",
                 ));
             }
             SaveMode::Append | SaveMode::Overwrite => {}
@@ -126,10 +125,8 @@ impl WriteRows {
         if let Some(given) = self.partition_by.as_ref().filter(|given| *given != there)
             && !(replaces_all && self.schema_mode == Some(SchemaMode::Overwrite))
         {
-            return Err(TxnLogError::invalid(format!(
-                "Specified table partitioning does not match table partitioning: expected: {there:?}, got: {given:?}, \
-                 for {table}"
-            )));
+            let message = format!("invalid partition columns for {table}: expected {there:?}, got {given:?}");
+            return Err(TxnLogError::invalid(message).about(Subject::Partitioning));
         }
         let mut evolution = self.schema_mode;
         if evolution == Some(SchemaMode::Overwrite) && !replaces_all {
@@ -137,7 +134,7 @@ impl WriteRows {
             let given = self.rows.schema().map(|rows| rows.fields().iter().map(|f| f.name().as_str()).collect());
             if self.mode == SaveMode::Append || given.is_some_and(|given: Vec<_>| given != columns.names()) {
                 return Err(TxnLogError::invalid(format!(
-                    "the columns of {table} can be replaced only where all its rows are: overwrite the whole table"
+                    "the schema of {table} can be replaced only together with all its rows: overwrite the whole table"
                 )));
             }
             evolution = None;
@@ -146,12 +143,12 @@ impl WriteRows {
             && evolution.is_none()
             && let Some(append) = PlainAppend::open(state, base)?
         {
-            let (rows, refusal) = self.rows.fitted(table, append.schema(), None, self.casts)?;
+            let (rows, refusal) = self.rows.adapted(table, append.schema(), None, self.casts)?;
             return Ok(Some(StagedOperation::blind(refusal.or(append.append(rows).await)?)));
         }
         let empty = VirtualTable::without_files(state).await?;
         let (columns, replaced) = (empty.schema()?, condition(&empty, self.replace_where)?);
-        let (rows, refusal) = self.rows.fitted(table, &columns, evolution, self.casts)?;
+        let (rows, refusal) = self.rows.adapted(table, &columns, evolution, self.casts)?;
         Ok(Some(match (self.mode, replaced) {
             (SaveMode::Overwrite, Some(replaced)) => {
                 let predicate = replaced.predicate.clone();
@@ -160,7 +157,9 @@ impl WriteRows {
             }
             (SaveMode::Overwrite, None) => {
                 let whole = FullTable::open(state).await?;
-                StagedOperation::whole(refusal.or(whole.overwrite(rows, evolution, self.partition_by).await)?)
+                StagedOperation::with_all_files_read(
+                    refusal.or(whole.overwrite(rows, evolution, self.partition_by).await)?,
+                )
             }
             _ => StagedOperation::blind(refusal.or(empty.append(rows, evolution).await)?),
         }))
@@ -171,7 +170,7 @@ impl CommitFiles {
     async fn stage(self, state: &LogView, base: &Snapshot, table: &str) -> Result<StagedOperation> {
         let Metadata { schema_string, partition_columns, .. } = &base.head.metadata;
         let schema = LogSchema::parse(schema_string, partition_columns)?;
-        // Values are by the columns' names in files.
+        // Values are keyed by the physical names of the columns.
         let known: Vec<_> = schema.columns().iter().filter(|c| c.is_partition).map(|c| &c.physical_name).collect();
         for action in &self.actions {
             let Action::Add(add) = action else { continue };
@@ -196,7 +195,7 @@ impl CommitFiles {
         let removes = self.overwrite || self.actions.iter().any(|action| matches!(action, Action::Remove(_)));
         actions.extend(self.actions);
         let captured = StagedCommit::of_actions(state, actions)?;
-        Ok(if removes { StagedOperation::whole(captured) } else { StagedOperation::blind(captured) })
+        Ok(if removes { StagedOperation::with_all_files_read(captured) } else { StagedOperation::blind(captured) })
     }
 }
 
@@ -213,21 +212,21 @@ async fn stage_merge(
     let source = MergeSource { schema, batches: refusal.or(batches)? };
     let columns = empty.schema()?;
     let merge = merge.with_columns_of(&columns);
-    // delta-rs would set a column that is not there without a word.
+    // delta-rs would ignore an unknown column without an error.
     let added = |name: &str| merge.evolve_schema && source.schema.column_with_name(name).is_some();
     let set = merge.columns();
     check_known(empty, table, set.iter().map(String::as_str).filter(|name| !added(name)))?;
-    match merge.joining() {
-        Some(joining) => {
+    match merge.matched_only() {
+        Some(matched_only) => {
             let predicate = join_predicate(&merge, &empty.schema()?, &source)?;
-            let joined = Joined::open(state, predicate.clone()).await?;
-            Ok(StagedOperation::matching(joined.merge(source, joining).await?, predicate))
+            let joined = MatchedMergeTarget::open(state, predicate.clone()).await?;
+            Ok(StagedOperation::matching(joined.merge(source, matched_only).await?, predicate))
         }
-        None => Ok(StagedOperation::whole(FullTable::open(state).await?.merge(source, &merge).await?)),
+        None => Ok(StagedOperation::with_all_files_read(FullTable::open(state).await?.merge(source, &merge).await?)),
     }
 }
 
-/// A condition in SQL, and what it says about whole files.
+/// A condition in SQL, with its predicate for data skipping.
 fn condition(table: &VirtualTable, sql: Option<String>) -> Result<Option<Condition>> {
     let Some(sql) = sql else { return Ok(None) };
     Filter::parse(&sql, &table.schema()?)?.condition().map(Some)

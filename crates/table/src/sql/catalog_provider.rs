@@ -1,8 +1,8 @@
-//! A catalog's tables for DataFusion: its schemas are our namespaces.
+//! A catalog's tables for DataFusion, with a schema for each namespace.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
@@ -12,14 +12,16 @@ use deltalakedb_log::namespaces::all_namespaces;
 use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{Catalog, Result, TableEntry, TableId, TableName, TableRef, require};
 use futures::TryStreamExt;
+use parking_lot::RwLock;
 
 use crate::delta_rs::{LogView, StringEncoding, wait_beside};
-use crate::provider::{DeltaTableProvider, outward};
+use crate::provider::{DeltaTableProvider, to_datafusion_error};
 
-/// All tables of a catalog, to be registered in a DataFusion session.
+/// All tables of a catalog, for registration in a DataFusion session.
 ///
-/// A table is looked up by its name when a query names it; nothing is listed for that. A query that joins tables sees
-/// each as it is when it is looked up, unless [`DeltaCatalogProvider::hold`] was called before: then all of them at one point.
+/// A table is looked up by name when a query names it, without listing tables. A query that joins tables reads each at
+/// the version when it is looked up, unless [`DeltaCatalogProvider::hold`] was called before: then all of them at one
+/// point.
 ///
 /// ```
 /// # use datafusion::prelude::{SessionConfig, SessionContext};
@@ -39,13 +41,13 @@ use crate::provider::{DeltaTableProvider, outward};
 pub struct DeltaCatalogProvider {
     catalog: Arc<dyn Catalog>,
     stores: Arc<dyn Stores>,
-    held: Arc<RwLock<HashMap<TableName, Arc<dyn TableProvider>>>>,
+    providers: Arc<RwLock<HashMap<TableName, Arc<dyn TableProvider>>>>,
     listed: Arc<RwLock<Listed>>,
-    /// Whether a table that is not held is looked up.
+    /// Whether tables that are not held are looked up.
     looks_up: bool,
 }
 
-/// The names that there were at the last [`DeltaCatalogProvider::list`].
+/// The names at the last [`DeltaCatalogProvider::list`].
 #[derive(Clone, Debug, Default)]
 struct Listed {
     namespaces: BTreeSet<String>,
@@ -55,52 +57,44 @@ struct Listed {
 impl DeltaCatalogProvider {
     /// All tables of a catalog.
     pub fn new(catalog: Arc<dyn Catalog>) -> Self {
-        let (held, listed) = (Arc::default(), Arc::default());
-        Self { catalog, stores: environment(), held, listed, looks_up: true }
+        let (providers, listed) = (Arc::default(), Arc::default());
+        Self { catalog, stores: environment(), providers, listed, looks_up: true }
     }
 
-    /// The same, whose files are in the object stores that are given.
+    /// Uses the given object stores for the tables' files.
     pub fn with_stores(self, stores: Arc<dyn Stores>) -> Self {
         Self { stores, ..self }
     }
 
-    /// Only those that are held.
-    pub(super) fn of_held(catalog: Arc<dyn Catalog>, stores: Arc<dyn Stores>) -> Self {
+    /// Provides only held tables.
+    pub(super) fn with_registered_only(catalog: Arc<dyn Catalog>, stores: Arc<dyn Stores>) -> Self {
         Self { looks_up: false, stores, ..Self::new(catalog) }
     }
 
-    /// From now on these tables, and no others, are as they are now, all of them at one point, until the next call.
+    /// Holds these tables, and no others, at their current versions, all at one point, until the next call.
     pub async fn hold(&self, names: &[TableName]) -> Result<()> {
-        let held = held_at_once(self.catalog.as_ref(), &self.stores, names).await?;
-        self.hold_these(held.into_iter().map(|(name, table)| (name, table as Arc<dyn TableProvider>)).collect());
+        let providers = load_providers(self.catalog.as_ref(), &self.stores, names).await?;
+        self.register_all(providers.into_iter().map(|(name, table)| (name, table as Arc<dyn TableProvider>)).collect());
         Ok(())
     }
 
-    pub(super) fn hold_these(&self, tables: HashMap<TableName, Arc<dyn TableProvider>>) {
-        *self.write() = tables;
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<TableName, Arc<dyn TableProvider>>> {
-        self.held.read().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<TableName, Arc<dyn TableProvider>>> {
-        self.held.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+    pub(super) fn register_all(&self, tables: HashMap<TableName, Arc<dyn TableProvider>>) {
+        *self.providers.write() = tables;
     }
 
     /// Reads the names of all namespaces and tables. Only a runtime with a single thread needs that, for
-    /// `information_schema` and whatever else lists tables: there DataFusion's questions cannot be answered from the
-    /// catalog, and these names are given.
+    /// `information_schema` and other listings: there DataFusion's synchronous calls cannot query the catalog, and get
+    /// these names.
     pub async fn list(&self) -> Result<()> {
         let listed = Listed {
             namespaces: all_namespaces(self.catalog.as_ref()).await?.into_iter().collect(),
             tables: tables(self.catalog.clone(), None).map_ok(|table| table.name).try_collect().await?,
         };
-        *self.listed.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = listed;
+        *self.listed.write() = listed;
         Ok(())
     }
 
-    /// The names of the tables of a namespace; DataFusion cannot wait for them, and has no place for an error.
+    /// The names of the tables of a namespace; DataFusion cannot await them, and cannot receive an error.
     fn names(&self, namespace: &str) -> Vec<String> {
         let names = tables(self.catalog.clone(), Some(namespace.into())).map_ok(|table| table.name.name);
         match wait_beside(names.try_collect()) {
@@ -116,7 +110,7 @@ impl DeltaCatalogProvider {
         }
     }
 
-    /// Whether there is a table of that name.
+    /// Whether a table of that name exists.
     fn has(&self, name: &TableName) -> bool {
         let (catalog, table) = (self.catalog.clone(), TableRef::Name(name.clone()));
         match wait_beside(async move { catalog.find(&table).await }) {
@@ -129,10 +123,10 @@ impl DeltaCatalogProvider {
         }
     }
 
-    /// What was listed, and the tables that are held.
+    /// The listed names and the held tables.
     fn listed(&self) -> Listed {
-        let mut listed = self.listed.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
-        for name in self.read().keys() {
+        let mut listed = self.listed.read().clone();
+        for name in self.providers.read().keys() {
             listed.namespaces.insert(name.namespace.clone());
             listed.tables.insert(name.clone());
         }
@@ -140,8 +134,8 @@ impl DeltaCatalogProvider {
     }
 }
 
-/// Tables as they are now, all of them at one point: their heads are read in one statement.
-pub(super) async fn held_at_once(
+/// The current versions of tables, all at one point: their heads are read in one statement.
+pub(super) async fn load_providers(
     catalog: &dyn Catalog,
     stores: &Arc<dyn Stores>,
     names: &[TableName],
@@ -151,15 +145,15 @@ pub(super) async fn held_at_once(
         return Ok(Vec::new());
     }
     let heads = catalog.begin(&found.iter().map(|t| t.id).collect::<Vec<TableId>>()).await?;
-    let mut held = Vec::with_capacity(found.len());
+    let mut providers = Vec::with_capacity(found.len());
     for (entry, head) in found.into_iter().zip(heads) {
         let state = LogView::of_head(&entry.location, stores, catalog.reader(entry.id), head);
-        held.push((entry.name, Arc::new(DeltaTableProvider::of_state(state, StringEncoding::Utf8View).await?)));
+        providers.push((entry.name, Arc::new(DeltaTableProvider::of_state(state, StringEncoding::Utf8View).await?)));
     }
-    Ok(held)
+    Ok(providers)
 }
 
-/// The entries of these tables, or the error that names what is near the first one missing.
+/// The entries of these tables, or an error with names similar to the first missing one.
 pub(super) async fn resolve(catalog: &dyn Catalog, names: &[TableName]) -> Result<Vec<TableEntry>> {
     let mut found = Vec::with_capacity(names.len());
     for name in names {
@@ -207,22 +201,24 @@ impl SchemaProvider for DeltaSchemaProvider {
 
     async fn table(&self, name: &str) -> PlanResult<Option<Arc<dyn TableProvider>>> {
         let name = self.table_name(name);
-        let held = self.all.read().get(&name).cloned();
-        if held.is_some() || !self.all.looks_up {
-            return Ok(held);
+        let provider = self.all.providers.read().get(&name).cloned();
+        if provider.is_some() || !self.all.looks_up {
+            return Ok(provider);
         }
         let catalog = &self.all.catalog;
-        let Some(entry) = catalog.find(&TableRef::Name(name)).await.map_err(outward)? else { return Ok(None) };
+        let Some(entry) = catalog.find(&TableRef::Name(name)).await.map_err(to_datafusion_error)? else {
+            return Ok(None);
+        };
         let reader = catalog.reader(entry.id);
-        let head = reader.head().await.map_err(outward)?;
+        let head = reader.head().await.map_err(to_datafusion_error)?;
         let state = LogView::of_head(&entry.location, &self.all.stores, reader, head);
-        let table = DeltaTableProvider::of_state(state, StringEncoding::Utf8View).await.map_err(outward)?;
+        let table = DeltaTableProvider::of_state(state, StringEncoding::Utf8View).await.map_err(to_datafusion_error)?;
         Ok(Some(Arc::new(table)))
     }
 
     fn table_exist(&self, name: &str) -> bool {
         let name = self.table_name(name);
-        self.all.read().contains_key(&name) || (self.all.looks_up && self.all.has(&name))
+        self.all.providers.read().contains_key(&name) || (self.all.looks_up && self.all.has(&name))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What statements that write do, on a transaction.
+//! Executes statements that write, in a transaction.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -38,7 +38,7 @@ impl SqlSession {
     /// Inserts rows, or replaces all rows. Returns the number of rows inserted.
     pub(super) async fn insert(&self, tx: &Transaction, insert: Insert, whole: Statement) -> Result<u64> {
         let TableObject::TableName(name) = &insert.table else {
-            return refuse("INSERT into what is no table", "expected INSERT INTO NAME");
+            return refuse("INSERT into something other than a table", "expected INSERT INTO NAME");
         };
         let extra = [
             (insert.or.is_some() || insert.replace_into || insert.ignore, "INSERT OR REPLACE"),
@@ -51,16 +51,10 @@ impl SqlSession {
             return refuse(what, HOW_TO_INSERT);
         }
         let Some(query) = insert.source else { return refuse("INSERT without a query", HOW_TO_INSERT) };
-        let (name, mode) = (
-            table_name(name)?,
-            match insert.overwrite {
-                true => SaveMode::Overwrite,
-                false => SaveMode::Append,
-            },
-        );
+        let (name, mode) = (table_name(name)?, if insert.overwrite { SaveMode::Overwrite } else { SaveMode::Append });
         self.hold(&ReferencedTables::of(&whole)?).await?;
-        let columns = self.held_schema(&name)?;
-        let failed = || format!("the rows for {name} cannot be made");
+        let columns = self.provider_schema(&name)?;
+        let failed = || format!("the rows for {name} cannot be computed");
         // DataFusion's own plan of an INSERT casts VALUES anywhere in its query to the table's columns
         // (https://github.com/apache/datafusion/issues/13124): the query is planned by itself.
         let mut query = Statement::Statement(Box::new(Ast::Query(query)));
@@ -70,10 +64,10 @@ impl SqlSession {
         let rows = LogicalPlanBuilder::from(query).project(values).and_then(|rows| rows.build()).explain(failed)?;
         let rows = planned(&self.context, rows, failed).await?;
         self.note_reads().await?;
-        let (rows, count) = counted(rows);
-        // An insert of no rows is no new version.
+        let (rows, count) = count_rows(rows);
+        // An insert of no rows creates no version.
         let rows = match mode {
-            SaveMode::Append => some(rows).await?,
+            SaveMode::Append => non_empty(rows).await?,
             _ => Some(rows),
         };
         if let Some(rows) = rows {
@@ -82,14 +76,14 @@ impl SqlSession {
         Ok(count.load(Ordering::Relaxed))
     }
 
-    /// The columns of a table that the statement holds.
-    fn held_schema(&self, name: &TableName) -> Result<SchemaRef> {
-        let held = self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let table = held.iter().find(|(held, _)| held == name).map(|(_, table)| table.columns());
+    /// The columns of a table held by the statement.
+    fn provider_schema(&self, name: &TableName) -> Result<SchemaRef> {
+        let tables = self.read.lock();
+        let table = tables.iter().find(|(other, _)| other == name).map(|(_, table)| table.columns());
         table.ok_or_else(|| TxnLogError::not_found(format!("there is no table {name}")))
     }
 
-    /// Removes rows. Gives how many, where delta-rs says so.
+    /// Deletes rows. Returns how many, if delta-rs reports it.
     pub(super) async fn delete(&self, tx: &Transaction, delete: Delete) -> Result<Option<u64>> {
         let extra = delete.using.is_some()
             || delete.returning.is_some()
@@ -103,11 +97,11 @@ impl SqlSession {
         };
         let target = Target::of(from, "DELETE")?;
         let filter = delete.selection.map(|condition| target.text(condition, "WHERE of DELETE")).transpose()?;
-        let said = tx.delete(&target.name.to_string(), filter.as_deref()).await?;
-        Ok(number(&said, "num_deleted_rows"))
+        let metrics = tx.delete(&target.name.to_string(), filter.as_deref()).await?;
+        Ok(number(&metrics, "num_deleted_rows"))
     }
 
-    /// Changes rows. Gives how many.
+    /// Updates rows. Returns how many.
     pub(super) async fn update(&self, tx: &Transaction, update: Update) -> Result<Option<u64>> {
         let extra = update.from.is_some()
             || update.returning.is_some()
@@ -125,16 +119,16 @@ impl SqlSession {
                 return refuse("UPDATE of several columns at once", "set each on its own");
             };
             let column = column.0.last().and_then(|part| part.as_ident()).map(|name| quoted(&name.value));
-            let column = column.ok_or_else(|| TxnLogError::invalid("UPDATE sets what is no column"))?;
+            let column = column.ok_or_else(|| TxnLogError::invalid("UPDATE of something other than a column"))?;
             set.push((column, target.text(assignment.value, "SET of UPDATE")?));
         }
         let filter = update.selection.map(|condition| target.text(condition, "WHERE of UPDATE")).transpose()?;
         let set: Vec<_> = set.iter().map(|(column, value)| (column.as_str(), value.as_str())).collect();
-        let said = tx.update(&target.name.to_string(), &set, filter.as_deref()).await?;
-        Ok(number(&said, "num_updated_rows"))
+        let metrics = tx.update(&target.name.to_string(), &set, filter.as_deref()).await?;
+        Ok(number(&metrics, "num_updated_rows"))
     }
 
-    /// Makes a table, of columns or of the rows of a query. Gives how many rows it has; `None` when it was there.
+    /// Creates a table, from columns or from the rows of a query. Returns how many rows it has; `None` if it existed.
     pub(super) async fn create(&self, tx: &Transaction, create: CreateTable) -> Result<Option<u64>> {
         let refused = [
             (create.or_replace, "CREATE OR REPLACE TABLE"),
@@ -159,8 +153,8 @@ impl SqlSession {
             tx.create(new, &schema, &partition_by, &properties).await?;
             return Ok(Some(0));
         };
-        let rows = self.rows_of(*query, || format!("the rows for {name} cannot be made")).await?;
-        let (rows, count) = counted(rows);
+        let rows = self.rows_of(*query, || format!("the rows for {name} cannot be computed")).await?;
+        let (rows, count) = count_rows(rows);
         tx.create_with_data(new, Rows::from(rows), &partition_by, &properties).await?;
         Ok(Some(count.load(Ordering::Relaxed)))
     }
@@ -178,8 +172,8 @@ impl SqlSession {
     fn new_location(&self, name: &TableName, given: Option<&str>) -> Result<Location> {
         resolve_location(name, given, self.options.warehouse.as_deref())?.ok_or_else(|| {
             TxnLogError::invalid(format!(
-                "the new table {name} needs a place: add LOCATION '…' to CREATE TABLE, or --set warehouse=LOCATION for \
-                 all new tables"
+                "the new table {name} needs a location: add LOCATION '…' to CREATE TABLE, or --set warehouse=LOCATION \
+                 for all new tables"
             ))
         })
     }
@@ -201,11 +195,11 @@ impl SqlSession {
             }
             let of_type = match parse_schema(&format!("c {}", column.data_type)) {
                 Ok(schema) => schema.to_arrow()?.field(0).data_type().clone(),
-                // What Delta does not call so, SQL may.
+                // A type that Delta does not know may be one of SQL.
                 Err(e) => match self.sql_type(&column.data_type.to_string()).await {
                     Some(of_type) => of_type,
                     None => {
-                        let what = format!("the column {} of {table} cannot be made", column.name);
+                        let what = format!("the column {} of {table} cannot be created", column.name);
                         return Err(TxnLogError::invalid(what).with_source(e));
                     }
                 },
@@ -265,7 +259,7 @@ fn properties(create: &CreateTable) -> Result<HashMap<String, String>> {
     all.ok_or_else(|| TxnLogError::invalid("TBLPROPERTIES cannot be read: expected ('key' = 'value', …)"))
 }
 
-/// The table a statement changes, and what it is called there.
+/// The table that a statement changes, and its alias there.
 struct Target {
     name: TableName,
     called: String,
@@ -283,7 +277,7 @@ impl Target {
         }
     }
 
-    /// An expression over its rows as text, without what qualifies its columns.
+    /// An expression over its rows as text, with unqualified columns.
     fn text(&self, mut expr: Expr, place: &str) -> Result<String> {
         let unqualified = visit_expressions_mut(&mut expr, |e| {
             match e {
@@ -313,12 +307,12 @@ impl Target {
     }
 }
 
-fn number(said: &Value, of: &str) -> Option<u64> {
-    said.get(of).and_then(Value::as_u64)
+fn number(metrics: &Value, of: &str) -> Option<u64> {
+    metrics.get(of).and_then(Value::as_u64)
 }
 
-/// For each column of a table what of a query's rows an INSERT puts there: the query's columns in the order in which the
-/// statement names them, or else in that of the table; null where nothing is, and nothing for generated columns.
+/// For each column of a table the value that an INSERT writes from a query's rows: the query's columns in the order of
+/// the statement's column list, or else of the table; null for missing columns, and nothing for generated columns.
 fn values_by_column(
     table: &TableName,
     columns: &Schema,
@@ -337,7 +331,7 @@ fn values_by_column(
             return Err(TxnLogError::invalid(what));
         };
         if places.contains(&place) {
-            return Err(TxnLogError::invalid(format!("an INSERT into {table} names {name} twice: leave one out")));
+            return Err(TxnLogError::invalid(format!("an INSERT into {table} names {name} twice: remove one")));
         }
         places.push(place);
     }
@@ -346,9 +340,9 @@ fn values_by_column(
     }
     if query.fields().len() != places.len() {
         return Err(TxnLogError::invalid(format!(
-            "an INSERT into {table} gives {} where {} columns are filled: give each one value",
-            query.fields().len(),
-            places.len()
+            "wrong number of values in an INSERT into {table}: expected {}, got {}",
+            places.len(),
+            query.fields().len()
         )));
     }
     let filled = columns.fields().iter().enumerate();
@@ -366,8 +360,8 @@ fn values_by_column(
     filled.map(value).collect()
 }
 
-/// The same rows, and how many went by.
-fn counted(rows: SendableRecordBatchStream) -> (SendableRecordBatchStream, Arc<AtomicU64>) {
+/// The same rows, with a counter of those consumed.
+fn count_rows(rows: SendableRecordBatchStream) -> (SendableRecordBatchStream, Arc<AtomicU64>) {
     let count = Arc::new(AtomicU64::new(0));
     let (schema, seen) = (rows.schema(), count.clone());
     let rows = rows.inspect(move |batch| {
@@ -379,7 +373,7 @@ fn counted(rows: SendableRecordBatchStream) -> (SendableRecordBatchStream, Arc<A
 }
 
 /// The same rows; `None` when there are none.
-async fn some(mut rows: SendableRecordBatchStream) -> Result<Option<SendableRecordBatchStream>> {
+async fn non_empty(mut rows: SendableRecordBatchStream) -> Result<Option<SendableRecordBatchStream>> {
     let schema = rows.schema();
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(|e| query_error(e, "the rows to be written cannot be read"))?;

@@ -1,4 +1,4 @@
-//! The SQL that is read: DataFusion's own, and tables as of a version or a time.
+//! The SQL dialect: DataFusion's own, with tables as of a version or a time.
 
 use std::any::TypeId;
 
@@ -8,8 +8,8 @@ use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
 #[derive(Debug)]
 pub(super) struct DeltaDialect;
 
-/// What the generic dialect can and DataFusion plans. A comma that ends a list is not among it: with it, columns called
-/// `top` or `limit` cannot follow one.
+/// The parts of the generic dialect that DataFusion can plan. A trailing comma in a list is not supported: with it,
+/// columns called `top` or `limit` could not follow a comma.
 macro_rules! as_in_generic {
     ($($can:ident),* $(,)?) => {
         $(fn $can(&self) -> bool {

@@ -23,7 +23,7 @@ impl SqlSession {
         Ok(SqlResult::CommandComplete(CommandComplete { command: COMMAND, rows: None, committed: Vec::new() }))
     }
 
-    /// A new name without a namespace stays in that of the table.
+    /// A new name without a namespace stays in the namespace of the table.
     pub(super) async fn rename_table(&self, from: &ObjectName, to: &ObjectName, if_exists: bool) -> Result<SqlResult> {
         const COMMAND: &str = "ALTER TABLE";
         if let Some(entry) = self.table_to_change(COMMAND, table_name(from)?, if_exists).await? {
@@ -67,7 +67,7 @@ impl SqlSession {
         }
     }
 
-    /// The table of that name; `None` where it need not exist and does not.
+    /// The table of that name; `None` if it does not exist and need not.
     async fn table_to_change(&self, command: &str, name: TableName, if_exists: bool) -> Result<Option<TableEntry>> {
         self.check_no_transaction(command)?;
         let table = TableRef::Name(name);

@@ -1,10 +1,10 @@
 //! SQL over all tables of a catalog.
 //!
-//! A statement is run in four steps. DataFusion's parser reads it, with tables `VERSION AS OF` added (`dialect`,
+//! A statement is run in four steps. DataFusion's parser parses it, with tables `VERSION AS OF` added (`dialect`,
 //! `statement`). The tables it names are looked up and held, all of them at one point (`names`, `catalog_provider`,
 //! `time_travel`). DataFusion plans it over the held tables; names resolve to nothing else. The rows are streamed to
 //! the caller, or written to a table (`change`): every write is in a transaction, the open one or one for the
-//! statement. Tables are dropped and renamed outside of transactions (`lifecycle`).
+//! statement. Tables are dropped and renamed outside transactions (`lifecycle`).
 
 mod catalog_provider;
 mod change;
@@ -17,7 +17,7 @@ mod tests;
 mod time_travel;
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray, UInt64Array};
 use datafusion::catalog::TableProvider;
@@ -32,14 +32,15 @@ use deltalakedb_log::namespaces::all_namespaces;
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::{Catalog, Result, TableEntry, TableName, TablePage, TxnLogError, TxnLogTransactionError};
 use futures::stream;
+use parking_lot::Mutex;
 
-use self::catalog_provider::{held_at_once, resolve};
+use self::catalog_provider::{load_providers, resolve};
 use self::names::ReferencedTables;
 use self::statement::{ParsedStatement, Statements};
 use self::time_travel::TimeTravelPlanner;
 use crate::delta_rs::{LogView, StringEncoding, literals, session_context};
 use crate::error::Explain;
-use crate::provider::{DeltaTableProvider, outward};
+use crate::provider::{DeltaTableProvider, to_datafusion_error};
 use crate::transaction::{Transaction, TransactionOptions};
 use crate::write_options::WriteOptions;
 
@@ -47,37 +48,38 @@ pub use self::catalog_provider::DeltaCatalogProvider;
 pub use self::statement::ScriptSummary;
 
 /// The name of DataFusion's default catalog in a session; table names need not be qualified with it.
-const LAKE: &str = "lake";
+const DEFAULT_CATALOG: &str = "lake";
 
-/// How a session of SQL works.
+/// The options of a SQL session.
 #[derive(Clone, Debug, Default)]
 pub struct SqlOptions {
-    /// Below this place new tables are made that name none.
+    /// The location below which new tables without a location are created.
     pub warehouse: Option<String>,
-    /// How it writes.
+    /// The options of writes.
     pub write: WriteOptions,
 }
 
-/// What a statement gave.
+/// The result of a statement.
 pub enum SqlResult {
-    /// Rows, as they come; the schema of the stream tells their columns.
+    /// A stream of rows, with their schema.
     Rows(SendableRecordBatchStream),
-    /// Something was done.
+    /// The completion of a statement without rows.
     CommandComplete(CommandComplete),
 }
 
-/// What a statement without rows did.
+/// The completion of a statement without rows.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct CommandComplete {
     /// The kind of statement, such as `INSERT`.
     pub command: &'static str,
-    /// How many rows it wrote, changed or removed, where it did any of that.
+    /// How many rows it wrote, changed or removed, if it did any of these.
     pub rows: Option<u64>,
-    /// What it committed; nothing within a transaction.
+    /// Its commits; empty within a transaction.
     pub committed: Vec<Committed>,
 }
 
-/// Statements of SQL, one after the other, over the tables of a catalog.
+/// A session that runs SQL statements over the tables of a catalog.
 ///
 /// ```
 /// # use deltalakedb_table::{SqlOptions, SqlResult, SqlSession};
@@ -98,7 +100,7 @@ pub struct SqlSession {
     context: SessionContext,
     tables: DeltaCatalogProvider,
     past: TimeTravelPlanner,
-    /// The tables of the statement that is being planned.
+    /// The tables of the statement being planned.
     read: Mutex<Vec<(TableName, Arc<DeltaTableProvider>)>>,
     open: Option<Open>,
 }
@@ -106,7 +108,7 @@ pub struct SqlSession {
 /// A transaction that has not ended.
 struct Open {
     transaction: Transaction,
-    /// Whether it is that of one statement.
+    /// Whether it is the transaction of a single statement.
     implicit: bool,
 }
 
@@ -115,25 +117,26 @@ impl SqlSession {
     pub fn new(catalog: Arc<dyn Catalog>, options: SqlOptions) -> Result<Self> {
         let stores = options.write.stores.clone();
         let context = session_context(&stores)?;
-        let (tables, past) = (DeltaCatalogProvider::of_held(catalog.clone(), stores), TimeTravelPlanner::default());
+        let (tables, past) =
+            (DeltaCatalogProvider::with_registered_only(catalog.clone(), stores), TimeTravelPlanner::default());
         {
             let state = context.state_ref();
             let mut state = state.write();
             let names = &mut state.config_mut().options_mut().catalog;
-            (names.default_catalog, names.default_schema) = (LAKE.into(), "default".into());
+            (names.default_catalog, names.default_schema) = (DEFAULT_CATALOG.into(), "default".into());
         }
-        context.register_catalog(LAKE, Arc::new(tables.clone()));
+        context.register_catalog(DEFAULT_CATALOG, Arc::new(tables.clone()));
         let planner = context.register_relation_planner(Arc::new(past.clone()));
         planner.explain(|| "a session of SQL cannot be started".into())?;
         Ok(Self { catalog, options, context, tables, past, read: Mutex::default(), open: None })
     }
 
-    /// Begins to run statements separated by `;`. Each runs when [`Script::next`] comes to it.
+    /// Starts running statements separated by `;`. Each runs in a call of [`Script::next`].
     pub fn execute(&mut self, text: &str) -> Result<Script<'_>> {
         Ok(Script { statements: Statements::of(text)?, session: self })
     }
 
-    /// Whether a text is no beginning of more: it ends with `;`, outside of quotes and comments, or says nothing.
+    /// Whether a text is complete: it ends with `;`, outside quotes and comments, or has no statement.
     pub fn is_complete(text: &str) -> bool {
         statement::is_complete(text)
     }
@@ -149,12 +152,12 @@ impl SqlSession {
         }
     }
 
-    async fn run(&mut self, asked: ParsedStatement) -> Result<SqlResult> {
-        // Of a statement that was interrupted nothing stays.
+    async fn run(&mut self, parsed: ParsedStatement) -> Result<SqlResult> {
+        // An interrupted statement leaves no changes.
         if let Some(open) = self.open.take_if(|open| open.implicit) {
             open.transaction.rollback().await;
         }
-        let result = match asked {
+        let result = match parsed {
             ParsedStatement::Query(statement) => self.query(*statement).await.map(SqlResult::Rows),
             ParsedStatement::ShowTables(options) => self.show_tables(&options).await,
             ParsedStatement::ShowNamespaces => self.show_namespaces().await,
@@ -167,14 +170,17 @@ impl SqlSession {
                 }
                 None => Err(TxnLogError::invalid("there is no transaction to commit: BEGIN begins one")),
             },
-            ParsedStatement::Rollback => match self.close().await? {
-                true => Ok(SqlResult::CommandComplete(CommandComplete {
-                    command: "ROLLBACK",
-                    rows: None,
-                    committed: Vec::new(),
-                })),
-                false => Err(TxnLogError::invalid("there is no transaction to roll back: BEGIN begins one")),
-            },
+            ParsedStatement::Rollback => {
+                if self.close().await? {
+                    Ok(SqlResult::CommandComplete(CommandComplete {
+                        command: "ROLLBACK",
+                        rows: None,
+                        committed: Vec::new(),
+                    }))
+                } else {
+                    Err(TxnLogError::invalid("there is no transaction to roll back: BEGIN begins one"))
+                }
+            }
             ParsedStatement::Drop { name, if_exists } => self.drop_table(&name, if_exists).await,
             ParsedStatement::CreateNamespace { name, if_not_exists } => {
                 self.create_namespace(&name, if_not_exists).await
@@ -206,14 +212,14 @@ impl SqlSession {
     }
 
     /// Runs a statement that writes: in the open transaction, or in one of its own.
-    async fn change(&mut self, asked: ParsedStatement) -> Result<SqlResult> {
+    async fn change(&mut self, parsed: ParsedStatement) -> Result<SqlResult> {
         if self.open.is_none() {
-            // A statement by itself is as if nothing had happened beside it.
+            // A single statement is serializable.
             self.open = Some(self.transaction(true, true).await?);
         }
         let Some(open) = &self.open else { return Err(TxnLogTransactionError::Closed.into()) };
         let tx = &open.transaction;
-        let (command, rows) = match asked {
+        let (command, rows) = match parsed {
             ParsedStatement::Insert(insert, whole) => ("INSERT", Some(self.insert(tx, *insert, *whole).await?)),
             ParsedStatement::Update(update) => ("UPDATE", self.update(tx, *update).await?),
             ParsedStatement::Delete(delete) => ("DELETE", self.delete(tx, *delete).await?),
@@ -241,12 +247,12 @@ impl SqlSession {
     /// open transaction sees; and to earlier versions for time travel.
     async fn hold(&self, named: &ReferencedTables) -> Result<()> {
         let names: Vec<_> = named.now.iter().cloned().collect();
-        let held = self.held(&names).await?;
+        let providers = self.providers(&names).await?;
         let provider = |(name, table): &(TableName, Arc<DeltaTableProvider>)| {
             (name.clone(), table.clone() as Arc<dyn TableProvider>)
         };
-        self.tables.hold_these(held.iter().map(provider).collect());
-        *self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = held;
+        self.tables.register_all(providers.iter().map(provider).collect());
+        *self.read.lock() = providers;
         let mut past = Vec::with_capacity(named.then.len());
         for (name, at) in &named.then {
             for entry in resolve(self.catalog.as_ref(), std::slice::from_ref(name)).await? {
@@ -261,24 +267,25 @@ impl SqlSession {
         Ok(())
     }
 
-    async fn held(&self, names: &[TableName]) -> Result<Vec<(TableName, Arc<DeltaTableProvider>)>> {
+    async fn providers(&self, names: &[TableName]) -> Result<Vec<(TableName, Arc<DeltaTableProvider>)>> {
         let Some(open) = &self.open else {
-            return held_at_once(self.catalog.as_ref(), &self.options.write.stores, names).await;
+            return load_providers(self.catalog.as_ref(), &self.options.write.stores, names).await;
         };
-        let mut held = Vec::with_capacity(names.len());
+        let mut providers = Vec::with_capacity(names.len());
         for name in names {
             let state = open.transaction.state(name).await?;
-            held.push((name.clone(), Arc::new(DeltaTableProvider::of_state(state, StringEncoding::Utf8View).await?)));
+            providers
+                .push((name.clone(), Arc::new(DeltaTableProvider::of_state(state, StringEncoding::Utf8View).await?)));
         }
-        Ok(held)
+        Ok(providers)
     }
 
     /// Adds the predicates of a planned statement to the read set of the open transaction.
     async fn note_reads(&self) -> Result<()> {
-        let read = std::mem::take(&mut *self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        let read = std::mem::take(&mut *self.read.lock());
         let Some(open) = &self.open else { return Ok(()) };
         for (name, table) in read {
-            for predicate in table.take_looked_for() {
+            for predicate in table.take_scanned() {
                 open.transaction.note_read(&name, predicate).await?;
             }
         }
@@ -306,8 +313,8 @@ impl SqlSession {
             let catalog = catalog.clone();
             async move {
                 let Some(page) = page else { return Ok(None) };
-                let tables = catalog.tables_page(&page).await.map_err(outward)?;
-                let batch = listing_of_tables(&tables).map_err(outward)?;
+                let tables = catalog.tables_page(&page).await.map_err(to_datafusion_error)?;
+                let batch = listing_of_tables(&tables).map_err(to_datafusion_error)?;
                 Ok(Some((batch, page.after(&tables))))
             }
         });
@@ -321,8 +328,8 @@ impl SqlSession {
 
     async fn describe(&self, name: &ObjectName) -> Result<SqlResult> {
         let name: TableName = names::table_name(name)?;
-        let held = self.held(std::slice::from_ref(&name)).await?;
-        let table = held.first().ok_or_else(|| TxnLogError::not_found(format!("there is no table {name}")))?;
+        let providers = self.providers(std::slice::from_ref(&name)).await?;
+        let table = providers.first().ok_or_else(|| TxnLogError::not_found(format!("there is no table {name}")))?;
         let metadata = &table.1.head().metadata;
         let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
         let text = |f: &dyn Fn(&deltalakedb_log::schema::Column) -> String| -> ArrayRef {
@@ -340,7 +347,7 @@ impl SqlSession {
     }
 }
 
-/// Rows of a plan that only reads, as they come.
+/// A stream of the rows of a read-only plan.
 async fn planned(
     context: &SessionContext,
     plan: LogicalPlan,
@@ -370,25 +377,25 @@ fn batch_of<const N: usize>(columns: [(&str, ArrayRef); N]) -> Result<RecordBatc
     batch.explain(|| "a listing cannot be shown".into())
 }
 
-/// Rows that are there already.
+/// A result with existing rows.
 fn rows_of<const N: usize>(columns: [(&str, ArrayRef); N]) -> Result<SqlResult> {
     let batch = batch_of(columns)?;
     let schema = batch.schema();
     Ok(SqlResult::Rows(Box::pin(RecordBatchStreamAdapter::new(schema, stream::iter([Ok(batch)])))))
 }
 
-/// Statements that run one after the other, until the first that fails.
+/// Statements that run one after the other, until the first failure.
 pub struct Script<'a> {
     session: &'a mut SqlSession,
     statements: Statements,
 }
 
 impl Script<'_> {
-    /// Runs the next statement; `None` after the last one. After an error nothing more runs.
+    /// Runs the next statement; `None` after the last one. After an error no further statement runs.
     pub async fn next(&mut self) -> Result<Option<SqlResult>> {
-        let Some(asked) = self.statements.next() else { return Ok(None) };
-        let result = match asked {
-            Ok(asked) => self.session.run(asked).await,
+        let Some(parsed) = self.statements.next() else { return Ok(None) };
+        let result = match parsed {
+            Ok(parsed) => self.session.run(parsed).await,
             Err(e) => Err(e),
         };
         if result.is_err() {

@@ -1,4 +1,4 @@
-//! The tables a statement names, and the states of them it means.
+//! The tables that a statement names, and their versions.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -11,15 +11,15 @@ use datafusion::sql::sqlparser::ast::{
 use deltalakedb_log::snapshot::At;
 use deltalakedb_log::{Result, TableName, TxnLogError, Version, time};
 
-/// The table function that reads the past: `table_at('sales.orders', 3)`.
+/// The table function for time travel: `table_at('sales.orders', 3)`.
 const TABLE_AT: &str = "table_at";
 
-/// The tables a statement names.
+/// The tables that a statement names.
 #[derive(Debug, Default)]
 pub(super) struct ReferencedTables {
-    /// As they are now.
+    /// At their latest versions.
     pub(super) now: BTreeSet<TableName>,
-    /// As they were.
+    /// At earlier versions.
     pub(super) then: Vec<(TableName, At)>,
 }
 
@@ -33,7 +33,7 @@ impl ReferencedTables {
     }
 }
 
-/// The table of the catalog a name in SQL means.
+/// The table of the catalog for a name in SQL.
 pub(super) fn table_name(name: &ObjectName) -> Result<TableName> {
     let parts: Option<Vec<&Ident>> = name.0.iter().map(|part| part.as_ident()).collect();
     let text = match parts.as_deref() {
@@ -44,7 +44,6 @@ pub(super) fn table_name(name: &ObjectName) -> Result<TableName> {
     text.parse()
 }
 
-/// The namespace that a name in SQL means.
 pub(super) fn namespace(name: &ObjectName) -> Result<String> {
     match &name.0[..] {
         [part] => part.as_ident().map(|ident| ident.value.clone()),
@@ -53,7 +52,7 @@ pub(super) fn namespace(name: &ObjectName) -> Result<String> {
     .ok_or_else(|| TxnLogError::invalid(format!("{name} is not a namespace: expected a name such as sales")))
 }
 
-/// The past state of a table that a part of FROM means; `None` where it is something else.
+/// The time travel reference in a part of FROM; `None` for other parts.
 pub(super) fn past(factor: &TableFactor) -> Result<Option<(TableName, At)>> {
     match factor {
         TableFactor::Table { name, version: Some(version), args: None, .. } => {
@@ -64,7 +63,7 @@ pub(super) fn past(factor: &TableFactor) -> Result<Option<(TableName, At)>> {
             };
             let wrong = || {
                 TxnLogError::invalid(format!(
-                    "{name} {version} is no state of a table: expected VERSION AS OF 3 or TIMESTAMP AS OF '2024-01-01'"
+                    "invalid time travel {name} {version}: expected VERSION AS OF 3 or TIMESTAMP AS OF '2024-01-01'"
                 ))
             };
             Ok(Some((table_name(name)?, at.ok_or_else(wrong)??)))
@@ -117,12 +116,12 @@ fn time_at(text: &str) -> Result<At> {
     time::parse_ms(text).map(At::Timestamp)
 }
 
-/// Looks through a statement for tables. Names that WITH gives to queries are not tables where they hold.
+/// Collects the tables of a statement. Names defined by WITH are not tables within their scope.
 #[derive(Default)]
 struct Finder {
     found: ReferencedTables,
     given: Vec<String>,
-    /// The next name is a function's, or that of a table as it was.
+    /// The next name is that of a function, or of a time travel reference.
     seen: bool,
 }
 
@@ -177,7 +176,7 @@ impl Visitor for Finder {
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<TxnLogError> {
         let Some(with) = &query.with else { return ControlFlow::Continue(()) };
         for cte in &with.cte_tables {
-            // What is not recursive does not know its own name: `WITH t AS (SELECT * FROM t)` reads a table.
+            // Without RECURSIVE a query does not see its own name: `WITH t AS (SELECT * FROM t)` reads a table.
             if !with.recursive {
                 cte.visit(self)?;
             }

@@ -1,4 +1,4 @@
-//! Text as statements: where one ends, what it is, and what is not done here.
+//! Splits text into statements and classifies them.
 
 use std::collections::VecDeque;
 
@@ -13,9 +13,8 @@ use deltalakedb_log::{Result, TxnLogError};
 use super::dialect::DeltaDialect;
 use crate::error::Explain;
 
-/// What a statement asks for.
 pub(super) enum ParsedStatement {
-    /// Rows: DataFusion plans it.
+    /// A query, planned by DataFusion.
     Query(Box<Statement>),
     ShowTables(Box<ShowStatementOptions>),
     ShowNamespaces,
@@ -48,18 +47,18 @@ pub(super) enum ParsedStatement {
     },
 }
 
-/// Statements that are read one after the other, each when it is its turn.
+/// Statements that are parsed one after the other, each on request.
 pub(super) struct Statements(VecDeque<Vec<TokenWithSpan>>);
 
 impl Statements {
     pub(super) fn of(text: &str) -> Result<Self> {
         let tokens = tokens(text).explain(|| "the SQL cannot be read".into())?;
         let parts = tokens.split(|t| t.token == Token::SemiColon);
-        let said = parts.filter(|part| part.iter().any(|t| !matches!(t.token, Token::Whitespace(_))));
-        Ok(Self(said.map(<[_]>::to_vec).collect()))
+        let statements = parts.filter(|part| part.iter().any(|t| !matches!(t.token, Token::Whitespace(_))));
+        Ok(Self(statements.map(<[_]>::to_vec).collect()))
     }
 
-    /// What the next statement asks for; `None` after the last.
+    /// The next statement; `None` after the last.
     pub(super) fn next(&mut self) -> Option<Result<ParsedStatement>> {
         self.0.pop_front().map(read)
     }
@@ -69,21 +68,22 @@ impl Statements {
     }
 }
 
-/// What statements will do, as far as their text tells.
+/// The effects of statements, as far as their text shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ScriptSummary {
-    /// How many of them give rows, up to the first that cannot be read.
+    /// How many of them return rows, up to the first that cannot be parsed.
     pub results: usize,
     /// Whether one of them writes.
     pub writes: bool,
 }
 
 impl ScriptSummary {
-    /// Looks through statements without running them.
+    /// Analyzes statements without running them.
     pub fn of(text: &str) -> Result<Self> {
         let (mut statements, mut outlook) = (Statements::of(text)?, Self::default());
-        while let Some(Ok(asked)) = statements.next() {
-            match asked {
+        while let Some(Ok(parsed)) = statements.next() {
+            match parsed {
                 ParsedStatement::Query(_)
                 | ParsedStatement::ShowTables(_)
                 | ParsedStatement::ShowNamespaces
@@ -95,7 +95,7 @@ impl ScriptSummary {
                 | ParsedStatement::Delete(_)
                 | ParsedStatement::Create(_) => outlook.writes = true,
                 ParsedStatement::CreateNamespace { .. } => outlook.writes = true,
-                // A catalog that is not there has no table to drop or to rename.
+                // A catalog that does not exist has no table to drop or to rename.
                 ParsedStatement::Drop { .. }
                 | ParsedStatement::DropNamespace { .. }
                 | ParsedStatement::Rename { .. } => {}
@@ -106,7 +106,7 @@ impl ScriptSummary {
     }
 }
 
-/// Whether a text ends with its last statement: nothing, or a `;` outside of quotes and comments.
+/// Whether a text ends after a complete statement: it is empty, or ends with `;` outside quotes and comments.
 pub(super) fn is_complete(text: &str) -> bool {
     let Ok(tokens) = tokens(text) else { return false };
     let last = tokens.iter().rev().find(|t| !matches!(t.token, Token::Whitespace(_)));
@@ -122,22 +122,22 @@ fn read(tokens: Vec<TokenWithSpan>) -> Result<ParsedStatement> {
     let mut parser = DFParserBuilder::new(tokens).with_dialect(&DeltaDialect).build().explain(cannot)?;
     let mut statements = parser.parse_statements().explain(cannot)?;
     match statements.pop_front() {
-        Some(statement) => asked(statement),
+        Some(statement) => parsed(statement),
         None => Err(TxnLogError::invalid("the SQL cannot be read: it has no statement")),
     }
 }
 
-fn asked(statement: Statement) -> Result<ParsedStatement> {
+fn parsed(statement: Statement) -> Result<ParsedStatement> {
     let ast = match statement {
         Statement::Statement(ast) => *ast,
         Statement::Explain(explain) => {
-            return match asked((*explain.statement).clone())? {
+            return match parsed((*explain.statement).clone())? {
                 ParsedStatement::Query(_) => Ok(ParsedStatement::Query(Box::new(Statement::Explain(explain)))),
                 _ => Err(TxnLogError::invalid("EXPLAIN is for queries: expected EXPLAIN SELECT …")),
             };
         }
         Statement::CreateExternalTable(_) => {
-            return refuse("CREATE EXTERNAL TABLE", "`dl import LOCATION --as NAME` brings a table in");
+            return refuse("CREATE EXTERNAL TABLE", "`dl import LOCATION --as NAME` imports a table");
         }
         Statement::CopyTo(_) => return refuse("COPY", "`dl sql --format parquet` or `--format csv` exports rows"),
         Statement::Reset(_) => return refuse("RESET", "settings are given with --set"),
@@ -201,18 +201,18 @@ fn asked(statement: Statement) -> Result<ParsedStatement> {
     }
 }
 
-/// The one change of a table that SQL makes.
+/// The only form of ALTER TABLE that SQL supports.
 fn rename(alter: AlterTable) -> Result<ParsedStatement> {
     let plain = !alter.only && alter.location.is_none() && alter.on_cluster.is_none() && alter.table_type.is_none();
     match <[AlterTableOperation; 1]>::try_from(alter.operations) {
         Ok([AlterTableOperation::RenameTable { table_name: RenameTableNameKind::To(to) }]) if plain => {
             Ok(ParsedStatement::Rename { from: alter.name, to, if_exists: alter.if_exists })
         }
-        _ => refuse("this ALTER TABLE", "there is ALTER TABLE NAME RENAME TO NEW, and `dl alter NAME` for all else"),
+        _ => refuse("this ALTER TABLE", "use ALTER TABLE NAME RENAME TO NEW, or `dl alter NAME` for other changes"),
     }
 }
 
-/// Statements that are known and done elsewhere, or not at all.
+/// Statements that are known but not supported here.
 fn refused(ast: &Ast) -> Result<ParsedStatement> {
     match ast {
         Ast::Merge(_) => refuse("MERGE", "`dl merge NAME --source S --on SQL` does that"),
@@ -223,7 +223,7 @@ fn refused(ast: &Ast) -> Result<ParsedStatement> {
         Ast::Copy { .. } => refuse("COPY", "`dl write NAME --input FILE` loads rows, `dl sql --format` exports them"),
         Ast::CreateView(_) => refuse("CREATE VIEW", "write the query in WITH"),
         Ast::CreateDatabase { .. } => refuse("CREATE DATABASE", "CREATE SCHEMA NAME makes a namespace"),
-        Ast::Savepoint { .. } | Ast::ReleaseSavepoint { .. } => refuse("SAVEPOINT", "a transaction has none"),
+        Ast::Savepoint { .. } | Ast::ReleaseSavepoint { .. } => refuse("SAVEPOINT", "transactions have no savepoints"),
         Ast::Set(_) => refuse("SET", "settings are given with --set"),
         other => {
             let text = other.to_string();
@@ -231,8 +231,8 @@ fn refused(ast: &Ast) -> Result<ParsedStatement> {
             let name = if words.is_empty() { "this statement".into() } else { words[..words.len().min(2)].join(" ") };
             refuse(
                 &name,
-                "there are SELECT, EXPLAIN, SHOW TABLES, SHOW SCHEMAS, DESCRIBE, INSERT, UPDATE, DELETE, CREATE TABLE, DROP TABLE, \
-                 ALTER TABLE … RENAME TO, CREATE SCHEMA, DROP SCHEMA, BEGIN, COMMIT and ROLLBACK",
+                "supported are SELECT, EXPLAIN, SHOW TABLES, SHOW SCHEMAS, DESCRIBE, INSERT, UPDATE, DELETE, CREATE \
+                 TABLE, DROP TABLE, ALTER TABLE … RENAME TO, CREATE SCHEMA, DROP SCHEMA, BEGIN, COMMIT and ROLLBACK",
             )
         }
     }
@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_statement_ends_at_a_semicolon_that_is_one() {
+    fn statements_end_at_semicolons_outside_of_literals() {
         for (text, complete) in [
             ("", true),
             ("  -- nothing", true),
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn statements_are_looked_through_before_they_run() {
+    fn a_script_is_summarized_before_it_runs() {
         let check = |text: &str, results: usize, writes: bool| {
             assert_eq!(ScriptSummary::of(text).unwrap(), ScriptSummary { results, writes }, "{text}");
         };
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_done_here_says_where_it_is() {
+    fn unsupported_statements_name_the_command_to_use() {
         let check = |text: &str, says: &str| {
             let e = Statements::of(text).unwrap().next().unwrap().err().unwrap();
             let message = e.to_string();
@@ -296,7 +296,7 @@ mod tests {
         check("TRUNCATE TABLE t", "DELETE FROM");
         check("COPY t TO 'x.csv'", "--format csv");
         check("SET x = 1", "--set");
-        check("DROP VIEW v", "DROP VIEW is not supported in SQL here: there are SELECT");
+        check("DROP VIEW v", "DROP VIEW is not supported in SQL here: supported are SELECT");
         check("CREATE EXTERNAL TABLE t STORED AS PARQUET LOCATION 'x'", "`dl import LOCATION --as NAME`");
         check("EXPLAIN DELETE FROM t", "EXPLAIN is for queries");
         check("SELEC 1", "the SQL cannot be read: Expected: an SQL statement, found: SELEC at Line: 1, Column: 1");

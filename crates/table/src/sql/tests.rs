@@ -1,9 +1,7 @@
-//! Stories of queries over the tables of a catalog.
+//! Tests of queries over the tables of a catalog.
 
 mod change;
 mod lifecycle;
-
-use std::sync::Mutex;
 
 use arrow::array::Int64Array;
 use async_trait::async_trait;
@@ -21,16 +19,17 @@ use deltalakedb_log::{
 };
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
+use parking_lot::Mutex;
 
 use super::*;
-use crate::tests::{Room, rows, text};
+use crate::tests::{Fixture, rows, text};
 use crate::{DeltaTable, SaveMode, Scan, WriteOptions};
 
-fn session(room: &Room) -> SqlSession {
-    SqlSession::new(room.catalog.clone(), SqlOptions::default()).unwrap()
+fn session(fixture: &Fixture) -> SqlSession {
+    SqlSession::new(fixture.catalog.clone(), SqlOptions::default()).unwrap()
 }
 
-/// The rows of all statements that have some, sorted, without spaces.
+/// The rows of all statements that return some, sorted, without spaces.
 async fn ask(session: &mut SqlSession, sql: &str) -> Result<Vec<String>> {
     let mut all = Vec::new();
     let mut script = session.execute(sql)?;
@@ -49,7 +48,7 @@ async fn check(session: &mut SqlSession, sql: &str, want: &[&str]) {
 }
 
 async fn fails(session: &mut SqlSession, sql: &str, says: &[&str]) {
-    // A story asks much: no question stays on its stack.
+    // Boxed, because a test runs many queries and their futures are large.
     let e = match Box::pin(ask(session, sql)).await {
         Ok(rows) => panic!("{sql} gives {rows:?}"),
         Err(e) => e.to_string(),
@@ -67,35 +66,35 @@ async fn plan(session: &mut SqlSession, sql: &str) -> String {
     arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string()
 }
 
-/// Three orders, then a fourth, of two days; and two customers.
-async fn shop() -> (Room, SqlSession) {
-    let room = Room::new();
+/// Four orders, of two days; and two customers.
+async fn shop() -> (Fixture, SqlSession) {
+    let fixture = Fixture::new();
     let options = WriteOptions::default();
-    let orders = room.create("sales.orders", "id long not null, day string", &["day"]).await;
+    let orders = fixture.create("sales.orders", "id long not null, day string", &["day"]).await;
     orders.write(rows(&[1, 2, 3], &["a", "b", "b"]), SaveMode::Append, &options).await.unwrap();
     orders.write(rows(&[4], &["a"]), SaveMode::Append, &options).await.unwrap();
-    let customers = room.create("Customers", "id long, day string", &[]).await;
+    let customers = fixture.create("Customers", "id long, day string", &[]).await;
     customers.write(rows(&[2, 4], &["x", "y"]), SaveMode::Append, &options).await.unwrap();
-    let session = session(&room);
-    (room, session)
+    let session = session(&fixture);
+    (fixture, session)
 }
 
-fn remove_data_files(room: &Room) {
-    let mut folders = vec![room.dir.path().to_path_buf()];
+fn remove_data_files(fixture: &Fixture) {
+    let mut folders = vec![fixture.dir.path().to_path_buf()];
     while let Some(folder) = folders.pop() {
         for path in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
-            match path.is_dir() {
-                true => folders.push(path),
-                false if path.extension().is_some_and(|e| e == "parquet") => std::fs::remove_file(path).unwrap(),
-                false => {}
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "parquet") {
+                std::fs::remove_file(path).unwrap();
             }
         }
     }
 }
 
 #[tokio::test]
-async fn names_lead_to_the_tables_of_the_catalog() {
-    let (_room, mut s) = shop().await;
+async fn table_names_are_resolved_in_the_catalog() {
+    let (_fixture, mut s) = shop().await;
     check(&mut s, "SELECT id FROM sales.orders WHERE day = 'a'", &["|1|", "|4|"]).await;
     check(&mut s, "SELECT c.day, o.id FROM Customers AS c JOIN sales.orders o ON o.id = c.id", &["|x|2|", "|y|4|"])
         .await;
@@ -108,7 +107,7 @@ async fn names_lead_to_the_tables_of_the_catalog() {
     check(&mut s, "SELECT count(*) FROM \"sales\".\"orders\"; SELECT 1;; SELECT ';'", &["|4|", "|1|", "|;|"]).await;
     check(&mut s, "SELECT max(id) FROM `Customers` WHERE id IN (SELECT id FROM sales.orders WHERE id < 4)", &["|2|"])
         .await;
-    // A name given by WITH hides a table where it holds, and only there.
+    // A name defined by WITH hides a table within its scope only.
     check(
         &mut s,
         "WITH Customers AS (SELECT id + 10 AS id FROM Customers) SELECT id FROM Customers",
@@ -132,8 +131,8 @@ async fn names_lead_to_the_tables_of_the_catalog() {
 
 #[tokio::test]
 async fn a_table_is_read_as_of_a_version_or_a_time() {
-    let (room, mut s) = shop().await;
-    let history = room.open("sales.orders").await.reader().await.unwrap();
+    let (fixture, mut s) = shop().await;
+    let history = fixture.open("sales.orders").await.reader().await.unwrap();
     let history = history.history(HistoryRange::default()).await.unwrap();
     let at = |version: usize| deltalakedb_log::time::format_ms(history[history.len() - 1 - version].timestamp);
     check(&mut s, "SELECT count(*) FROM sales.orders VERSION AS OF 1", &["|3|"]).await;
@@ -145,7 +144,7 @@ async fn a_table_is_read_as_of_a_version_or_a_time() {
         .await;
     check(&mut s, "SELECT max(id) FROM table_at('sales.orders', 1)", &["|3|"]).await;
     check(&mut s, &format!("SELECT max(orders.id) FROM table_at('sales.orders', '{}')", at(2)), &["|4|"]).await;
-    // Several states of one table, beside what it is now.
+    // Several versions of one table in one query.
     check(
         &mut s,
         "SELECT n.id FROM sales.orders n LEFT JOIN sales.orders VERSION AS OF 1 o ON n.id = o.id WHERE o.id IS NULL",
@@ -168,11 +167,11 @@ async fn a_table_is_read_as_of_a_version_or_a_time() {
 
 #[tokio::test]
 async fn counts_and_bounds_come_from_the_log() {
-    let (room, mut s) = shop().await;
+    let (fixture, mut s) = shop().await;
     let plan = plan(&mut s, "SELECT count(*), min(id), max(id), max(day) FROM sales.orders").await;
     let physical = plan.split("physical_plan").nth(1).unwrap();
     assert!(physical.contains("PlaceholderRowExec") && !physical.contains("Scan"), "{plan}");
-    remove_data_files(&room);
+    remove_data_files(&fixture);
     check(&mut s, "SELECT count(*), min(id), max(id) FROM sales.orders", &["|4|1|4|"]).await;
     check(&mut s, "SELECT max(o.day), count(o.id), count(1) FROM sales.orders AS o", &["|b|4|4|"]).await;
     check(&mut s, "SELECT x + 1 FROM (SELECT max(id) AS x FROM Customers VERSION AS OF 1)", &["|5|"]).await;
@@ -186,8 +185,8 @@ async fn counts_and_bounds_come_from_the_log() {
 }
 
 #[tokio::test]
-async fn what_the_log_does_not_know_exactly_is_read() {
-    let (_room, mut s) = shop().await;
+async fn inexact_statistics_are_computed_from_the_data() {
+    let (_fixture, mut s) = shop().await;
     check(&mut s, "SELECT max(day), count(day), count(*) FROM Customers", &["|y|2|2|"]).await;
     check(&mut s, "SELECT count(*), max(id) FROM sales.orders WHERE id < 3", &["|2|2|"]).await;
     check(&mut s, "SELECT count(DISTINCT day), max(id) FROM sales.orders", &["|2|4|"]).await;
@@ -197,7 +196,7 @@ async fn what_the_log_does_not_know_exactly_is_read() {
     check(&mut s, "SELECT day, count(*) FROM sales.orders GROUP BY day", &["|a|2|", "|b|2|"]).await;
 }
 
-/// A log that remembers what it was asked.
+/// A log that records the requests to it.
 #[derive(Debug)]
 struct RecordingLog {
     log: Arc<dyn TxnLogReader>,
@@ -206,7 +205,7 @@ struct RecordingLog {
 
 impl RecordingLog {
     fn note(&self, what: impl Into<String>) {
-        self.what.lock().unwrap().push(what.into());
+        self.what.lock().push(what.into());
     }
 }
 
@@ -269,21 +268,21 @@ impl LogSummaries for RecordingLog {
 }
 
 #[tokio::test]
-async fn a_query_asks_the_log_for_what_it_needs_and_no_more() {
-    let (room, _) = shop().await;
-    let orders = room.open("sales.orders").await;
+async fn a_query_requests_only_the_files_and_statistics_it_needs() {
+    let (fixture, _) = shop().await;
+    let orders = fixture.open("sales.orders").await;
     let what = Arc::new(Mutex::new(Vec::new()));
     let log = RecordingLog { log: orders.reader().await.unwrap(), what: what.clone() };
     let place = orders.location().to_string();
     let table = DeltaTable::open_with_reader(&place, Arc::new(log)).await.unwrap();
     let context = session_context(&deltalakedb_log::stores::environment()).unwrap();
     let asks = async |sql: &str| {
-        what.lock().unwrap().clear();
-        let held = DeltaTableProvider::open(&table, At::Latest).await.unwrap();
+        what.lock().clear();
+        let provider = DeltaTableProvider::open(&table, At::Latest).await.unwrap();
         context.deregister_table("t").unwrap();
-        context.register_table("t", Arc::new(held)).unwrap();
+        context.register_table("t", Arc::new(provider)).unwrap();
         let batches = context.sql(sql).await.unwrap().collect().await.unwrap();
-        (text(&batches), what.lock().unwrap().clone())
+        (text(&batches), what.lock().clone())
     };
     let one = |rows: &str| vec![rows.to_string()];
     assert_eq!(asks("SELECT id FROM t WHERE id = 4").await, (one("|4|"), vec!["head".into(), "files id = 4".into()]));
@@ -297,15 +296,15 @@ async fn a_query_asks_the_log_for_what_it_needs_and_no_more() {
     assert_eq!(asks("SELECT count(*) FROM t").await, (one("|4|"), vec!["head".into(), "counts".into()]));
     assert_eq!(asks("SELECT max(id) FROM t").await.1[1..], ["counts", "bounds of id"]);
     assert_eq!(asks("SELECT day, max(id) FROM t GROUP BY day").await.1[1..], ["files all"]);
-    what.lock().unwrap().clear();
+    what.lock().clear();
     table.read(&Scan { filter_sql: Some("id = 4".into()), ..Scan::default() }).await.unwrap();
-    assert_eq!(*what.lock().unwrap(), ["head", "files id = 4"]);
+    assert_eq!(*what.lock(), ["head", "files id = 4"]);
 }
 
 #[tokio::test]
-async fn the_smaller_table_is_built_into_the_join() {
-    let (room, mut s) = shop().await;
-    let big = room.create("big", "id long, day string", &[]).await;
+async fn the_smaller_table_is_the_build_side_of_a_join() {
+    let (fixture, mut s) = shop().await;
+    let big = fixture.create("big", "id long, day string", &[]).await;
     let ids: Vec<i64> = (0..20_000).collect();
     big.write(rows(&ids, &vec!["d"; ids.len()]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
     for sql in [
@@ -324,7 +323,7 @@ async fn the_smaller_table_is_built_into_the_join() {
                 .filter(|name| ["id", "day"].contains(&&**name))
                 .collect()
         };
-        // Only of the bigger one a day is asked for.
+        // Only the larger table is read with its day column.
         assert_eq!((columns(join.left()).len(), columns(join.right()).len()), (1, 2), "{sql}");
     }
 }
@@ -338,11 +337,11 @@ fn hash_join(plan: &Arc<dyn ExecutionPlan>) -> Option<&HashJoinExec> {
 }
 
 #[tokio::test]
-async fn a_query_reads_one_state_to_its_end() {
-    let (room, mut s) = shop().await;
+async fn a_query_reads_one_snapshot_to_its_end() {
+    let (fixture, mut s) = shop().await;
     let mut script = s.execute("SELECT id FROM sales.orders").unwrap();
     let Some(SqlResult::Rows(stream)) = script.next().await.unwrap() else { panic!("no rows") };
-    let orders = room.open("sales.orders").await;
+    let orders = fixture.open("sales.orders").await;
     orders.write(rows(&[9], &["z"]), SaveMode::Overwrite, &WriteOptions::default()).await.unwrap();
     let batches: Vec<RecordBatch> = stream.try_collect().await.unwrap();
     assert_eq!(text(&batches), ["|1|", "|2|", "|3|", "|4|"]);
@@ -351,10 +350,10 @@ async fn a_query_reads_one_state_to_its_end() {
 
 #[tokio::test]
 async fn any_session_of_datafusion_can_query_the_catalog() {
-    let (room, _) = shop().await;
+    let (fixture, _) = shop().await;
     let config = SessionConfig::new().with_default_catalog_and_schema("lake", "default").with_information_schema(true);
     let context = SessionContext::new_with_config(config);
-    let tables = Arc::new(DeltaCatalogProvider::new(room.catalog.clone()));
+    let tables = Arc::new(DeltaCatalogProvider::new(fixture.catalog.clone()));
     context.register_catalog("lake", tables.clone());
     let ask = async |sql: &str| text(&context.sql(sql).await.unwrap().collect().await.unwrap());
     let join = "SELECT c.day FROM sales.orders o JOIN \"Customers\" c ON o.id = c.id WHERE o.id > 3";
@@ -363,9 +362,9 @@ async fn any_session_of_datafusion_can_query_the_catalog() {
     let listed = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE'";
     tables.list().await.unwrap();
     assert_eq!(ask(listed).await, ["|default|Customers|", "|sales|orders|"]);
-    // Held tables stay as they were.
+    // Held tables stay at their versions.
     tables.hold(&["sales.orders".parse().unwrap()]).await.unwrap();
-    let orders = room.open("sales.orders").await;
+    let orders = fixture.open("sales.orders").await;
     orders.write(rows(&[9], &["z"]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
     assert_eq!(ask("SELECT count(*) FROM sales.orders").await, ["|4|"]);
     tables.hold(&[]).await.unwrap();
@@ -373,23 +372,23 @@ async fn any_session_of_datafusion_can_query_the_catalog() {
 }
 
 #[tokio::test]
-async fn columns_and_tables_with_odd_names_are_quoted() {
-    let room = Room::new();
-    let odd = room.create("x.odd name", "`Ünï code` long, `select` string", &[]).await;
+async fn columns_and_tables_with_special_names_are_quoted() {
+    let fixture = Fixture::new();
+    let odd = fixture.create("x.odd name", "`Ünï code` long, `select` string", &[]).await;
     let batch = RecordBatch::try_from_iter([
         ("Ünï code", Arc::new(Int64Array::from(vec![7])) as ArrayRef),
         ("select", Arc::new(StringArray::from(vec!["it's"])) as ArrayRef),
     ]);
     odd.write(vec![batch.unwrap()], SaveMode::Append, &WriteOptions::default()).await.unwrap();
-    let mut s = session(&room);
+    let mut s = session(&fixture);
     check(&mut s, "SELECT \"select\", `Ünï code` FROM x.\"odd name\" WHERE \"Ünï code\" = 7", &["|it's|7|"]).await;
     check(&mut s, "SELECT max(\"Ünï code\") FROM x.\"odd name\" VERSION AS OF 1", &["|7|"]).await;
     check(&mut s, "SELECT max(\"Ünï code\") FROM table_at('x.odd name', 1)", &["|7|"]).await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_run_is_said_in_one_sentence() {
-    let (_room, mut s) = shop().await;
+async fn statements_that_cannot_run_are_refused_in_one_sentence() {
+    let (_fixture, mut s) = shop().await;
     fails(&mut s, "SELECT * FROM sales.order", &["no table sales.order", "did you mean sales.orders?"]).await;
     fails(&mut s, "SELECT * FROM customers", &["no table default.customers", "did you mean default.Customers?"]).await;
     fails(&mut s, "SELECT * FROM a.b.c", &["\"a.b.c\" is not a table name"]).await;
@@ -407,7 +406,7 @@ async fn what_cannot_be_run_is_said_in_one_sentence() {
     fails(&mut s, "DESCRIBE nosuch", &["no table default.nosuch"]).await;
     fails(&mut s, "SHOW TABLES LIKE 'x'", &["SHOW TABLES takes no condition"]).await;
     fails(&mut s, &format!("SELECT {}1{}", "(".repeat(5000), ")".repeat(5000)), &["recursion"]).await;
-    // What comes after an error is not run.
+    // Statements after an error are not run.
     let mut script = s.execute("SELECT 1; SELECT * FROM nosuch; SELECT 2").unwrap();
     assert!(script.next().await.is_ok_and(|r| r.is_some()));
     assert!(script.next().await.is_err());
@@ -415,13 +414,13 @@ async fn what_cannot_be_run_is_said_in_one_sentence() {
 }
 
 #[tokio::test]
-async fn plans_show_names_and_few_files() {
-    let (_room, mut s) = shop().await;
+async fn plans_have_table_names_and_few_files() {
+    let (_fixture, mut s) = shop().await;
     let plan = plan(&mut s, "SELECT day FROM sales.orders WHERE id = 4").await;
     assert!(plan.contains("TableScan: sales.orders") && plan.contains("DeltaScanExec"), "{plan}");
     assert_eq!(plan.matches(".parquet").count(), 1, "one file holds 4: {plan}");
-    let held = DeltaTableProvider::open(&_room.open("sales.orders").await, At::Latest).await.unwrap();
+    let provider = DeltaTableProvider::open(&_fixture.open("sales.orders").await, At::Latest).await.unwrap();
     let context = session_context(&deltalakedb_log::stores::environment()).unwrap();
-    let scan = held.scan(&context.state(), Some(&vec![]), &[], None).await.unwrap();
+    let scan = provider.scan(&context.state(), Some(&vec![]), &[], None).await.unwrap();
     assert_eq!(displayable(scan.as_ref()).one_line().to_string().trim(), "MetadataOnlyScanExec: rows=Exact(4)");
 }

@@ -1,6 +1,6 @@
-//! Tables as they were, where a query names them so.
+//! Time travel references in queries.
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, Result as PlanResult, TableReference};
@@ -10,20 +10,21 @@ use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, Relati
 use datafusion::sql::sqlparser::ast::TableFactor;
 use deltalakedb_log::TableName;
 use deltalakedb_log::snapshot::At;
+use parking_lot::RwLock;
 
 use super::names::past;
-use crate::provider::outward;
+use crate::provider::to_datafusion_error;
 
-/// A table as it was, and how a query asks for it.
+/// A table at an earlier version, and its reference in the query.
 pub(super) type TimeTravelTable = ((TableName, At), Arc<dyn TableProvider>);
 
-/// The past states of tables that the statement being planned names; they were looked up before.
+/// The tables at earlier versions in the statement being planned; they were looked up before.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TimeTravelPlanner(Arc<RwLock<Vec<TimeTravelTable>>>);
 
 impl TimeTravelPlanner {
     pub(super) fn hold(&self, tables: Vec<TimeTravelTable>) {
-        *self.0.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = tables;
+        *self.0.write() = tables;
     }
 }
 
@@ -33,16 +34,16 @@ impl RelationPlanner for TimeTravelPlanner {
         relation: TableFactor,
         context: &mut dyn RelationPlannerContext,
     ) -> PlanResult<RelationPlanning> {
-        let Some(wanted) = past(&relation).map_err(outward)? else {
+        let Some(wanted) = past(&relation).map_err(to_datafusion_error)? else {
             return Ok(RelationPlanning::Original(Box::new(relation)));
         };
         let TableFactor::Table { name, alias, args, .. } = relation else {
             return Ok(RelationPlanning::Original(Box::new(relation)));
         };
-        let held = self.0.read().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let table = held.iter().find(|(key, _)| *key == wanted).map(|(_, table)| table.clone());
+        let tables = self.0.read();
+        let table = tables.iter().find(|(key, _)| *key == wanted).map(|(_, table)| table.clone());
         let table = table.ok_or_else(|| DataFusionError::Internal(format!("{} was not looked up", wanted.0)))?;
-        // Columns are qualified by the name as it is written.
+        // Columns are qualified by the name as written.
         let reference = match args {
             None => context.object_name_to_table_reference(name)?,
             Some(_) if wanted.0.namespace == "default" => TableReference::bare(wanted.0.name),

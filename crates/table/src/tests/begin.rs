@@ -1,20 +1,19 @@
-//! What a transaction asks the catalog: the same, however many tables there are.
-
-use std::sync::Mutex;
+//! The queries of a transaction to the catalog do not depend on the number of tables.
 
 use async_trait::async_trait;
 use deltalakedb_log::commit::{Committed, Outcome};
 use deltalakedb_log::lifecycle::RemovedRows;
 use deltalakedb_log::{
     Artifact, CatalogAdministration, CatalogNamespaces, CommitId, Committer, ComparedTables, DropTable, Expired,
-    Expiry, Head, HistoryExpiry, HistoryLoad, HistoryLoading, Hold, InactiveTable, Keep, Lease, MirrorFailure,
-    MirrorProgress, MirrorState, PlaceKey, Point, Result, Retention, TableEntry, TableLifecycle, TableListing,
+    Expiry, Head, HistoryExpiry, HistoryLoad, HistoryLoading, Hold, InactiveTable, Keep, Lease, LocationKey,
+    MirrorFailure, MirrorProgress, MirrorState, Point, Result, Retention, TableEntry, TableLifecycle, TableListing,
     TableName, TablePage, TableReferences, TableState, TxnLogReader, UnfinishedLoad, Version, VersionHolds,
 };
+use parking_lot::Mutex;
 
 use super::*;
 
-/// A catalog that notes what it is asked.
+/// A catalog that records the calls to it.
 #[derive(Debug)]
 struct RecordingCatalog {
     inner: Arc<MemoryCatalog>,
@@ -23,7 +22,7 @@ struct RecordingCatalog {
 
 macro_rules! asked {
     ($self:ident.$question:ident($($argument:expr),*)) => {{
-        $self.questions.lock().unwrap().push(stringify!($question));
+        $self.questions.lock().push(stringify!($question));
         $self.inner.$question($($argument),*)
     }};
 }
@@ -158,8 +157,8 @@ impl TableLifecycle for RecordingCatalog {
     async fn inactive_named(&self, name: &TableName) -> Result<Vec<InactiveTable>> {
         asked!(self.inactive_named(name)).await
     }
-    async fn tables_over(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
-        asked!(self.tables_over(after, limit)).await
+    async fn removable_tables(&self, after: Option<&InactiveTable>, limit: usize) -> Result<Vec<InactiveTable>> {
+        asked!(self.removable_tables(after, limit)).await
     }
     async fn remove_table(&self, table: TableId) -> Result<RemovedRows> {
         asked!(self.remove_table(table)).await
@@ -193,10 +192,10 @@ impl TableReferences for RecordingCatalog {
     async fn source_tables(&self, table: TableId) -> Result<Vec<InactiveTable>> {
         asked!(self.source_tables(table)).await
     }
-    async fn named_folders(&self, table: TableId) -> Result<Vec<PlaceKey>> {
+    async fn named_folders(&self, table: TableId) -> Result<Vec<LocationKey>> {
         asked!(self.named_folders(table)).await
     }
-    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[PlaceKey]) -> Result<()> {
+    async fn forget_folders(&self, table: TableId, at_version: Version, folders: &[LocationKey]) -> Result<()> {
         asked!(self.forget_folders(table, at_version, folders)).await
     }
 }
@@ -234,20 +233,20 @@ impl VersionHolds for RecordingCatalog {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_asks_the_same_however_many_tables_there_are() {
+async fn queries_of_a_transaction_do_not_grow_with_the_number_of_tables() {
     let mut asked = Vec::new();
     for others in [2, 40] {
-        let room = Room::new();
+        let fixture = Fixture::new();
         for n in 0..others {
-            room.create(&format!("t{n}"), "id long, day string", &[]).await;
+            fixture.create(&format!("t{n}"), "id long, day string", &[]).await;
         }
-        let catalog = Arc::new(RecordingCatalog { inner: room.catalog.clone(), questions: Mutex::default() });
+        let catalog = Arc::new(RecordingCatalog { inner: fixture.catalog.clone(), questions: Mutex::default() });
         let tx = Transaction::begin(catalog.clone(), TransactionOptions::default()).await.unwrap();
-        room.open("t0").await.write(rows(&[7], &["z"]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
+        fixture.open("t0").await.write(rows(&[7], &["z"]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
         assert!(text(&tx.read("t0", &Scan::default()).await.unwrap()).is_empty(), "what came later is not seen");
         tx.write("t1", rows(&[1], &["x"]), SaveMode::Append).await.unwrap();
         tx.commit().await.unwrap();
-        asked.push(std::mem::take(&mut *catalog.questions.lock().unwrap()));
+        asked.push(std::mem::take(&mut *catalog.questions.lock()));
     }
     assert!(!asked[1].contains(&"tables_page"), "{asked:?}");
     assert_eq!(asked[0], asked[1]);

@@ -1,13 +1,13 @@
-//! A condition selects the rows for which it is true: not those for which it is null, whoever evaluates it, and those
+//! A condition selects the rows for which it is true: not those for which it is null, in every evaluation, and those
 //! with NaN where NaN makes it true.
 
 use arrow::array::Float64Array;
 
 use super::*;
 
-/// Rows 1 to 4, of which the third is null in all but its id, each in a file of its own.
-async fn filled(room: &Room, name: &str, partition_by: &[&str]) -> DeltaTable {
-    let table = room.create(name, "id long, i int, p string", partition_by).await;
+/// Rows 1 to 4, of which the third has only its id and is null otherwise, each in a file of its own.
+async fn filled(fixture: &Fixture, name: &str, partition_by: &[&str]) -> DeltaTable {
+    let table = fixture.create(name, "id long, i int, p string", partition_by).await;
     let ids: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3, 4]));
     let i: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), Some(2), None, Some(10)]));
     let p: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), Some("b"), None, Some("A b/=%")]));
@@ -60,9 +60,9 @@ const CONDITIONS: &[(&str, &[i64])] = &[
     ("true", &[1, 2, 3, 4]),
 ];
 
-/// The ids that are left after an operation, which is taken back.
-async fn left_by(room: &Room, table: &str, operation: Operation, what: &str) -> Vec<i64> {
-    let tx = Transaction::begin(room.catalog.clone(), TransactionOptions::default()).await.unwrap();
+/// The ids that are left after an operation, which is undone.
+async fn left_by(fixture: &Fixture, table: &str, operation: Operation, what: &str) -> Vec<i64> {
+    let tx = Transaction::begin(fixture.catalog.clone(), TransactionOptions::default()).await.unwrap();
     tx.run(table, operation).await.unwrap_or_else(|e| panic!("{what}: {e}"));
     let scan = Scan { filter_sql: Some("i IS DISTINCT FROM -1".into()), ..Scan::default() };
     let rows: Vec<_> = tx.read(table, &scan).await.unwrap();
@@ -73,10 +73,10 @@ async fn left_by(room: &Room, table: &str, operation: Operation, what: &str) -> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_condition_that_is_not_true_changes_nothing() {
-    let room = Room::new();
+async fn rows_for_which_a_condition_is_null_are_not_changed() {
+    let fixture = Fixture::new();
     for (kind, partition_by) in [("flat", &[] as &[&str]), ("parts", &["p"])] {
-        let table = filled(&room, kind, partition_by).await;
+        let table = filled(&fixture, kind, partition_by).await;
         let schema = table.read(&Scan::default()).await.unwrap()[0].schema();
         for (condition, hit) in CONDITIONS {
             let left: Vec<_> = [1, 2, 3, 4].into_iter().filter(|id| !hit.contains(id)).collect();
@@ -97,7 +97,7 @@ async fn a_condition_that_is_not_true_changes_nothing() {
                 ("merge what is not there", Operation::Merge(on.when(unmatched), rows(&[9], &["x"]).into())),
             ] {
                 let what = format!("{what} {kind}: {condition}");
-                assert_eq!(left_by(&room, kind, operation, &what).await, left, "{what}");
+                assert_eq!(left_by(&fixture, kind, operation, &what).await, left, "{what}");
             }
         }
         let version = table.head().await.unwrap().version;
@@ -122,9 +122,9 @@ fn of_target(condition: &str) -> String {
     words.concat()
 }
 
-/// NaN beside equal numbers, and with its sign bit set, each pair in a file.
-async fn floats(room: &Room) -> DeltaTable {
-    let table = room.create("f", "id long, x double", &[]).await;
+/// NaN with equal numbers, and with its sign bit set, each pair in a file.
+async fn floats(fixture: &Fixture) -> DeltaTable {
+    let table = fixture.create("f", "id long, x double", &[]).await;
     let pairs = [[1.0, f64::NAN], [5.0, 5.0], [-3.0, -f64::NAN], [0.0, -0.0]];
     for (n, pair) in pairs.iter().enumerate() {
         let id = 2 * n as i64;
@@ -137,9 +137,9 @@ async fn floats(room: &Room) -> DeltaTable {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nan_is_above_every_number_and_not_in_the_bounds() {
-    let (room, options) = (Room::new(), WriteOptions::default());
-    let table = floats(&room).await;
+async fn nan_orders_above_every_number_and_is_not_in_the_bounds() {
+    let (fixture, options) = (Fixture::new(), WriteOptions::default());
+    let table = floats(&fixture).await;
     let filled = table.head().await.unwrap().version;
     for (condition, hit) in [
         ("x <> 1.0", [1, 2, 3, 4, 5, 6, 7].as_slice()),
@@ -177,14 +177,14 @@ async fn nan_is_above_every_number_and_not_in_the_bounds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_says_the_condition_as_it_was_given() {
-    let (room, options) = (Room::new(), WriteOptions::default());
-    let table = filled(&room, "t", &["p"]).await;
+async fn a_commit_records_the_condition_as_it_was_given() {
+    let (fixture, options) = (Fixture::new(), WriteOptions::default());
+    let table = filled(&fixture, "t", &["p"]).await;
     table.delete(Some("p = 'a' and i < 1.5"), &options).await.unwrap();
     table.update(&[("i", "i * 2")], Some("i = 2 OR p = NULL"), &options).await.unwrap();
     let history = table.reader().await.unwrap().history(Default::default()).await.unwrap();
-    let said: Vec<_> = history.iter().take(2).map(|h| h.operation_parameters.clone().unwrap()).collect();
-    assert_eq!(said, [r#"{"predicate":"i = 2 OR p = NULL"}"#, r#"{"predicate":"p = 'a' and i < 1.5"}"#]);
+    let parameters: Vec<_> = history.iter().take(2).map(|h| h.operation_parameters.clone().unwrap()).collect();
+    assert_eq!(parameters, [r#"{"predicate":"i = 2 OR p = NULL"}"#, r#"{"predicate":"p = 'a' and i < 1.5"}"#]);
     let merge = Merge::on("target.id = source.id")
         .when(MergeClause::MatchedDelete { condition: Some("length(target.p) > 100".into()) })
         .when(MergeClause::NotMatchedInsert {
@@ -193,8 +193,8 @@ async fn a_commit_says_the_condition_as_it_was_given() {
         });
     table.merge(merge, rows(&[2, 50], &["y", "x"]), &options).await.unwrap();
     let history = table.reader().await.unwrap().history(Default::default()).await.unwrap();
-    let said = history[0].operation_parameters.clone().unwrap();
+    let parameters = history[0].operation_parameters.clone().unwrap();
     for part in [r#"\"predicate\":\"length(target.p) > 100\""#, r#"\"predicate\":\"source.day = 'x'\""#] {
-        assert!(said.contains(part), "{said}");
+        assert!(parameters.contains(part), "{parameters}");
     }
 }

@@ -1,13 +1,13 @@
-//! Files of others: those that are staged, and those by which readers without Delta find a table's.
+//! Existing files: those that are committed by the caller, and symlink manifests.
 
 use deltalakedb_log::action::{Add, StringMap};
 
 use super::*;
 
 #[tokio::test]
-async fn partition_values_of_staged_files_are_by_the_names_in_files() {
-    let room = Room::new();
-    let table = room.create("t", "id long, day string", &["day"]).await;
+async fn partition_values_of_committed_files_have_physical_names() {
+    let fixture = Fixture::new();
+    let table = fixture.create("t", "id long, day string", &["day"]).await;
     let mut head = table.head().await.unwrap();
     (head.protocol.min_reader_version, head.protocol.min_writer_version) = (2, 5);
     let column = |name: &str, data_type: &str, id: u32| {
@@ -20,8 +20,8 @@ async fn partition_values_of_staged_files_are_by_the_names_in_files() {
     let mapping = [("delta.columnMapping.mode", "name"), ("delta.columnMapping.maxColumnId", "2")];
     head.metadata.configuration.extend(mapping.map(|(k, v)| (k.into(), Some(v.into()))));
     let actions = vec![Action::Protocol(head.protocol), Action::Metadata(head.metadata)];
-    let request = CommitRequest::new(room.id("t").await, Uuid::nil(), Base::Exactly(0), actions);
-    room.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+    let request = CommitRequest::new(fixture.id("t").await, Uuid::nil(), Base::Exactly(0), actions);
+    fixture.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
     table.write(rows(&[1], &["a"]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
 
     let files = table.reader().await.unwrap().files(2, None).await.unwrap();
@@ -43,8 +43,8 @@ async fn partition_values_of_staged_files_are_by_the_names_in_files() {
 
 #[tokio::test]
 async fn manifests_of_folders_without_files_are_removed() {
-    let room = Room::new();
-    let table = room.create("t", "id long, day string", &["day"]).await;
+    let fixture = Fixture::new();
+    let table = fixture.create("t", "id long, day string", &["day"]).await;
     let options = WriteOptions::default();
     table.write(rows(&[1, 2], &["a", "b"]), SaveMode::Append, &options).await.unwrap();
     table.generate_manifests(At::Latest).await.unwrap();

@@ -1,13 +1,13 @@
-//! Columns whose values are computed, whatever the case of names.
+//! Generated columns, with names in any case.
 
 use arrow::array::Date32Array;
 use serde_json::{Value, json};
 
 use super::*;
 
-/// A table whose columns `Day` and `monthOf` are computed from `eventTime`.
-async fn with_generated(room: &Room, name: &str, mode: Option<(i32, &[&str])>) -> DeltaTable {
-    let table = room.create(name, "eventTime timestamp, Day date, monthOf date, Note string", &[]).await;
+/// A table with the columns `Day` and `monthOf`, which are computed from `eventTime`.
+async fn with_generated(fixture: &Fixture, name: &str, mode: Option<(i32, &[&str])>) -> DeltaTable {
+    let table = fixture.create(name, "eventTime timestamp, Day date, monthOf date, Note string", &[]).await;
     let mut head = table.head().await.unwrap();
     let mut schema: Value = serde_json::from_str(&head.metadata.schema_string).unwrap();
     schema["fields"][1]["metadata"] = json!({"delta.generationExpression": "CAST(eventTime AS DATE)", "comment": "c"});
@@ -16,9 +16,9 @@ async fn with_generated(room: &Room, name: &str, mode: Option<(i32, &[&str])>) -
     head.protocol.min_writer_version = mode.map_or(4, |(version, _)| version);
     head.protocol.writer_features = mode.map(|(_, features)| features.iter().map(|f| f.to_string()).collect());
     let actions = vec![Action::Protocol(head.protocol), Action::Metadata(head.metadata)];
-    let request = CommitRequest::new(room.id(name).await, Uuid::from_u128(1), Base::Exactly(0), actions);
-    room.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
-    room.open(name).await
+    let request = CommitRequest::new(fixture.id(name).await, Uuid::from_u128(1), Base::Exactly(0), actions);
+    fixture.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+    fixture.open(name).await
 }
 
 /// Rows of that table. Days count from 1970; `None` leaves the column out.
@@ -58,9 +58,9 @@ fn merge(set: Assignments, values: Assignments, rows: Vec<RecordBatch>) -> Opera
 
 #[tokio::test(flavor = "multi_thread")]
 async fn generated_columns_are_computed_and_checked() {
-    let room = Room::new();
+    let fixture = Fixture::new();
     for (name, mode) in [("old", None), ("features", Some((7, &["generatedColumns", "appendOnly"][..])))] {
-        let table = with_generated(&room, name, mode).await;
+        let table = with_generated(&fixture, name, mode).await;
         let (options, before) = (WriteOptions::default(), table.head().await.unwrap());
         table.write(events(&[25], None, "a"), SaveMode::Append, &options).await.unwrap();
         table.write(events(&[800], Some(&[Some(33)]), "b"), SaveMode::Append, &options).await.unwrap();
@@ -101,7 +101,7 @@ async fn generated_columns_are_computed_and_checked() {
         table.run(merge(note.clone(), note, events(&[1], None, "d")), &options).await.unwrap();
         assert_eq!(all(&table).await[2], "|d|||");
 
-        // What the table is has not changed, and follows it when it does.
+        // Generated columns are kept by other changes of the metadata, and follow when their sources change.
         table.run(Operation::Alter(Alter::AddColumns(parse_schema("more long").unwrap())), &options).await.unwrap();
         let (was, now) = (before, table.head().await.unwrap());
         let fields = |schema: &str| serde_json::from_str::<Value>(schema).unwrap()["fields"].clone();
@@ -114,18 +114,18 @@ async fn generated_columns_are_computed_and_checked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_insert_leaves_generated_columns_out() {
-    let room = Room::new();
-    let table = with_generated(&room, "t", None).await;
-    let mut session = SqlSession::new(room.catalog.clone(), SqlOptions::default()).unwrap();
+    let fixture = Fixture::new();
+    let table = with_generated(&fixture, "t", None).await;
+    let mut session = SqlSession::new(fixture.catalog.clone(), SqlOptions::default()).unwrap();
     let insert = "INSERT INTO t (\"Note\", \"eventTime\") VALUES ('s', TIMESTAMP '1970-02-03T04:00:00Z')";
     session.execute(insert).unwrap().next().await.unwrap().unwrap();
     assert_eq!(all(&table).await, ["|s|1970-02-03|1970-02-01|"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn columns_that_replace_the_tables_are_not_generated() {
-    let room = Room::new();
-    let table = with_generated(&room, "t", None).await;
+async fn an_overwritten_schema_has_no_generated_columns() {
+    let fixture = Fixture::new();
+    let table = with_generated(&fixture, "t", None).await;
     let replace = WriteRows::new(events(&[1], Some(&[Some(7)]), "c"), SaveMode::Overwrite);
     let replace = WriteRows { schema_mode: Some(SchemaMode::Overwrite), ..replace };
     table.run(Operation::Write(replace), &WriteOptions::default()).await.unwrap();

@@ -1,7 +1,6 @@
-//! A vacuum and a restore at once: each is stopped in the middle, and the other runs.
+//! A concurrent vacuum and restore: each is stopped in the middle while the other runs.
 
 use std::fmt;
-use std::sync::Mutex;
 
 use deltalakedb_log::retention::{Expiry, HistoryExpiry, Keep};
 use deltalakedb_log::stores::environment;
@@ -14,23 +13,24 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, Result as StoreResult,
 };
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::vacuums::{now_and_then, replaced};
 use super::*;
 
-/// What is stopped.
+/// The call that is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
-    /// A look for a file, once it is answered.
+    /// A lookup of a file, after its result is known.
     Look,
-    /// A list of all files, before it begins.
+    /// A listing of all files, before it starts.
     Listing,
-    /// The removal of files, before it begins.
+    /// The removal of files, before it starts.
     Removal,
 }
 
-/// Object stores of which the first call of a kind stops until it is let go.
+/// Object stores in which the first call of a kind stops until it is released.
 #[derive(Clone, Debug)]
 struct Stopping {
     call: Call,
@@ -44,15 +44,8 @@ struct Stop {
 }
 
 impl Stopping {
-    /// The stores; what is sent when the call is reached; and what lets it go.
-    fn at(call: Call) -> (Arc<dyn Stores>, oneshot::Receiver<()>, oneshot::Sender<()>) {
-        let ((reached, is_reached), (let_go, go)) = (oneshot::channel(), oneshot::channel());
-        let stop = Arc::new(Mutex::new(Some(Stop { reached, go })));
-        (Arc::new(Self { call, stop }), is_reached, let_go)
-    }
-
     async fn pass(&self, call: Call) {
-        let stop = if call == self.call { self.stop.lock().unwrap().take() } else { None };
+        let stop = if call == self.call { self.stop.lock().take() } else { None };
         if let Some(Stop { reached, go }) = stop {
             reached.send(()).unwrap();
             go.await.unwrap();
@@ -128,30 +121,63 @@ impl ObjectStore for Store {
     }
 }
 
-/// The only file of version 1 is not of version 2, which has another.
+/// A table, and the same table with stores that stop.
+struct Interleaving {
+    fixture: Fixture,
+    table: DeltaTable,
+    options: WriteOptions,
+    stopping: DeltaTable,
+    stopped: Stopped,
+}
+
+/// The other ends of a [`Stop`].
+struct Stopped {
+    reached: oneshot::Receiver<()>,
+    go: oneshot::Sender<()>,
+}
+
+impl Interleaving {
+    async fn at(call: Call) -> Self {
+        let fixture = Fixture::new();
+        let table = replaced(&fixture).await;
+        let ((reached, is_reached), (let_go, go)) = (oneshot::channel(), oneshot::channel());
+        let stop = Arc::new(Mutex::new(Some(Stop { reached, go })));
+        let stopping = table.clone().with_stores(Arc::new(Stopping { call, stop }));
+        let stopped = Stopped { reached: is_reached, go: let_go };
+        Self { options: fixture.later(60), fixture, table, stopping, stopped }
+    }
+}
+
+impl Stopped {
+    /// What an operation that stops gives, when this happens while it stands still.
+    async fn meanwhile<T>(self, operation: impl Future<Output = T>, happens: impl Future<Output = ()>) -> T {
+        let happens = async {
+            self.reached.await.unwrap();
+            happens.await;
+            self.go.send(()).unwrap();
+        };
+        tokio::join!(operation, happens).0
+    }
+}
+
+/// Version 1 has one file, which version 2 has replaced.
 const BEFORE: At = At::Version(1);
 const ROWS_BEFORE: &[&str] = &["|1|ab|", "|2|ab|"];
 const ROWS: &[&str] = &["|2|ab|"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_restored_between_the_start_of_a_vacuum_and_its_removals() {
-    let room = Room::new();
-    let table = replaced(&room).await;
-    let options = room.later(60);
+async fn a_restore_is_refused_between_the_start_of_a_vacuum_and_its_deletes() {
+    let Interleaving { fixture, table, options, stopping, stopped } = Interleaving::at(Call::Removal).await;
     let prepared = table.prepare(Operation::Restore(BEFORE.into()), &options).await.unwrap().unwrap();
-    let (stores, removing, go) = Stopping::at(Call::Removal);
-    let (stopping, everything) = (table.clone().with_stores(stores), now_and_then(0, true));
-    let meanwhile = async {
-        removing.await.unwrap();
+    let restored = async {
         assert_eq!(table.head().await.unwrap().version, 3, "it has said that it begins");
         check(&table, &Scan { at: BEFORE, ..Scan::default() }, ROWS_BEFORE).await;
         let e = table.restore(BEFORE, &options).await.unwrap_err();
-        assert!(e.to_string().contains("is going on since version 3"), "{e}");
-        let e = commit(room.catalog.as_ref(), vec![prepared], &options).await.unwrap_err();
+        assert!(e.to_string().contains("has been running since version 3"), "{e}");
+        let e = commit(fixture.catalog.as_ref(), vec![prepared], &options).await.unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
-        go.send(()).unwrap();
     };
-    let (gone, ()) = tokio::join!(stopping.vacuum(&everything, &options), meanwhile);
+    let gone = stopped.meanwhile(stopping.vacuum(&now_and_then(0, true), &options), restored).await;
     assert_eq!(gone.unwrap().files.len(), 1);
     check(&table, &Scan::default(), ROWS).await;
     let e = table.restore(BEFORE, &options).await.unwrap_err();
@@ -159,19 +185,12 @@ async fn nothing_is_restored_between_the_start_of_a_vacuum_and_its_removals() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_restored_while_a_vacuum_looks_is_not_removed() {
-    let room = Room::new();
-    let table = replaced(&room).await;
-    let options = room.later(60);
-    let (stores, looking, go) = Stopping::at(Call::Look);
-    let (stopping, everything) = (table.clone().with_stores(stores), now_and_then(0, true));
-    let meanwhile = async {
-        looking.await.unwrap();
-        table.restore(BEFORE, &options).await.unwrap();
-        go.send(()).unwrap();
-    };
-    let (vacuumed, ()) = tokio::join!(stopping.vacuum(&everything, &options), meanwhile);
-    // What it has found is needed again.
+async fn files_restored_while_a_vacuum_lists_are_kept() {
+    let Interleaving { table, options, stopping, stopped, fixture: _fixture } = Interleaving::at(Call::Look).await;
+    let everything = now_and_then(0, true);
+    let restored = async { _ = table.restore(BEFORE, &options).await.unwrap() };
+    let vacuumed = stopped.meanwhile(stopping.vacuum(&everything, &options), restored).await;
+    // The file that it found is needed again.
     assert_eq!(vacuumed.unwrap(), Vacuumed::default());
     assert_eq!(table.head().await.unwrap().version, 5, "its start and its end come after the restore");
     check(&table, &Scan::default(), ROWS_BEFORE).await;
@@ -180,96 +199,66 @@ async fn what_is_restored_while_a_vacuum_looks_is_not_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restore_that_a_vacuum_overtakes_does_not_stand() {
-    let room = Room::new();
-    let table = replaced(&room).await;
-    let options = room.later(60);
-    let (stores, looking, go) = Stopping::at(Call::Look);
-    let stopping = table.clone().with_stores(stores);
-    let meanwhile = async {
-        // It has found the file.
-        looking.await.unwrap();
+async fn a_restore_overtaken_by_a_vacuum_is_refused() {
+    // It has found the file.
+    let Interleaving { table, options, stopping, stopped, fixture: _fixture } = Interleaving::at(Call::Look).await;
+    let vacuumed = async {
         assert_eq!(table.vacuum(&now_and_then(0, true), &options).await.unwrap().files.len(), 1);
-        go.send(()).unwrap();
     };
-    let (restored, ()) = tokio::join!(stopping.restore(BEFORE, &options), meanwhile);
-    let e = restored.unwrap_err();
+    let e = stopped.meanwhile(stopping.restore(BEFORE, &options), vacuumed).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
     check(&table, &Scan::default(), ROWS).await;
 }
 
-/// Commits and publishes more, and ends history before its newest version.
-async fn end_history(room: &Room, table: &DeltaTable) {
+/// Commits and publishes more, and expires history before its newest version.
+async fn end_history(fixture: &Fixture, table: &DeltaTable) {
     let options = WriteOptions::default();
     table.write(rows(&[3], &["c"]), SaveMode::Append, &options).await.unwrap();
     table.write(rows(&[4], &["d"]), SaveMode::Append, &options).await.unwrap();
-    let id = room.id("t").await;
+    let id = fixture.id("t").await;
     std::fs::remove_dir_all(table.location().local_path().unwrap().join("_delta_log")).unwrap();
-    Mirror::new(room.catalog.clone(), room.clock.clone()).publish(id).await.unwrap();
+    Mirror::new(fixture.catalog.clone(), fixture.clock.clone()).publish(id).await.unwrap();
     let newest = table.head().await.unwrap().version;
     let keep = Keep { since_ms: i64::MAX, versions: 1, ids_since_ms: 0 };
-    room.catalog.expire(&Expiry { table: id, keep, up_to: newest, committer: Committer::default() }).await.unwrap();
-    assert_eq!(room.base("t").await, newest);
+    fixture.catalog.expire(&Expiry { table: id, keep, up_to: newest, committer: Committer::default() }).await.unwrap();
+    assert_eq!(fixture.base("t").await, newest);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn history_that_ends_during_a_vacuum_does_not_end_the_vacuum() {
+async fn an_expiry_during_a_vacuum_does_not_fail_the_vacuum() {
     for call in [Call::Look, Call::Removal] {
-        let room = Room::new();
-        let table = replaced(&room).await;
-        let options = room.later(60);
-        let (stores, reached, go) = Stopping::at(call);
-        let (stopping, everything) = (table.clone().with_stores(stores), now_and_then(0, true));
-        let meanwhile = async {
-            reached.await.unwrap();
-            end_history(&room, &table).await;
-            go.send(()).unwrap();
-        };
-        let (gone, ()) = tokio::join!(stopping.vacuum(&everything, &options), meanwhile);
+        let Interleaving { fixture, table, options, stopping, stopped } = Interleaving::at(call).await;
+        let everything = now_and_then(0, true);
+        let gone = stopped.meanwhile(stopping.vacuum(&everything, &options), end_history(&fixture, &table)).await;
         assert_eq!(gone.unwrap().files.len(), 1, "{call:?}");
         let range = deltalakedb_log::HistoryRange { limit: Some(1), ..Default::default() };
         let newest = table.reader().await.unwrap().history(range).await.unwrap();
         assert_eq!(newest[0].operation.as_deref(), Some("VACUUM END"), "{call:?}");
-        let base = room.base("t").await;
+        let base = fixture.base("t").await;
         table.restore(At::Version(base), &options).await.unwrap();
         check(&table, &Scan::default(), &["|2|ab|", "|3|c|", "|4|d|"]).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_vacuum_leaves_out_commits_whose_history_ends_while_it_lists() {
-    let room = Room::new();
-    let table = replaced(&room).await;
-    let options = room.later(60);
-    let (stores, listing, go) = Stopping::at(Call::Listing);
-    let (stopping, everything) = (table.clone().with_stores(stores), now_and_then(0, false));
-    let meanwhile = async {
-        listing.await.unwrap();
-        end_history(&room, &table).await;
-        go.send(()).unwrap();
-    };
-    let (vacuumed, ()) = tokio::join!(stopping.vacuum(&everything, &options), meanwhile);
-    // A young file that no retained commit names may belong to a transaction that is about to commit it.
+async fn a_vacuum_skips_commits_that_expire_while_it_lists() {
+    let Interleaving { fixture, table, options, stopping, stopped } = Interleaving::at(Call::Listing).await;
+    let everything = now_and_then(0, false);
+    let vacuumed = stopped.meanwhile(stopping.vacuum(&everything, &options), end_history(&fixture, &table)).await;
+    // A young file without a retained commit may belong to a transaction that is about to commit it.
     assert_eq!(vacuumed.unwrap().files, ["old.parquet"]);
     check(&table, &Scan::default(), &["|2|ab|", "|3|c|", "|4|d|"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_vacuum_does_not_begin_on_a_table_whose_retention_changed_while_it_looked() {
-    let room = Room::new();
-    let table = replaced(&room).await;
-    let options = room.later(60);
-    let (stores, looking, go) = Stopping::at(Call::Look);
-    let (stopping, everything) = (table.clone().with_stores(stores), now_and_then(0, true));
-    let meanwhile = async {
-        looking.await.unwrap();
+async fn a_vacuum_is_refused_where_the_retention_changed_while_it_listed() {
+    let Interleaving { fixture, table, options, stopping, stopped } = Interleaving::at(Call::Look).await;
+    let altered = async {
         let longer = [("delta.deletedFileRetentionDuration", "interval 30 days")];
         table.set_properties(&longer, &options).await.unwrap();
-        end_history(&room, &table).await;
-        go.send(()).unwrap();
+        end_history(&fixture, &table).await;
     };
-    let (vacuumed, ()) = tokio::join!(stopping.vacuum(&everything, &options), meanwhile);
-    let e = vacuumed.unwrap_err();
+    let e = stopped.meanwhile(stopping.vacuum(&now_and_then(0, true), &options), altered).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
     assert!(e.to_string().contains("run it again"), "{e}");
 }

@@ -1,4 +1,4 @@
-//! What is left of a table that is dropped or detached, in its folder and in the catalog.
+//! The remains of a table that is dropped or detached, in its folder and in the catalog.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
@@ -13,8 +13,8 @@ use deltalakedb_mirror::Mirror;
 
 use super::*;
 
-fn mirror(room: &Room) -> Mirror {
-    Mirror::new(room.catalog.clone(), room.clock.clone()).with_checkpoint_interval(NonZeroU64::new(2).unwrap())
+fn mirror(fixture: &Fixture) -> Mirror {
+    Mirror::new(fixture.catalog.clone(), fixture.clock.clone()).with_checkpoint_interval(NonZeroU64::new(2).unwrap())
 }
 
 /// Every file below a folder.
@@ -23,61 +23,62 @@ fn below(folder: &Path) -> BTreeSet<String> {
     let mut folders = vec![folder.to_path_buf()];
     while let Some(inner) = folders.pop() {
         for path in std::fs::read_dir(inner).unwrap().map(|e| e.unwrap().path()) {
-            match path.is_dir() && !path.is_symlink() {
-                true => folders.push(path),
-                false => _ = found.insert(path.strip_prefix(folder).unwrap().to_string_lossy().into_owned()),
+            if path.is_dir() && !path.is_symlink() {
+                folders.push(path)
+            } else {
+                _ = found.insert(path.strip_prefix(folder).unwrap().to_string_lossy().into_owned())
             }
         }
     }
     found
 }
 
-/// A partitioned table of five versions, with change data, and a file that a version no longer has; all of it published.
-async fn busy_table(room: &Room) -> DeltaTable {
+/// A partitioned table of five versions, with change data, and a removed file; all of it published.
+async fn busy_table(fixture: &Fixture) -> DeltaTable {
     let options = WriteOptions::default();
-    let table = room.create("t", "id long, day string", &["day"]).await;
+    let table = fixture.create("t", "id long, day string", &["day"]).await;
     let feed = HashMap::from([("delta.enableChangeDataFeed".to_string(), "true".to_string())]);
     let set = Alter::SetProperties { properties: feed, unknown: false };
     table.run(Operation::Alter(set), &options).await.unwrap();
     table.write(rows(&[1, 2], &["a", "b c"]), SaveMode::Append, &options).await.unwrap();
     table.run(Operation::Delete { filter: Some("id = 1".into()) }, &options).await.unwrap();
     table.write(rows(&[3], &["a"]), SaveMode::Append, &options).await.unwrap();
-    mirror(room).publish(room.id("t").await).await.unwrap();
+    mirror(fixture).publish(fixture.id("t").await).await.unwrap();
     table
 }
 
-async fn inactive(room: &Room) -> InactiveTable {
-    let mut tables = room.catalog.inactive_tables(None, 100).await.unwrap();
+async fn inactive(fixture: &Fixture) -> InactiveTable {
+    let mut tables = fixture.catalog.inactive_tables(None, 100).await.unwrap();
     assert_eq!(tables.len(), 1, "{tables:?}");
     tables.remove(0)
 }
 
-/// The commits that brought the files have ended.
+/// The commits that added the files have expired.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_files_of_a_table_whose_history_ended_are_deleted_with_it() {
-    let room = Room::new();
+async fn files_of_expired_versions_are_deleted_with_the_table() {
+    let fixture = Fixture::new();
     let options = WriteOptions::default();
-    let table = room.create("t", "id long, day string", &[]).await;
+    let table = fixture.create("t", "id long, day string", &[]).await;
     for id in 1..=3 {
         table.write(rows(&[id], &["a"]), SaveMode::Append, &options).await.unwrap();
     }
-    let id = room.id("t").await;
-    mirror(&room).publish(id).await.unwrap();
+    let id = fixture.id("t").await;
+    mirror(&fixture).publish(id).await.unwrap();
     let keep = Keep { since_ms: i64::MAX, versions: 1, ids_since_ms: 0 };
     let expiry = Expiry { table: id, keep, up_to: 3, committer: Committer::default() };
-    assert_eq!(room.catalog.expire(&expiry).await.unwrap().base_version, 3);
+    assert_eq!(fixture.catalog.expire(&expiry).await.unwrap().base_version, 3);
     let how = DropOptions { delete_files: true, ..DropOptions::default() };
-    let dropped = drop_table(&mirror(&room), id, how, &options).await.unwrap();
+    let dropped = drop_table(&mirror(&fixture), id, how, &options).await.unwrap();
     assert_eq!(dropped.deleted.map(|deleted| deleted.left), Some(0));
-    assert!(below(&room.dir.path().join("t")).is_empty());
+    assert!(below(&fixture.dir.path().join("t")).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_what_belongs_to_a_table_is_deleted_with_it() {
-    let room = Room::new();
-    let table = busy_table(&room).await;
-    let folder = room.dir.path().join("t");
-    // What is beside the table's files, and what another table has elsewhere.
+async fn a_drop_deletes_only_files_of_the_table() {
+    let fixture = Fixture::new();
+    let table = busy_table(&fixture).await;
+    let folder = fixture.dir.path().join("t");
+    // Files in the folder that are not the table's, and a file of another table.
     for file in ["notes.txt", "day=a/other.parquet", "archive/x.parquet"] {
         std::fs::create_dir_all(folder.join(file).parent().unwrap()).unwrap();
         std::fs::write(folder.join(file), "mine").unwrap();
@@ -86,87 +87,88 @@ async fn only_what_belongs_to_a_table_is_deleted_with_it() {
     assert!(before.iter().any(|file| file.starts_with("_change_data")), "{before:?}");
     assert!(before.iter().any(|file| file.contains(".checkpoint.")), "{before:?}");
     let how = DropOptions { delete_files: true, ..DropOptions::default() };
-    let dropped = drop_table(&mirror(&room), room.id("t").await, how, &WriteOptions::default()).await.unwrap();
+    let dropped = drop_table(&mirror(&fixture), fixture.id("t").await, how, &WriteOptions::default()).await.unwrap();
     let left = below(&folder);
     assert_eq!(left, ["archive/x.parquet", "day=a/other.parquet", "notes.txt"].map(String::from).into());
     let deleted = DeletedFiles { files: before.len() as u64 - 3, left: 3 };
     assert_eq!(dropped.deleted, Some(deleted));
     assert!(!folder.join("_delta_log").exists() && !folder.join("_change_data").exists(), "no empty folder is left");
     assert!(!folder.join("day=b c").exists() && !folder.join("day=b%20c").exists());
-    assert_eq!(inactive(&room).await.state, TableState::Deleted);
+    assert_eq!(inactive(&fixture).await.state, TableState::Deleted);
     let gone = table.read(&Scan::default()).await.unwrap_err();
     assert_eq!(gone.kind(), ErrorKind::NotFound, "{gone}");
-    let again = mirror(&room).undrop_table(&inactive(&room).await, None, &Committer::default()).await.unwrap_err();
+    let again =
+        mirror(&fixture).undrop_table(&inactive(&fixture).await, None, &Committer::default()).await.unwrap_err();
     assert!(again.to_string().contains("with its files and cannot be undropped"), "{again}");
     // Its place is free.
     std::fs::remove_dir_all(&folder).unwrap();
-    room.create("t", "id long, day string", &[]).await;
+    fixture.create("t", "id long, day string", &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_link_leads_a_deletion_out_of_the_table() {
-    let room = Room::new();
-    busy_table(&room).await;
-    let (folder, elsewhere) = (room.dir.path().join("t"), room.dir.path().join("elsewhere"));
+async fn a_deletion_follows_no_link_out_of_the_table() {
+    let fixture = Fixture::new();
+    busy_table(&fixture).await;
+    let (folder, elsewhere) = (fixture.dir.path().join("t"), fixture.dir.path().join("elsewhere"));
     std::fs::rename(folder.join("day=a"), &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, folder.join("day=a")).unwrap();
     let there = below(&elsewhere);
     assert!(!there.is_empty());
     let how = DropOptions { delete_files: true, ..DropOptions::default() };
-    drop_table(&mirror(&room), room.id("t").await, how, &WriteOptions::default()).await.unwrap();
+    drop_table(&mirror(&fixture), fixture.id("t").await, how, &WriteOptions::default()).await.unwrap();
     assert_eq!(below(&elsewhere), there, "what is elsewhere stays, whatever leads there");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deletion_that_was_interrupted_goes_on() {
-    let room = Room::new();
-    busy_table(&room).await;
-    let (folder, options) = (room.dir.path().join("t"), WriteOptions::default());
-    // As a process leaves it that ends just after the catalog knows, and a while later.
+async fn an_interrupted_deletion_resumes() {
+    let fixture = Fixture::new();
+    busy_table(&fixture).await;
+    let (folder, options) = (fixture.dir.path().join("t"), WriteOptions::default());
+    // The state after a process ended just after the catalog recorded the drop, and a while later.
     let drop = deltalakedb_log::DropTable {
         mode: deltalakedb_log::DropMode::DeleteFiles,
         allow_unpublished: true,
         at_version: None,
         committer: Committer::default(),
     };
-    mirror(&room).drop_table(room.id("t").await, &drop).await.unwrap();
+    mirror(&fixture).drop_table(fixture.id("t").await, &drop).await.unwrap();
     let there = below(&folder);
-    mirror(&room).delete_log(&inactive(&room).await).await.unwrap();
+    mirror(&fixture).delete_log(&inactive(&fixture).await).await.unwrap();
     assert!(!below(&folder).iter().any(|file| file.starts_with("_delta_log/")), "no reader finds a table any more");
-    assert_eq!(inactive(&room).await.state, TableState::Deleting);
-    let deleted = delete_files(&mirror(&room), &inactive(&room).await, &options).await.unwrap();
+    assert_eq!(inactive(&fixture).await.state, TableState::Deleting);
+    let deleted = delete_files(&mirror(&fixture), &inactive(&fixture).await, &options).await.unwrap();
     let data = there.iter().filter(|file| !file.starts_with("_delta_log/")).count();
     assert_eq!((deleted, below(&folder).len()), (DeletedFiles { files: data as u64, left: 0 }, 0));
-    assert_eq!(inactive(&room).await.state, TableState::Deleted);
-    let again = delete_files(&mirror(&room), &inactive(&room).await, &options).await.unwrap_err();
+    assert_eq!(inactive(&fixture).await.state, TableState::Deleted);
+    let again = delete_files(&mirror(&fixture), &inactive(&fixture).await, &options).await.unwrap_err();
     assert_eq!(again.kind(), ErrorKind::Invalid, "{again}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_detached_table_is_a_plain_one() {
-    let room = Room::new();
-    let table = busy_table(&room).await;
+async fn a_detached_table_is_a_plain_table() {
+    let fixture = Fixture::new();
+    let table = busy_table(&fixture).await;
     let options = WriteOptions::default();
     table.write(rows(&[4], &["a"]), SaveMode::Append, &options).await.unwrap();
     let want = text(&table.read(&Scan::default()).await.unwrap());
-    detach_table(&mirror(&room), room.id("t").await, &options).await.unwrap();
-    assert_eq!(inactive(&room).await.state, TableState::Detached);
+    detach_table(&mirror(&fixture), fixture.id("t").await, &options).await.unwrap();
+    assert_eq!(inactive(&fixture).await.state, TableState::Detached);
     let location = table.location().clone();
     assert_eq!(text(&plain::read(&location, None).await.unwrap()), want, "delta-rs reads it");
     let ours = DeltaTable::open_plain(location.clone(), environment()).await.unwrap();
     assert_eq!(text(&ours.read(&Scan::default()).await.unwrap()), want, "and so do we");
 
-    // It is written as any plain table, and nothing of ours gets in the way.
+    // It is written like any plain table, without interference of ours.
     let log = FileTxnLogReader::open(&location).await.unwrap();
     let newest = log.versions().1;
     let txn = Action::Txn(Txn { app_id: "app".into(), version: 1, last_updated: None, extra: Default::default() });
     let request = CommitRequest::new(TableId(Uuid::nil()), Uuid::from_u128(1), Base::Exactly(newest), vec![txn]);
-    let writer = FileTxnLogWriter::open_in(&location, environment().as_ref(), room.clock.clone()).unwrap();
+    let writer = FileTxnLogWriter::open_in(&location, environment().as_ref(), fixture.clock.clone()).unwrap();
     writer.commit(request).await.unwrap().committed().unwrap();
-    let there = below(&room.dir.path().join("t"));
+    let there = below(&fixture.dir.path().join("t"));
     for gone in [
-        mirror(&room).publish(inactive(&room).await.id).await.map(drop),
-        mirror(&room).run().try_collect::<Vec<_>>().await.map(drop),
+        mirror(&fixture).publish(inactive(&fixture).await.id).await.map(drop),
+        mirror(&fixture).run().try_collect::<Vec<_>>().await.map(drop),
     ] {
         if let Err(e) = gone {
             assert!(e.to_string().contains("was detached"), "{e}");
@@ -174,63 +176,64 @@ async fn a_detached_table_is_a_plain_one() {
     }
     let late = table.write(rows(&[5], &["a"]), SaveMode::Append, &options).await.unwrap_err();
     assert!(late.kind() == ErrorKind::NotFound && late.to_string().contains("was detached"), "{late}");
-    assert_eq!(below(&room.dir.path().join("t")), there, "nothing of ours writes there any more");
+    assert_eq!(below(&fixture.dir.path().join("t")), there, "nothing of ours writes there any more");
 
-    // It can come back, with what others have committed.
-    let back = mirror(&room).import(&location, Some(&"t".parse().unwrap()), &|_, _| {}).await.unwrap();
+    // It can be imported again, with the commits of other writers.
+    let back = mirror(&fixture).import(&location, Some(&"t".parse().unwrap()), &|_, _| {}).await.unwrap();
     assert_eq!(back.table.current_version, newest + 1);
-    assert_eq!(text(&room.open("t").await.read(&Scan::default()).await.unwrap()), want);
+    assert_eq!(text(&fixture.open("t").await.read(&Scan::default()).await.unwrap()), want);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_cannot_be_published_is_not_dropped() {
-    let room = Room::new();
-    let table = busy_table(&room).await;
-    let (id, options) = (room.id("t").await, WriteOptions::default());
+    let fixture = Fixture::new();
+    let table = busy_table(&fixture).await;
+    let (id, options) = (fixture.id("t").await, WriteOptions::default());
     table.write(rows(&[4], &["a"]), SaveMode::Append, &options).await.unwrap();
-    // Another writer's commit stands where the catalog's should be.
+    // Another writer's commit exists where the catalog's should be.
     let next = format!("t/_delta_log/{:020}.json", 5);
-    std::fs::write(room.dir.path().join(next), "{\"commitInfo\":{}}\n").unwrap();
-    let refused = drop_table(&mirror(&room), id, DropOptions::default(), &options).await.unwrap_err();
+    std::fs::write(fixture.dir.path().join(next), "{\"commitInfo\":{}}\n").unwrap();
+    let refused = drop_table(&mirror(&fixture), id, DropOptions::default(), &options).await.unwrap_err();
     assert!(refused.to_string().contains("t was not dropped"), "{refused}");
     assert!(refused.to_string().contains("`dl drop default.t --force`"), "{refused}");
-    let refused = detach_table(&mirror(&room), id, &options).await.unwrap_err();
+    let refused = detach_table(&mirror(&fixture), id, &options).await.unwrap_err();
     assert!(refused.to_string().contains("t was not detached"), "{refused}");
     let how = DropOptions { force: true, ..DropOptions::default() };
-    drop_table(&mirror(&room), id, how, &options).await.unwrap();
-    let back = mirror(&room).undrop_table(&inactive(&room).await, None, &Committer::default()).await.unwrap();
+    drop_table(&mirror(&fixture), id, how, &options).await.unwrap();
+    let back = mirror(&fixture).undrop_table(&inactive(&fixture).await, None, &Committer::default()).await.unwrap();
     assert_eq!(back.table.current_version, 5);
     assert!(back.warning.unwrap().contains("version 5"), "who brings it back is told");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_was_written_to_while_it_was_dropped_says_so() {
-    let room = Room::new();
-    let table = busy_table(&room).await;
+async fn undropping_a_table_with_foreign_commits_warns() {
+    let fixture = Fixture::new();
+    let table = busy_table(&fixture).await;
     let options = WriteOptions::default();
-    drop_table(&mirror(&room), room.id("t").await, DropOptions::default(), &options).await.unwrap();
-    let same = mirror(&room).undrop_table(&inactive(&room).await, None, &Committer::default()).await.unwrap();
+    drop_table(&mirror(&fixture), fixture.id("t").await, DropOptions::default(), &options).await.unwrap();
+    let same = mirror(&fixture).undrop_table(&inactive(&fixture).await, None, &Committer::default()).await.unwrap();
     assert_eq!(same.warning, None);
-    drop_table(&mirror(&room), same.table.id, DropOptions::default(), &options).await.unwrap();
+    drop_table(&mirror(&fixture), same.table.id, DropOptions::default(), &options).await.unwrap();
     let txn = Action::Txn(Txn { app_id: "app".into(), version: 1, last_updated: None, extra: Default::default() });
-    let foreign = room.dir.path().join(format!("t/_delta_log/{:020}.json", 5));
+    let foreign = fixture.dir.path().join(format!("t/_delta_log/{:020}.json", 5));
     std::fs::write(foreign, txn.to_json() + "\n").unwrap();
-    let changed = mirror(&room).undrop_table(&inactive(&room).await, None, &Committer::default()).await.unwrap();
+    let changed = mirror(&fixture).undrop_table(&inactive(&fixture).await, None, &Committer::default()).await.unwrap();
     assert!(changed.warning.unwrap().contains("run `dl import default.t`"), "the catalog is behind its log now");
     let refused = table.write(rows(&[9], &["a"]), SaveMode::Append, &options).await.unwrap_err();
     assert!(refused.to_string().contains("run `dl import default.t`"), "and nothing is written before: {refused}");
-    // A table that was made inside of it meanwhile keeps it out.
-    drop_table(&mirror(&room), same.table.id, DropOptions { force: true, ..DropOptions::default() }, &options)
+    // A table that was created inside it since prevents an undrop.
+    drop_table(&mirror(&fixture), same.table.id, DropOptions { force: true, ..DropOptions::default() }, &options)
         .await
         .unwrap();
-    let place = room.dir.path().join("t/inner");
+    let place = fixture.dir.path().join("t/inner");
     let new = NewTable {
         name: "inner".parse().unwrap(),
         location: Location::parse(place.to_str().unwrap()).unwrap(),
         owner: None,
     };
     let schema = parse_schema("id long").unwrap();
-    create_table(room.catalog.as_ref(), new, &schema, &[], &HashMap::new(), &options).await.unwrap();
-    let refused = mirror(&room).undrop_table(&inactive(&room).await, None, &Committer::default()).await.unwrap_err();
+    create_table(fixture.catalog.as_ref(), new, &schema, &[], &HashMap::new(), &options).await.unwrap();
+    let refused =
+        mirror(&fixture).undrop_table(&inactive(&fixture).await, None, &Committer::default()).await.unwrap_err();
     assert!(refused.to_string().contains("inner"), "{refused}");
 }

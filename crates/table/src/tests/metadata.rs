@@ -1,13 +1,13 @@
-//! What delta-rs is shown of a table is not what it is, and does not become it.
+//! The metadata for delta-rs differs from the table's, and is translated back.
 
 use deltalakedb_log::Object;
 use deltalakedb_log::action::DomainMetadata;
 
 use super::*;
 
-/// A table with features and properties that delta-rs is not shown, and fields that it leaves out.
-async fn elaborate(room: &Room, name: &str) -> DeltaTable {
-    let table = room.create(name, "id long, day string", &["day"]).await;
+/// A table with features and properties that are hidden from delta-rs, and members that it omits.
+async fn elaborate(fixture: &Fixture, name: &str) -> DeltaTable {
+    let table = fixture.create(name, "id long, day string", &["day"]).await;
     let mut head = table.head().await.unwrap();
     head.protocol.min_writer_version = 7;
     let features = ["appendOnly", "domainMetadata", "inCommitTimestamp", "invariants", "vacuumProtocolCheck"];
@@ -25,13 +25,13 @@ async fn elaborate(room: &Room, name: &str) -> DeltaTable {
         DomainMetadata { domain: "d".into(), configuration: "{}".into(), removed: false, extra: Object::default() };
     let actions =
         vec![Action::Protocol(head.protocol), Action::Metadata(head.metadata), Action::DomainMetadata(domain)];
-    let request = CommitRequest::new(room.id(name).await, Uuid::from_u128(1), Base::Exactly(0), actions);
-    room.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+    let request = CommitRequest::new(fixture.id(name).await, Uuid::from_u128(1), Base::Exactly(0), actions);
+    fixture.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
     table.write(rows(&[1], &["a"]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
     table
 }
 
-/// Changes of metadata, all of which can follow each other.
+/// Changes of metadata that can follow each other in any order.
 fn changes() -> Vec<Operation> {
     let evolving = |column: &str| {
         let of = |value: i64| Arc::new(Int64Array::from(vec![value])) as ArrayRef;
@@ -59,22 +59,22 @@ fn features(protocol: &Protocol) -> (i32, i32, Vec<String>) {
     (protocol.min_reader_version, protocol.min_writer_version, features)
 }
 
-/// What two tables that were made alike have in common.
+/// The metadata without the parts that differ between two tables created in the same way.
 fn essence(mut metadata: Metadata) -> Metadata {
     metadata.configuration.remove("delta.inCommitTimestampEnablementTimestamp");
     Metadata { id: String::new(), created_time: None, ..metadata }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_changes_of_metadata_in_a_transaction_are_those_two() {
-    let room = Room::new();
+async fn two_metadata_changes_in_a_transaction_are_both_applied() {
+    let fixture = Fixture::new();
     for first in 0..changes().len() {
         for second in (0..changes().len()).filter(|second| *second != first) {
             let what = format!("changes {first} and {second}");
             let (one, other) = (format!("one_{first}_{second}"), format!("other_{first}_{second}"));
-            let (apart, together) = (elaborate(&room, &one).await, elaborate(&room, &other).await);
+            let (apart, together) = (elaborate(&fixture, &one).await, elaborate(&fixture, &other).await);
             let pick = |which: usize| changes().swap_remove(which);
-            let tx = Transaction::begin(room.catalog.clone(), TransactionOptions::default()).await.unwrap();
+            let tx = Transaction::begin(fixture.catalog.clone(), TransactionOptions::default()).await.unwrap();
             for change in [first, second] {
                 apart.run(pick(change), &WriteOptions::default()).await.unwrap();
                 tx.run(&other, pick(change)).await.unwrap();
@@ -105,11 +105,11 @@ async fn two_changes_of_metadata_in_a_transaction_are_those_two() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_made_in_a_transaction_keeps_its_properties() {
-    let room = Room::new();
-    let tx = Transaction::begin(room.catalog.clone(), TransactionOptions::default()).await.unwrap();
+async fn a_table_created_in_a_transaction_keeps_its_properties() {
+    let fixture = Fixture::new();
+    let tx = Transaction::begin(fixture.catalog.clone(), TransactionOptions::default()).await.unwrap();
     let properties = HashMap::from([("delta.checkpointInterval".to_string(), "5".to_string())]);
-    tx.create(room.new_table("t"), &parse_schema("id long, day string").unwrap(), &[], &properties).await.unwrap();
+    tx.create(fixture.new_table("t"), &parse_schema("id long, day string").unwrap(), &[], &properties).await.unwrap();
     for change in changes() {
         if !matches!(&change, Operation::Alter(Alter::SetProperties { properties, .. }) if properties.contains_key("delta.checkpointInterval"))
         {
@@ -117,7 +117,7 @@ async fn a_table_made_in_a_transaction_keeps_its_properties() {
         }
     }
     tx.commit().await.unwrap();
-    let head = room.open("t").await.head().await.unwrap();
+    let head = fixture.open("t").await.head().await.unwrap();
     assert_eq!(head.metadata.property("delta.checkpointInterval"), Some("5"));
     assert_eq!(head.metadata.property("delta.constraints.positive"), Some("id > 0"));
 }

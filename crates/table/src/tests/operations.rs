@@ -1,9 +1,9 @@
-//! What can be done with a table, each thing checked against plain delta-rs on what the catalog would publish.
+//! Operations on a table, compared with plain delta-rs on the log that the catalog would publish.
 
 use super::*;
 
-async fn filled(room: &Room) -> DeltaTable {
-    let table = room.create("t", "id long, day string", &["day"]).await;
+async fn filled(fixture: &Fixture) -> DeltaTable {
+    let table = fixture.create("t", "id long, day string", &["day"]).await;
     let options = WriteOptions::default();
     for (ids, day) in [([1, 2, 3], "a"), ([4, 5, 6], "b"), ([7, 8, 9], "c")] {
         table.write(rows(&ids, &[day; 3]), SaveMode::Append, &options).await.unwrap();
@@ -20,9 +20,9 @@ async fn ids(table: &DeltaTable) -> Vec<i64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_are_deleted_and_updated_and_files_without_them_are_left() {
-    let room = Room::new();
-    let table = filled(&room).await;
+async fn delete_and_update_rewrite_only_files_with_matching_rows() {
+    let fixture = Fixture::new();
+    let table = filled(&fixture).await;
     let options = WriteOptions::default();
     let done = table.delete(Some("id = 2 OR day = 'c'"), &options).await.unwrap();
     assert_eq!((done.committed.unwrap().version, &done.metrics["num_deleted_rows"]), (4, &4.into()));
@@ -42,9 +42,9 @@ async fn rows_are_deleted_and_updated_and_files_without_them_are_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_overwrite_replaces_a_partition_or_what_a_condition_says() {
-    let room = Room::new();
-    let table = filled(&room).await;
+async fn an_overwrite_replaces_a_partition_or_the_rows_of_a_condition() {
+    let fixture = Fixture::new();
+    let table = filled(&fixture).await;
     let options = WriteOptions::default();
     let replace = |ids: &[i64], day: &str, place: &str| {
         let days = vec![day; ids.len()];
@@ -64,20 +64,20 @@ async fn an_overwrite_replaces_a_partition_or_what_a_condition_says() {
     let append =
         WriteRows { replace_where: Some("id = 1".into()), ..WriteRows::new(rows(&[1], &["a"]), SaveMode::Append) };
     let e = table.run(Operation::Write(append), &options).await.unwrap_err();
-    assert!(e.to_string().contains("an append replaces nothing"), "{e}");
+    assert!(e.to_string().contains("an append replaces no rows"), "{e}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_merge_looks_only_at_files_that_may_have_a_counterpart() {
-    let room = Room::new();
-    let table = filled(&room).await;
+async fn a_merge_reads_only_files_that_may_match() {
+    let fixture = Fixture::new();
+    let table = filled(&fixture).await;
     let options = WriteOptions::default();
     let (update, insert) = (
         MergeClause::MatchedUpdate { condition: None, set: Assignments::All },
         MergeClause::NotMatchedInsert { condition: None, values: Assignments::All },
     );
     let upsert = Merge::on("target.id = source.id").when(update.clone()).when(insert.clone());
-    // Of the three files one may hold 5; if another one were gone the merge would not see it.
+    // Only one of the three files may contain 5; a missing file other than that is not noticed by the merge.
     let only = table.prepare(Operation::Merge(upsert.clone(), rows(&[5, 6], &["bb", "b"]).into()), &options).await;
     let only = only.unwrap().unwrap();
     assert_eq!(only.request().reads.files.len(), 1, "{only:?}");
@@ -110,9 +110,9 @@ async fn a_merge_looks_only_at_files_that_may_have_a_counterpart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn small_files_are_put_together_and_versions_come_back() {
-    let room = Room::new();
-    let table = filled(&room).await;
+async fn optimize_compacts_files_and_restore_undoes_it() {
+    let fixture = Fixture::new();
+    let table = filled(&fixture).await;
     let options = WriteOptions::default();
     for id in [10, 11] {
         table.write(rows(&[id], &["a"]), SaveMode::Append, &options).await.unwrap();
@@ -131,15 +131,15 @@ async fn small_files_are_put_together_and_versions_come_back() {
     check_plain(&table).await;
     let head = table.head().await.unwrap().version;
     let e = table.restore(At::Version(head), &options).await.unwrap_err();
-    assert!(e.to_string().contains("give an earlier one"), "{e}");
+    assert!(e.to_string().contains("pass an earlier version"), "{e}");
     let e = table.optimize(Optimize { zorder: vec!["no".into()], ..Optimize::default() }, &options).await.unwrap_err();
     assert!(e.to_string().contains("has no column \"no\""), "{e}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_changes_its_columns_properties_and_constraints() {
-    let room = Room::new();
-    let table = filled(&room).await;
+    let fixture = Fixture::new();
+    let table = filled(&fixture).await;
     let options = WriteOptions::default();
     table.alter(Alter::AddColumns(parse_schema("note string").unwrap()), &options).await.unwrap();
     let more: ArrayRef = Arc::new(Int32Array::from(vec![5]));
@@ -167,7 +167,7 @@ async fn a_table_changes_its_columns_properties_and_constraints() {
     table.set_properties(&[planned], &options).await.unwrap();
     assert_eq!(table.head().await.unwrap().metadata.property(planned.0), Some(planned.1));
     let e = table.set_properties(&[planned, ("delta.nosuch", "1")], &options).await.unwrap_err();
-    assert!(e.to_string().contains("\"delta.nosuch\" is no property that Delta knows"), "{e}");
+    assert!(e.to_string().contains("\"delta.nosuch\" is not a property of Delta"), "{e}");
 
     let whole = WriteRows {
         schema_mode: Some(SchemaMode::Overwrite),
@@ -179,15 +179,15 @@ async fn a_table_changes_its_columns_properties_and_constraints() {
     let part =
         WriteRows { schema_mode: Some(SchemaMode::Overwrite), ..WriteRows::new(rows(&[1], &["z"]), SaveMode::Append) };
     let e = table.run(Operation::Write(part), &options).await.unwrap_err();
-    assert!(e.to_string().contains("can be replaced only where all its rows are"), "{e}");
+    assert!(e.to_string().contains("can be replaced only together with all its rows"), "{e}");
     table.alter(Alter::SetDescription { name: None, description: Some("about".into()) }, &options).await.unwrap();
     assert_eq!(table.head().await.unwrap().metadata.description.as_deref(), Some("about"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn changes_are_recorded_where_asked_and_read_back() {
-    let room = Room::new();
-    let table = filled(&room).await;
+async fn the_change_data_feed_is_written_and_read() {
+    let fixture = Fixture::new();
+    let table = filled(&fixture).await;
     let options = WriteOptions::default();
     let e = table.changes(1, None).await.err().unwrap();
     assert!(e.to_string().contains("did not record its changes at version 1"), "{e}");
@@ -212,16 +212,16 @@ async fn changes_are_recorded_where_asked_and_read_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_optimize_leaves_checkpoints_to_the_mirror_and_keeps_what_the_commit_says() {
-    let room = Room::new();
-    let table = room.create("t", "id long, day string", &[]).await;
+async fn optimize_writes_no_checkpoint_and_keeps_application_transactions() {
+    let fixture = Fixture::new();
+    let table = fixture.create("t", "id long, day string", &[]).await;
     let options = WriteOptions::default();
     table.set_properties(&[("delta.checkpointInterval", "4")], &options).await.unwrap();
     table.write(rows(&[1], &["a"]), SaveMode::Append, &options).await.unwrap();
     table.write(rows(&[2], &["a"]), SaveMode::Append, &options).await.unwrap();
     let txn = Txn::from_json(r#"{"appId":"app","version":7}"#).unwrap();
-    let said = WriteOptions { applications: vec![txn], ..WriteOptions::default() };
-    let done = table.optimize(Optimize::default(), &said).await.unwrap();
+    let with_txn = WriteOptions { applications: vec![txn], ..WriteOptions::default() };
+    let done = table.optimize(Optimize::default(), &with_txn).await.unwrap();
     assert_eq!(done.committed.unwrap().version, 4);
     assert_eq!(table.reader().await.unwrap().snapshot(At::Latest).await.unwrap().txns["app"].version, 7);
     table.write(rows(&[3], &["a"]), SaveMode::Append, &options).await.unwrap();
@@ -232,7 +232,7 @@ async fn an_optimize_leaves_checkpoints_to_the_mirror_and_keeps_what_the_commit_
     for _ in 0..2 {
         table.write(rows(&[5], &["a"]), SaveMode::Append, &options).await.unwrap();
     }
-    // After this one delta-rs would write a checkpoint.
+    // After this commit delta-rs would write a checkpoint.
     let done = table.optimize(Optimize::default(), &options).await.unwrap();
     assert_eq!(done.committed.unwrap().version, 11);
     let metadata = table.head().await.unwrap().metadata;
@@ -241,9 +241,9 @@ async fn an_optimize_leaves_checkpoints_to_the_mirror_and_keeps_what_the_commit_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_condition_replaces_rows_and_no_columns() {
-    let room = Room::new();
-    let table = filled(&room).await;
+async fn replace_where_changes_no_columns() {
+    let fixture = Fixture::new();
+    let table = filled(&fixture).await;
     let options = WriteOptions::default();
     let write = |rows: Vec<RecordBatch>| WriteRows {
         replace_where: Some("id >= 2 AND day = 'a'".into()),
@@ -254,16 +254,16 @@ async fn a_condition_replaces_rows_and_no_columns() {
     assert_eq!(ids(&table).await, [1, 3, 4, 5, 6, 7, 8, 9]);
     let other = RecordBatch::try_from_iter([("id", rows(&[3], &["a"])[0].column(0).clone())]).unwrap();
     let e = table.run(Operation::Write(write(vec![other])), &options).await.unwrap_err();
-    assert!(e.to_string().contains("can be replaced only where all its rows are"), "{e}");
+    assert!(e.to_string().contains("can be replaced only together with all its rows"), "{e}");
     let by = WriteRows { partition_by: Some(vec!["id".into()]), ..write(rows(&[3], &["a"])) };
     let e = table.run(Operation::Write(by), &options).await.unwrap_err();
-    assert!(e.to_string().starts_with("Specified table partitioning does not match"), "{e}");
+    assert!(e.to_string().starts_with("invalid partition columns for "), "{e}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_optimize_can_be_several_commits() {
-    let room = Room::new();
-    let table = filled(&room).await;
+async fn optimize_may_make_several_commits() {
+    let fixture = Fixture::new();
+    let table = filled(&fixture).await;
     let txn = Txn::from_json(r#"{"appId":"app","version":7}"#).unwrap();
     let options = WriteOptions { applications: vec![txn], ..WriteOptions::default() };
     for (id, day) in [(10, "a"), (11, "b")] {

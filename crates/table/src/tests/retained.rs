@@ -1,4 +1,5 @@
-//! What a version says never changes, whatever maintenance runs: neither its files nor, within retention, its rows.
+//! The content of a version never changes, whatever maintenance runs: neither its files nor, within retention, its
+//! rows.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use deltalakedb_mirror::{ExpireOptions, Mirror};
 
 use super::*;
 
-/// Numbers from a seed.
+/// Random numbers from a seed.
 struct Dice(u64);
 
 impl Dice {
@@ -25,9 +26,9 @@ async fn files(table: &DeltaTable, version: Version) -> Vec<Add> {
     files
 }
 
-/// Runs something that changes rows, or maintains the table.
-async fn step(room: &Room, table: &DeltaTable, dice: &mut Dice, at: i64) -> String {
-    let (options, head) = (room.later(at), table.head().await.unwrap().version);
+/// Changes rows, or maintains the table.
+async fn step(fixture: &Fixture, table: &DeltaTable, dice: &mut Dice, at: i64) -> String {
+    let (options, head) = (fixture.later(at), table.head().await.unwrap().version);
     let id = i64::try_from(dice.below(20)).unwrap();
     let what = dice.below(10);
     let done = match what {
@@ -39,7 +40,7 @@ async fn step(room: &Room, table: &DeltaTable, dice: &mut Dice, at: i64) -> Stri
         3 => table.update(&[("id", "id + 1")], Some(&format!("id < {id}")), &options).await.map(drop),
         4 => table.optimize(Optimize::default(), &options).await.map(drop),
         5 => {
-            let base = room.base("t").await;
+            let base = fixture.base("t").await;
             let back = base + dice.below((head - base).max(1));
             table.restore(At::Version(back), &options).await.map(drop)
         }
@@ -48,34 +49,34 @@ async fn step(room: &Room, table: &DeltaTable, dice: &mut Dice, at: i64) -> Stri
             let vacuum = Vacuum { retain, lite, enforce_retention: false, ..Vacuum::default() };
             table.vacuum(&vacuum, &options).await.map(drop)
         }
-        7 => clean_up(room).await.map(drop),
-        8 => expire(room).await,
+        7 => clean_up(fixture).await.map(drop),
+        8 => expire(fixture).await,
         _ => table.write(rows(&[id], &["a"]), SaveMode::Overwrite, &options).await.map(drop),
     };
     match done {
         Ok(()) => format!("{what} at version {head}"),
-        // A version that was vacuumed is not restored, and the version it is at neither.
+        // A version whose files were vacuumed cannot be restored, nor can the current one.
         Err(e) if what == 5 && e.to_string().contains("cannot be restored") => format!("{e}"),
         Err(e) => panic!("{what} at version {head}: {e}"),
     }
 }
 
-/// Publishes the table, and ends its history.
-async fn expire(room: &Room) -> deltalakedb_log::Result<()> {
-    let (mirror, id) = (Mirror::new(room.catalog.clone(), room.clock.clone()), room.id("t").await);
+/// Publishes the table and expires its history.
+async fn expire(fixture: &Fixture) -> deltalakedb_log::Result<()> {
+    let (mirror, id) = (Mirror::new(fixture.catalog.clone(), fixture.clock.clone()), fixture.id("t").await);
     mirror.publish(id).await?;
     mirror.expire(id, &ExpireOptions::default()).await.map(drop)
 }
 
-/// Publishes the table with a checkpoint, and removes what is over from its `_delta_log`.
-async fn clean_up(room: &Room) -> deltalakedb_log::Result<u64> {
-    let (mirror, id) = (Mirror::new(room.catalog.clone(), room.clock.clone()), room.id("t").await);
+/// Publishes the table with a checkpoint, and cleans up its `_delta_log`.
+async fn clean_up(fixture: &Fixture) -> deltalakedb_log::Result<u64> {
+    let (mirror, id) = (Mirror::new(fixture.catalog.clone(), fixture.clock.clone()), fixture.id("t").await);
     mirror.publish(id).await?;
     mirror.checkpoint(id).await?;
     mirror.clean_up(id).await
 }
 
-/// What the outside reader makes of the versions whose commits are left in `_delta_log`; the oldest of them.
+/// Compares the versions whose commits are left in `_delta_log` with an outside reader; returns the oldest of them.
 async fn check_outside(
     table: &DeltaTable,
     then: &BTreeMap<Version, (Vec<Add>, Vec<String>)>,
@@ -96,48 +97,48 @@ async fn check_outside(
             all
         };
         assert_eq!(essence(&replayed.files), essence(files), "version {version}: {story:#?}");
-        // What a vacuum took is gone for both.
+        // Files removed by a vacuum are missing for both.
         let ours = table.read(&Scan { at: At::Version(*version), ..Scan::default() }).await;
-        let theirs = plain::read(table.location(), Some(*version)).await;
-        assert_eq!(ours.is_ok(), theirs.is_ok(), "version {version}: {story:#?}");
-        if let Ok(theirs) = theirs {
-            assert_eq!(text(&theirs), *rows, "version {version}: {story:#?}");
+        let read = plain::read(table.location(), Some(*version)).await;
+        assert_eq!(ours.is_ok(), read.is_ok(), "version {version}: {story:#?}");
+        if let Ok(read) = read {
+            assert_eq!(text(&read), *rows, "version {version}: {story:#?}");
         }
     }
     oldest
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn versions_stay_what_they_were_through_all_maintenance() {
+async fn maintenance_never_changes_a_retained_version() {
     let (mut begins_later, mut ended) = (0, 0);
     for seed in 0..6 {
-        let room = Room::new();
-        let table = room.create("t", "id long, day string", &["day"]).await;
+        let fixture = Fixture::new();
+        let table = fixture.create("t", "id long, day string", &["day"]).await;
         let retention = [
             ("delta.logRetentionDuration", "interval 30 seconds"),
             ("delta.deletedFileRetentionDuration", "interval 60 seconds"),
         ];
-        table.set_properties(&retention, &room.later(0)).await.unwrap();
+        table.set_properties(&retention, &fixture.later(0)).await.unwrap();
         let (mut dice, mut story) = (Dice(seed), Vec::new());
         let mut then: BTreeMap<Version, (Vec<Add>, Vec<String>)> = BTreeMap::new();
         for n in 0..30 {
-            story.push(step(&room, &table, &mut dice, n * 10).await);
+            story.push(step(&fixture, &table, &mut dice, n * 10).await);
             let head = table.head().await.unwrap().version;
             let rows = text(&table.read(&Scan::default()).await.unwrap());
             then.insert(head, (files(&table, head).await, rows));
-            let base = room.base("t").await;
+            let base = fixture.base("t").await;
             ended += then.keys().filter(|version| **version < base).count();
             then.retain(|version, _| *version >= base);
             for (version, (were, _)) in &then {
                 assert_eq!(files(&table, *version).await, *were, "seed {seed}, version {version}: {story:#?}");
             }
         }
-        clean_up(&room).await.unwrap();
+        clean_up(&fixture).await.unwrap();
         begins_later += u64::from(check_outside(&table, &then, &story).await > 0);
-        // A vacuum that spares the last versions leaves their rows.
+        // A vacuum that spares the last versions keeps their rows.
         let mut readable = Vec::new();
         for (version, (_, rows)) in then.into_iter().rev().take(8) {
-            // What an earlier vacuum took is gone.
+            // An earlier vacuum may have removed its files.
             if let Ok(read) = table.read(&Scan { at: At::Version(version), ..Scan::default() }).await {
                 assert_eq!(text(&read), rows, "seed {seed}, version {version}: {story:#?}");
                 readable.push((version, rows));
@@ -147,12 +148,12 @@ async fn versions_stay_what_they_were_through_all_maintenance() {
         let keep_versions = readable.iter().map(|(version, _)| *version).collect();
         let vacuum =
             Vacuum { retain: Some(Duration::ZERO), enforce_retention: false, keep_versions, ..Vacuum::default() };
-        table.vacuum(&vacuum, &room.later(10_000)).await.unwrap();
+        table.vacuum(&vacuum, &fixture.later(10_000)).await.unwrap();
         for (version, rows) in readable {
             let read = table.read(&Scan { at: At::Version(version), ..Scan::default() }).await.unwrap();
             assert_eq!(text(&read), rows, "seed {seed}, version {version}: {story:#?}");
         }
     }
     assert!(begins_later > 0, "no log was cleaned up");
-    assert!(ended > 0, "no history ended");
+    assert!(ended > 0, "no history expired");
 }

@@ -1,4 +1,4 @@
-//! Runtimes with a single thread: whatever waits there must not need that thread.
+//! Runtimes with a single thread: a blocking wait there must not need that thread.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use super::*;
 use crate::delta_rs::LogView;
 
-/// A log whose every answer needs the runtime that it was opened on, as the connections of a pool do.
+/// A log whose every answer needs the runtime that it was opened on, as with the connections of a pool.
 #[derive(Debug)]
 struct LogOnRuntime {
     log: Arc<dyn TxnLogReader>,
@@ -56,12 +56,12 @@ impl TxnLogReader for LogOnRuntime {
     }
 }
 
-/// Runs a story on a runtime with a single thread, and fails where it hangs.
-fn alone<F: Future<Output = ()>>(story: impl FnOnce(Room) -> F + Send + 'static) {
+/// Runs a test on a runtime with a single thread, and fails if it hangs.
+fn alone<F: Future<Output = ()>>(story: impl FnOnce(Fixture) -> F + Send + 'static) {
     let (done, ended) = mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async { story(Room::new()).await });
+        runtime.block_on(async { story(Fixture::new()).await });
         done.send(()).unwrap();
     });
     match ended.recv_timeout(Duration::from_secs(120)) {
@@ -72,9 +72,9 @@ fn alone<F: Future<Output = ()>>(story: impl FnOnce(Room) -> F + Send + 'static)
 }
 
 #[test]
-fn operations_need_no_second_thread() {
-    alone(|room| async move {
-        let (table, options) = (room.create("t", "id long, day string", &["day"]).await, WriteOptions::default());
+fn operations_run_on_a_single_threaded_runtime() {
+    alone(|fixture| async move {
+        let (table, options) = (fixture.create("t", "id long, day string", &["day"]).await, WriteOptions::default());
         table.set_properties(&[("delta.enableChangeDataFeed", "true")], &options).await.unwrap();
         for ids in [[1, 2], [3, 4]] {
             table.write(rows(&ids, &["a", "b"]), SaveMode::Append, &options).await.unwrap();
@@ -112,7 +112,7 @@ fn operations_need_no_second_thread() {
             let (name, mut state) = (operation.name(), state.clone());
             let staged = operation.stage(&state, "the table t").await.unwrap().unwrap();
             if !staged.captured.is_empty() {
-                // On top of what is staged, as in a transaction.
+                // On top of staged changes, as in a transaction.
                 state.stage(staged.captured.actions).unwrap();
             }
             Operation::Delete { filter: Some("id > 3".into()) }.stage(&state, name).await.unwrap();
@@ -126,12 +126,12 @@ fn operations_need_no_second_thread() {
 }
 
 #[test]
-fn tables_are_listed_without_waiting() {
-    alone(|room| async move {
-        room.create("t", "id long", &[]).await;
+fn tables_are_listed_without_blocking() {
+    alone(|fixture| async move {
+        fixture.create("t", "id long", &[]).await;
         let config = SessionConfig::new().with_default_catalog_and_schema("lake", "default");
         let session = SessionContext::new_with_config(config.with_information_schema(true));
-        let tables = Arc::new(DeltaCatalogProvider::new(room.catalog.clone()));
+        let tables = Arc::new(DeltaCatalogProvider::new(fixture.catalog.clone()));
         session.register_catalog("lake", tables.clone());
         let listed = async || {
             let rows = session.sql("SELECT table_name FROM information_schema.tables WHERE table_schema = 'default'");
@@ -144,10 +144,10 @@ fn tables_are_listed_without_waiting() {
 }
 
 #[test]
-fn a_dropped_transaction_is_cleaned_up_without_waiting() {
-    alone(|room| async move {
-        let table = room.create("t", "id long, day string", &["day"]).await;
-        let tx = Transaction::begin(room.catalog.clone(), TransactionOptions::default()).await.unwrap();
+fn a_dropped_transaction_is_cleaned_up_without_blocking() {
+    alone(|fixture| async move {
+        let table = fixture.create("t", "id long, day string", &["day"]).await;
+        let tx = Transaction::begin(fixture.catalog.clone(), TransactionOptions::default()).await.unwrap();
         tx.write("t", rows(&[1, 2], &["a", "b"]), SaveMode::Append).await.unwrap();
         assert_eq!(data_files(&table), 2);
         drop(tx);
@@ -158,7 +158,7 @@ fn a_dropped_transaction_is_cleaned_up_without_waiting() {
 }
 
 #[test]
-fn what_is_cleaned_up_may_need_the_thread() {
+fn cleaning_up_may_spawn_on_the_callers_runtime() {
     alone(|_| async {
         let (done, ended) = tokio::sync::oneshot::channel();
         let runtime = Handle::current();

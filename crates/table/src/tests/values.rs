@@ -1,4 +1,4 @@
-//! Decimals to the last digit and times of every year, in files, statistics and conditions.
+//! Exact decimals and times of every year, in files, statistics and conditions.
 
 use arrow::array::{Decimal128Array, StructArray};
 use arrow::datatypes::{DataType, Field};
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::*;
 
-/// A row group each, where the writer is told so.
+/// Each in a row group of its own, if the writer is configured so.
 const DECIMALS: [i128; 3] = [12_345_678_901_234_567_899, -9_999_999_999_999_995, 30];
 
 fn decimals(units: &[i128]) -> Vec<RecordBatch> {
@@ -23,11 +23,11 @@ fn decimals(units: &[i128]) -> Vec<RecordBatch> {
     vec![batch.unwrap()]
 }
 
-async fn with_decimals(room: &Room, name: &str) -> DeltaTable {
-    let (new, options) = (room.new_table(name), WriteOptions::default());
+async fn with_decimals(fixture: &Fixture, name: &str) -> DeltaTable {
+    let (new, options) = (fixture.new_table(name), WriteOptions::default());
     let schema = TableSchema::from_arrow(&decimals(&[]).remove(0).schema()).unwrap();
-    create_table(room.catalog.as_ref(), new, &schema, &[], &HashMap::new(), &options).await.unwrap();
-    room.open(name).await
+    create_table(fixture.catalog.as_ref(), new, &schema, &[], &HashMap::new(), &options).await.unwrap();
+    fixture.open(name).await
 }
 
 async fn live(table: &DeltaTable) -> Vec<Add> {
@@ -62,14 +62,14 @@ async fn found(table: &DeltaTable, filter: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn statistics_have_every_digit_of_a_decimal() {
-    let room = Room::new();
-    let table = with_decimals(&room, "t").await;
+    let fixture = Fixture::new();
+    let table = with_decimals(&fixture, "t").await;
     let options = WriteOptions::default();
     table.write(decimals(&DECIMALS), SaveMode::Append, &options).await.unwrap();
     let [add] = &live(&table).await[..] else { panic!("one file") };
     check_bounds(add, DECIMALS[1], DECIMALS[0]);
 
-    // A query writes, too.
+    // A write through a query.
     table.update(&[("id", "id + 1")], Some("id >= 0"), &options).await.unwrap();
     let [add] = &live(&table).await[..] else { panic!("one file") };
     check_bounds(add, DECIMALS[1], DECIMALS[0]);
@@ -84,18 +84,18 @@ async fn statistics_have_every_digit_of_a_decimal() {
     assert_eq!(found(&table, &format!("d <= {}", literal(DECIMALS[1]))).await, ["|2|"]);
     check_plain(&table).await;
 
-    // Files that were there before the table was.
-    let new = room.new_table("converted");
+    // Files that existed before the table.
+    let new = fixture.new_table("converted");
     let there = table.location().local_path().unwrap().join(live(&table).await[0].path.as_str());
     let at = new.location.local_path().unwrap();
     std::fs::create_dir_all(&at).unwrap();
     std::fs::copy(there, at.join("f.parquet")).unwrap();
-    TableSpec::default().convert(room.catalog.as_ref(), new, None, true, &options).await.unwrap();
-    let converted = room.open("converted").await;
+    TableSpec::default().convert(fixture.catalog.as_ref(), new, None, true, &options).await.unwrap();
+    let converted = fixture.open("converted").await;
     check_bounds(&live(&converted).await[0], DECIMALS[1], DECIMALS[0]);
 }
 
-/// The bounds of others are doubles: 15 digits of them are right.
+/// The bounds of other writers are doubles: 15 digits of them are exact.
 fn rounded(add: &Add) -> Add {
     let number = |units: i128, scale: i32| serde_json::json!(units as f64 / 10_f64.powi(scale));
     let mut stats: Value = serde_json::from_str(add.stats.as_deref().unwrap()).unwrap();
@@ -108,14 +108,14 @@ fn rounded(add: &Add) -> Add {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bounds_that_others_rounded_hide_no_row() {
-    let room = Room::new();
-    let ours = with_decimals(&room, "ours").await;
+async fn rounded_bounds_of_other_writers_hide_no_row() {
+    let fixture = Fixture::new();
+    let ours = with_decimals(&fixture, "ours").await;
     let options = WriteOptions::default();
     ours.write(decimals(&DECIMALS), SaveMode::Append, &options).await.unwrap();
     let add = rounded(&live(&ours).await[0]);
     let there = ours.location().local_path().unwrap().join(live(&ours).await[0].path.as_str());
-    let table = with_decimals(&room, "t").await;
+    let table = with_decimals(&fixture, "t").await;
     std::fs::create_dir_all(table.location().local_path().unwrap()).unwrap();
     std::fs::copy(there, table.location().local_path().unwrap().join("rounded.parquet")).unwrap();
     let stage = CommitFiles { actions: vec![Action::add(add.clone())], overwrite: false };
@@ -131,7 +131,7 @@ async fn bounds_that_others_rounded_hide_no_row() {
             }
         }
     }
-    // What is far away is not looked at all the same.
+    // Files far outside the predicate are still skipped.
     let predicate = predicate_from_sql(
         &format!("d > {}", literal(DECIMALS[0] + 100_000, 2)),
         table.schema(At::Latest).await.unwrap().as_ref(),
@@ -140,7 +140,7 @@ async fn bounds_that_others_rounded_hide_no_row() {
     let files = reader.files(1, Some(&predicate.unwrap())).await.unwrap();
     assert_eq!(files.try_collect::<Vec<_>>().await.unwrap(), []);
 
-    // Put back by a restore, the file has bounds that hold.
+    // After a restore, the file has valid bounds.
     table.delete(None, &options).await.unwrap();
     table.restore(At::Version(1), &options).await.unwrap();
     let [add] = &live(&table).await[..] else { panic!("one file") };
@@ -150,9 +150,9 @@ async fn bounds_that_others_rounded_hide_no_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn numbers_in_conditions_are_what_they_say() {
-    let room = Room::new();
-    let table = room.create("t", "id long, d decimal(38,10), x double, f float, i integer", &[]).await;
+async fn numbers_in_conditions_are_exact() {
+    let fixture = Fixture::new();
+    let table = fixture.create("t", "id long, d decimal(38,10), x double, f float, i integer", &[]).await;
     let options = WriteOptions::default();
     let units = [12345678901234567890123456780123456789_i128, 1, -5_0000000000, 3_0000000000];
     let d: ArrayRef = Arc::new(Decimal128Array::from(units.to_vec()).with_precision_and_scale(38, 10).unwrap());
@@ -195,9 +195,9 @@ async fn numbers_in_conditions_are_what_they_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn changes_are_exact_to_the_last_digit() {
-    let room = Room::new();
-    let table = with_decimals(&room, "t").await;
+async fn updates_of_decimals_are_exact() {
+    let fixture = Fixture::new();
+    let table = with_decimals(&fixture, "t").await;
     let options = WriteOptions::default();
     table.write(decimals(&DECIMALS), SaveMode::Append, &options).await.unwrap();
     let set = [("d", "d + 0.01"), ("long", "12345678901234567890")];
@@ -217,8 +217,8 @@ async fn changes_are_exact_to_the_last_digit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn times_of_every_year_are_found() {
-    let room = Room::new();
-    let table = room.create("t", "id long, at timestamp, n timestamp_ntz, d date", &[]).await;
+    let fixture = Fixture::new();
+    let table = fixture.create("t", "id long, at timestamp, n timestamp_ntz, d date", &[]).await;
     let options = WriteOptions::default();
     let (first, last) = (-62_135_596_800_000_000_i64, 253_402_300_799_999_999_i64);
     let micros = || arrow::array::TimestampMicrosecondArray::from(vec![first, last, 1_700_000_000_000_000]);
@@ -249,37 +249,33 @@ async fn times_of_every_year_are_found() {
     }
 }
 
-/// Lists of structs with these fields; one row of one element, all ones.
+/// Lists of structs with these fields; one row with one element, all ones.
 fn lists(large: bool, fields: &[&str]) -> Vec<RecordBatch> {
     let fields: arrow::datatypes::Fields = fields.iter().map(|f| Field::new(*f, DataType::Int64, true)).collect();
     let ones: Vec<ArrayRef> = fields.iter().map(|_| Arc::new(Int64Array::from(vec![1])) as ArrayRef).collect();
     let element = Arc::new(Field::new("item", DataType::Struct(fields.clone()), true));
     let structs: ArrayRef = Arc::new(StructArray::new(fields, ones, None));
-    let list: ArrayRef = match large {
-        true => Arc::new(arrow::array::LargeListArray::new(
+    let list: ArrayRef = if large {
+        Arc::new(arrow::array::LargeListArray::new(
             element,
             arrow::buffer::OffsetBuffer::from_lengths([1]),
             structs,
             None,
-        )),
-        false => Arc::new(arrow::array::ListArray::new(
-            element,
-            arrow::buffer::OffsetBuffer::from_lengths([1]),
-            structs,
-            None,
-        )),
+        ))
+    } else {
+        Arc::new(arrow::array::ListArray::new(element, arrow::buffer::OffsetBuffer::from_lengths([1]), structs, None))
     };
     vec![RecordBatch::try_from_iter([("items", list)]).unwrap()]
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_lists_are_lists_and_may_grow() {
-    let room = Room::new();
+    let fixture = Fixture::new();
     let options = WriteOptions::default();
-    let new = room.new_table("t");
-    create_with_data(room.catalog.as_ref(), new, lists(true, &["a"]), &[], &HashMap::new(), &options).await.unwrap();
-    let table = room.open("t").await;
-    // The same again in ways that replace or merge.
+    let new = fixture.new_table("t");
+    create_with_data(fixture.catalog.as_ref(), new, lists(true, &["a"]), &[], &HashMap::new(), &options).await.unwrap();
+    let table = fixture.open("t").await;
+    // The same with writes that replace or merge.
     let write = |rows, mode, schema_mode| {
         Operation::Write(WriteRows {
             schema_mode: Some(schema_mode),
@@ -299,14 +295,14 @@ async fn large_lists_are_lists_and_may_grow() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_column_is_set_by_its_name_whatever_is_in_it() {
-    let room = Room::new();
-    let (new, options) = (room.new_table("t"), WriteOptions::default());
+async fn columns_with_special_names_are_set_by_name() {
+    let fixture = Fixture::new();
+    let (new, options) = (fixture.new_table("t"), WriteOptions::default());
     let names = ["x.y", "y", "Größe", "a'b", "order by", "count(*)", "UPPER"];
     let ones = || -> ArrayRef { Arc::new(Int64Array::from(vec![1])) };
     let rows = vec![RecordBatch::try_from_iter(names.map(|name| (name, ones()))).unwrap()];
-    create_with_data(room.catalog.as_ref(), new, rows.clone(), &[], &HashMap::new(), &options).await.unwrap();
-    let table = room.open("t").await;
+    create_with_data(fixture.catalog.as_ref(), new, rows.clone(), &[], &HashMap::new(), &options).await.unwrap();
+    let table = fixture.open("t").await;
     for (n, name) in names.iter().enumerate() {
         let set = format!("{} + 10", crate::identifiers::quoted(name));
         table.update(&[(name, &set)], None, &options).await.unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -323,7 +319,7 @@ async fn a_column_is_set_by_its_name_whatever_is_in_it() {
         check(&table, &Scan::default(), &[want]).await;
     }
     let e = table.update(&[("y.z", "1")], None, &options).await.unwrap_err().to_string();
-    assert!(e.contains("sets \"y.z\", which is within the column \"y\": only whole columns are set"), "{e}");
+    assert!(e.contains("sets \"y.z\", which is within the column \"y\": only whole columns can be set"), "{e}");
     let e = table.update(&[("y", "1"), ("\"y\"", "2")], None, &options).await.unwrap_err().to_string();
     assert!(e.contains("sets \"y\" twice"), "{e}");
 }

@@ -1,4 +1,4 @@
-//! Holding versions beside vacuums: one that began before may have looked for holds already.
+//! Holding versions concurrently with vacuums: a vacuum that started before may have read the holds already.
 
 use std::time::Duration;
 
@@ -10,32 +10,32 @@ use crate::hold::HeldVersion;
 use crate::table::{DeltaTable, Source};
 
 impl DeltaTable {
-    /// Holds a version for so long, by the catalog's clock. `holder` is what others see in a listing of the holds.
+    /// Holds a version for this time, by the catalog's clock. `holder` is shown in listings of the holds.
     ///
     /// # Errors
-    /// [`deltalakedb_log::ErrorKind::Conflict`] while a vacuum is going on that may remove files of the version, of the
-    /// table or of one that it is a shallow clone of;
-    /// [`deltalakedb_log::ErrorKind::NotFound`] when there is no such version.
+    /// [`deltalakedb_log::ErrorKind::Conflict`] while a vacuum is running that may remove files of the version, of the
+    /// table or of one that it is a shallow clone of; [`deltalakedb_log::ErrorKind::NotFound`] when the version does
+    /// not exist.
     pub async fn hold(&self, at: At, duration: Duration, holder: &str) -> Result<HeldVersion> {
         let Source::Catalog { catalog, id, name, .. } = &self.source else {
             return Err(TxnLogError::invalid(format!(
-                "{self} is in no catalog, and only a catalog can hold a version: bring it in with `dl import`"
+                "{self} is not in a catalog, and only a catalog can hold a version: import it with `dl import`"
             )));
         };
         let reader = catalog.reader(*id);
         let version = reader.snapshot(at).await?.version();
-        let held = HeldVersion::new(catalog, *id, version, duration, holder).await?;
-        // A vacuum that began before may have looked for holds already. What it spares in any case is the newest version.
+        let hold = HeldVersion::new(catalog, *id, version, duration, holder).await?;
+        // A vacuum that started before may have read the holds already. It spares the newest version in any case.
         if version < reader.head().await?.version
             && let Err(e) = check_no_vacuum(catalog.as_ref(), (*id, name), self.stores.as_ref()).await
         {
-            held.release().await?;
+            hold.release().await?;
             return Err(e);
         }
-        Ok(held)
+        Ok(hold)
     }
 
-    /// What is held of the table, the oldest version first.
+    /// The holds of the table, the oldest version first.
     pub async fn holds(&self) -> Result<Vec<Hold>> {
         match &self.source {
             Source::Catalog { catalog, id, .. } => catalog.holds(*id).await,
@@ -44,7 +44,7 @@ impl DeltaTable {
     }
 }
 
-/// An error where a vacuum is going on that may remove files of an older version: of the table, or of a table of which
+/// An error while a vacuum is running that may remove files of an older version: of the table, or of a table of which
 /// it is a shallow clone.
 async fn check_no_vacuum(
     catalog: &dyn Catalog,

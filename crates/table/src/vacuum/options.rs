@@ -1,23 +1,23 @@
-//! What a vacuum is asked to remove, and what it removed.
+//! The options of a vacuum, and its result.
 
 use std::time::Duration;
 
 use deltalakedb_log::Version;
 use object_store::path::Path;
 
-/// What to remove.
+/// The options of a vacuum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vacuum {
     /// Versions that were the table's newest within this time keep their files; `None`: the table's
-    /// `delta.deletedFileRetentionDuration`, a week where it has none.
+    /// `delta.deletedFileRetentionDuration`, by default a week.
     pub retain: Option<Duration>,
-    /// Only files that the log knows are removed, and the table's folder is not listed.
+    /// Only files that the log names are removed, and the table's folder is not listed.
     pub lite: bool,
-    /// Only says what would be removed.
+    /// Only reports what would be removed.
     pub dry_run: bool,
-    /// Refuses a `retain` that is shorter than the table's own.
+    /// Rejects a `retain` that is shorter than the table's own.
     pub enforce_retention: bool,
-    /// Versions that keep their files, however old they are.
+    /// Versions whose files are kept, however old they are.
     pub keep_versions: Vec<Version>,
 }
 
@@ -27,14 +27,15 @@ impl Default for Vacuum {
     }
 }
 
-/// What was removed, or would be.
+/// The removed files, or those that would be removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Vacuumed {
-    /// The files, by their paths below the table, sorted.
+    /// The paths of the files below the table, sorted.
     pub files: Vec<String>,
-    /// Their bytes, as far as they are known.
+    /// Their total size, as far as known.
     pub bytes: u64,
-    /// How many files more there would be, if readers did not hold versions that need them.
+    /// How many more files would be removed if readers did not hold versions that need them.
     pub held: u64,
 }
 

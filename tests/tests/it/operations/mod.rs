@@ -1,14 +1,14 @@
 //! Random operations, from a seed: through a catalog in each database, and by delta-rs itself on a plain path. After
-//! each step both have refused it or both have done it, and have the same rows and a log that says the same; in the end
-//! other readers of what is published agree.
+//! each step both have rejected it or both have executed it, and have the same rows and equivalent logs; at the end
+//! other readers of the published table agree.
 //!
-//! What may differ: paths, sizes, times and ids; `engineInfo`; metrics, of which some are times; whether a restore or
-//! an optimize finds the very files. Into how many files an operation puts its rows is up to delta-rs' plan, which
-//! depends on the files it gets to see: a catalog shows it only those that may match.
+//! Allowed differences: paths, sizes, times and ids; `engineInfo`; metrics, some of which are times; whether a restore
+//! or an optimize finds exactly the same files. The number of files that an operation writes depends on delta-rs' plan,
+//! and so on the files it gets: a catalog passes only those that may match.
 
-pub(crate) mod ours;
+pub(crate) mod delta_rs;
+pub(crate) mod deltalakedb;
 mod random;
-pub(crate) mod theirs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -32,13 +32,13 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
 pub(crate) use self::random::Step;
-use self::random::{Random, Table};
+use self::random::{Random, TableState};
 
 const SEQUENCES: u64 = 40;
 const STEPS: usize = 9;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn random_operations_do_here_what_they_do_in_delta_rs() {
+async fn random_operations_equal_those_of_delta_rs() {
     let dir = tempfile::tempdir().unwrap();
     let mut catalogs = Vec::new();
     for database in databases("operations") {
@@ -74,22 +74,22 @@ async fn random_operations_do_here_what_they_do_in_delta_rs() {
     read_by_others(&dir.path().join("tables.json"), played.into_iter().flat_map(|p| p.tables).collect());
 }
 
-/// What became of a sequence.
+/// The result of a sequence.
 struct Played {
-    /// Steps that were not refused.
+    /// Steps that were not rejected.
     done: usize,
-    /// Steps that were not played because delta-rs cannot do them.
+    /// Steps that were skipped because delta-rs does not support them.
     beyond: usize,
-    /// Tables whose recorded changes were held against their rows.
+    /// Tables whose recorded changes were compared with their rows.
     balanced: usize,
-    /// What others are to read.
+    /// Tables for other readers.
     tables: Vec<Value>,
 }
 
-/// What delta-rs says of conditions that it cannot write into a commit, or give to the kernel; here they hold.
+/// The messages of delta-rs for conditions that it cannot write into a commit, or pass to the kernel; here they work.
 const BEYOND_DELTA_RS: [&str; 2] = ["Unable to convert expression to string", "Predicate references unknown column"];
 
-/// What delta-rs made of a step.
+/// The result of a step in delta-rs.
 struct Seen {
     step: Step,
     refused: Option<String>,
@@ -98,20 +98,20 @@ struct Seen {
     rows: Vec<String>,
 }
 
-/// Plays one sequence everywhere.
+/// Runs one sequence in every catalog and in delta-rs.
 async fn sequence(seed: u64, root: &Path, catalogs: &[(PathBuf, Arc<dyn Catalog>)]) -> Played {
     let mut random = Random::new(seed);
     let plain = location(&root.join(format!("plain/t{seed}")));
     std::fs::create_dir_all(plain.local_path().unwrap()).unwrap();
     let (mut story, mut beyond) = (Vec::new(), 0);
-    let mut table: Option<Table> = None;
+    let mut table: Option<TableState> = None;
     for n in 0..STEPS {
         let step = match &table {
             None => random.create(),
             Some(table) => random.step(table),
         };
-        let refused = theirs::run(&plain, &step).await.err().map(|e| e.to_string());
-        // Merging a timestamp without zone in, delta-rs commits what it then cannot read; here that is refused.
+        let refused = delta_rs::run(&plain, &step).await.err().map(|e| e.to_string());
+        // A merge of a timestamp without zone makes delta-rs commit a table that it cannot read; here it is rejected.
         if refused.as_ref().is_some_and(|e| e.contains("the required 'timestampNtz' feature")) {
             beyond += STEPS - n;
             break;
@@ -121,7 +121,7 @@ async fn sequence(seed: u64, root: &Path, catalogs: &[(PathBuf, Arc<dyn Catalog>
             continue;
         }
         let before = table.as_ref().map(|t| t.version);
-        let (after, seen) = look(&plain, before, step, refused).await;
+        let (after, seen) = observe(&plain, before, step, refused).await;
         table = Some(after);
         story.push(seen);
     }
@@ -136,7 +136,7 @@ async fn sequence(seed: u64, root: &Path, catalogs: &[(PathBuf, Arc<dyn Catalog>
     played
 }
 
-async fn look(plain: &Location, before: Option<Version>, step: Step, refused: Option<String>) -> (Table, Seen) {
+async fn observe(plain: &Location, before: Option<Version>, step: Step, refused: Option<String>) -> (TableState, Seen) {
     let log = plain.local_path().unwrap().join("_delta_log");
     let body = |version: Version| std::fs::read(log.join(format!("{version:020}.json"))).ok();
     let mut replay = Replay::default();
@@ -154,7 +154,7 @@ async fn look(plain: &Location, before: Option<Version>, step: Step, refused: Op
     let rows = plain::read(plain, None).await.unwrap_or_else(|e| panic!("{e} {}", what()));
     let metadata = replay.metadata.unwrap();
     let schema = deltalakedb_table::parse_schema(&metadata.schema_string).unwrap();
-    let table = Table {
+    let table = TableState {
         columns: schema.to_arrow().unwrap(),
         partition_by: metadata.partition_columns.clone(),
         version: version - 1,
@@ -162,8 +162,8 @@ async fn look(plain: &Location, before: Option<Version>, step: Step, refused: Op
     (table, Seen { step, refused, version: version - 1, commits, rows: lines(&rows) })
 }
 
-/// Plays what delta-rs did in a catalog, and compares: the commits of every step, and the rows of every third, which are
-/// others in each catalog, and of the last.
+/// Repeats the steps of delta-rs in a catalog, and compares the commits of every step, and the rows of every third,
+/// selected differently for each catalog, and of the last.
 async fn replay(
     seed: u64,
     story: &[Seen],
@@ -176,7 +176,7 @@ async fn replay(
     let (mut version, mut protocol) = (None, no_protocol());
     for (n, seen) in story.iter().enumerate() {
         let what = format!("seed {seed}, step {n}, {at}: {}", seen.step);
-        let done = ours::run(catalog, &name, at, &seen.step).await;
+        let done = deltalakedb::run(catalog, &name, at, &seen.step).await;
         assert_eq!(
             done.as_ref().err().map(drop),
             seen.refused.as_ref().map(drop),
@@ -218,8 +218,8 @@ fn differences(ours: &Value, theirs: &Value) -> Vec<String> {
 
 const CLAUSES: [&str; 3] = ["matchedPredicates", "notMatchedPredicates", "notMatchedBySourcePredicates"];
 
-/// The conditions that a commit says: that of the operation, then those of a merge's clauses. What a merge has as its
-/// predicate beside them is what delta-rs knows of the rows of the source.
+/// The conditions in a commit: that of the operation, then those of a merge's clauses. The additional predicate of a
+/// merge is derived by delta-rs from the source rows, and is ignored.
 fn conditions_said(commit: &Commit) -> Vec<Option<String>> {
     let parameters = commit.info().and_then(|info| info.0.get::<Value>("operationParameters")).unwrap_or_default();
     let predicate = |of: &Value| of["predicate"].as_str().map(String::from);
@@ -231,7 +231,7 @@ fn conditions_said(commit: &Commit) -> Vec<Option<String>> {
         .collect()
 }
 
-/// Those that a step asks for, as it says them.
+/// The conditions of a step, as recorded in its commit.
 fn conditions_asked(step: &Step) -> Vec<Option<String>> {
     match step {
         Step::Delete(filter) | Step::Update { filter, .. } => vec![filter.clone()],
@@ -249,13 +249,13 @@ fn conditions_asked(step: &Step) -> Vec<Option<String>> {
             clauses.sort_by_key(|(list, _)| *list);
             std::iter::once(Some(merge.on.clone())).chain(clauses.into_iter().map(|(_, condition)| condition)).collect()
         }
-        // No partitions are chosen.
+        // No partitions are selected.
         Step::Optimize(_) => vec![Some("[]".into())],
         _ => vec![None],
     }
 }
 
-/// Conditions are said as they were given, and by delta-rs as it has simplified them: only that there is one is compared.
+/// Conditions are recorded in their original form here, and simplified in delta-rs: only their presence is compared.
 fn hide_conditions(parameters: &mut Value) {
     let hide = |of: &mut Value| {
         if let Some(predicate) = of.get_mut("predicate") {
@@ -273,7 +273,7 @@ fn hide_conditions(parameters: &mut Value) {
     }
 }
 
-/// What a commit says, as far as it must be the same, and the protocol after it.
+/// The parts of a commit that must be equal, and the protocol after it.
 fn facts(commit: &Commit, place: &Location, protocol: &mut Protocol) -> Value {
     let parsed = |json: String| serde_json::from_str::<Value>(&json).unwrap();
     let mut facts = json!({});
@@ -286,7 +286,7 @@ fn facts(commit: &Commit, place: &Location, protocol: &mut Protocol) -> Value {
                 if let Some(location) = parameters.get_mut("location") {
                     assert_eq!(location, place.url().as_str());
                     *location = "here".into();
-                    // They are actions of their own, and one has an id and the time.
+                    // They are separate actions, and one contains an id and the time.
                     parameters["metadata"] = Value::Null;
                     parameters["protocol"] = Value::Null;
                 }
@@ -307,7 +307,7 @@ fn facts(commit: &Commit, place: &Location, protocol: &mut Protocol) -> Value {
             other => facts[other.name()] = parsed(other.to_json()),
         }
     }
-    // delta-rs now and then says again what it is.
+    // delta-rs sometimes repeats features.
     for list in [&mut protocol.reader_features, &mut protocol.writer_features].into_iter().flatten() {
         list.sort();
     }
@@ -318,8 +318,8 @@ fn facts(commit: &Commit, place: &Location, protocol: &mut Protocol) -> Value {
     facts
 }
 
-/// Publishes the table; plain delta-rs reads of it what we do. Gives what other readers are to see, and whether recorded
-/// changes were held against the rows.
+/// Publishes the table, and checks that plain delta-rs reads the same rows. Returns its facts for other readers, and
+/// whether recorded changes were compared with the rows.
 async fn published(seed: u64, catalog: &Arc<dyn Catalog>, name: &str, plain: &Location) -> (Value, bool) {
     let what = format!("seed {seed}, published in {}", catalog.describe());
     let entry = catalog.find(&TableRef::Name(name.parse().unwrap())).await.unwrap().unwrap();
@@ -341,21 +341,22 @@ async fn published(seed: u64, catalog: &Arc<dyn Catalog>, name: &str, plain: &Lo
     (json!({"table": what, "location": entry.location.to_string(), "rows": file}), balanced)
 }
 
-/// An empty text in a partition column is null, says the protocol. delta-rs writes and reads it as it is.
+/// The protocol defines an empty partition value as null. delta-rs writes and reads it as an empty text.
 fn as_the_protocol_says(rows: &RecordBatch) -> RecordBatch {
-    let value = |(field, column): (&FieldRef, &ArrayRef)| match field.name() == "part" {
-        true => {
+    let value = |(field, column): (&FieldRef, &ArrayRef)| {
+        if field.name() == "part" {
             let empty = eq(column, &StringArray::new_scalar("")).unwrap();
             arrow::compute::nullif(column, &empty).unwrap()
+        } else {
+            column.clone()
         }
-        false => column.clone(),
     };
     let columns = rows.schema().fields().iter().zip(rows.columns()).map(value).collect();
     RecordBatch::try_new(rows.schema(), columns).unwrap()
 }
 
-/// What changed since the table records its changes is what its rows say, and the same for delta-rs; whether the rows
-/// could be asked.
+/// Checks that the recorded changes are consistent with the rows, here and in delta-rs; returns whether the rows could
+/// be compared.
 async fn recorded(what: &str, table: &DeltaTable, entry: &TableEntry, plain: &Location) -> bool {
     let reader = table.reader().await.unwrap();
     let mut from = entry.current_version + 1;
@@ -377,9 +378,9 @@ async fn recorded(what: &str, table: &DeltaTable, entry: &TableEntry, plain: &Lo
         }
         lines(&rows)
     };
-    match theirs::changes(plain, from).await.map_err(|e| e.to_string()) {
+    match delta_rs::changes(plain, from).await.map_err(|e| e.to_string()) {
         Ok(theirs) => assert_eq!(timeless(ours.clone()), timeless(theirs), "the changes of {what} from {from}"),
-        // delta-rs takes a decoded path for a name and encodes it again.
+        // delta-rs treats a decoded path as a name and encodes it again.
         Err(e) => assert!(
             e.contains("Failed to fetch metadata for file") && e.contains("%25"),
             "the changes of {what} from {from}: {e}"
@@ -388,8 +389,8 @@ async fn recorded(what: &str, table: &DeltaTable, entry: &TableEntry, plain: &Lo
     add_up(what, table, from, &ours).await
 }
 
-/// What was there before, with what came and without what went, is what there is now. Where the columns were others
-/// before, rows cannot be compared.
+/// Checks that the earlier rows, with the recorded changes applied, are the current rows. Rows with different columns
+/// cannot be compared.
 async fn add_up(what: &str, table: &DeltaTable, from: Version, changes: &[RecordBatch]) -> bool {
     let rows = async |at| table.read(&Scan { at, ..Scan::default() }).await.unwrap();
     let columns = async |at| table.schema(at).await.unwrap();
@@ -409,7 +410,7 @@ async fn add_up(what: &str, table: &DeltaTable, from: Version, changes: &[Record
         let of_kind = |batch: &RecordBatch| {
             let kinds = cast(batch.column_by_name("_change_type").unwrap(), &DataType::Utf8).unwrap();
             let chosen = filter_record_batch(batch, &eq(&kinds, &StringArray::new_scalar(kind)).unwrap()).unwrap();
-            // Partition columns may be in another place.
+            // Partition columns may be in another position.
             let order: Vec<_> = now.fields().iter().map(|f| chosen.schema().index_of(f.name()).unwrap()).collect();
             chosen.project(&order).unwrap()
         };

@@ -1,4 +1,4 @@
-//! Tables, rows and steps, all from a seed.
+//! Random tables, rows and steps from a seed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use deltalakedb_log::Version;
 use deltalakedb_table::{Assignments, Merge, MergeClause, Optimize, SchemaMode, TableSchema};
 use fastrand::Rng;
 
-/// One thing that is done with a table.
+/// A step on a table.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Create { rows: Option<RecordBatch>, columns: SchemaRef, partition_by: Vec<String>, properties: Properties },
@@ -57,21 +57,21 @@ impl fmt::Display for Step {
 
 pub(crate) type Properties = BTreeMap<String, String>;
 
-/// What the next step depends on.
+/// The state on which the next step depends.
 #[derive(Clone, Debug)]
-pub(super) struct Table {
+pub(super) struct TableState {
     pub(super) columns: SchemaRef,
     pub(super) partition_by: Vec<String>,
     pub(super) version: Version,
 }
 
-/// Everything by chance, and the same for the same seed.
+/// Random choices, reproducible from a seed.
 pub(super) struct Random(Rng);
 
 const TEXTS: &[&str] = &["a", "b", "a b", "ü", "a/b", "x=y", "%41", "it's", "null", "?#&", ""];
 const PARTITIONS: &[&str] = &["part", "pday", "pnum", "pflag", "pprice", "pat"];
 
-/// Every column a table may have.
+/// All possible columns of a table.
 fn columns() -> Vec<Field> {
     use DataType as T;
     let list = |of: T| T::List(Field::new("element", of, true).into());
@@ -107,7 +107,7 @@ fn columns() -> Vec<Field> {
     types.into_iter().map(|(name, t)| Field::new(name, t, true)).collect()
 }
 
-/// Columns as Delta has them.
+/// Columns in Delta's types.
 fn delta(fields: Vec<Field>) -> SchemaRef {
     TableSchema::from_arrow(&Schema::new(fields)).unwrap().to_arrow().unwrap()
 }
@@ -158,7 +158,7 @@ impl Random {
     }
 
     /// The next step of a table.
-    pub(super) fn step(&mut self, table: &Table) -> Step {
+    pub(super) fn step(&mut self, table: &TableState) -> Step {
         match self.0.u8(..100) {
             0..20 => {
                 let evolution = self.evolution();
@@ -204,10 +204,8 @@ impl Random {
                 Step::SetProperties([(property.0.to_string(), property.1)].into())
             }
             95..99 => {
-                let condition = match self.chance(50) {
-                    true => "id IS NULL OR id > -1000".into(),
-                    false => self.condition(table, ""),
-                };
+                let condition =
+                    if self.chance(50) { "id IS NULL OR id > -1000".into() } else { self.condition(table, "") };
                 Step::Constrain { name: self.any(&["one", "two"]).into(), condition }
             }
             _ => Step::DropConstraint(self.any(&["one", "two"]).into()),
@@ -218,13 +216,13 @@ impl Random {
         self.chance(25).then_some(SchemaMode::Merge)
     }
 
-    /// Rows for a write: of the table's columns, of some and others when columns are added, of new ones when they are
-    /// replaced.
-    fn shaped(&mut self, table: &Table, evolution: Option<SchemaMode>) -> RecordBatch {
+    /// Rows for a write: with the table's columns, with some and others when columns are added, or with new ones when
+    /// they are replaced.
+    fn shaped(&mut self, table: &TableState, evolution: Option<SchemaMode>) -> RecordBatch {
         self.shaped_with(table, evolution, 2)
     }
 
-    fn shaped_with(&mut self, table: &Table, evolution: Option<SchemaMode>, most: usize) -> RecordBatch {
+    fn shaped_with(&mut self, table: &TableState, evolution: Option<SchemaMode>, most: usize) -> RecordBatch {
         let mut fields: Vec<_> = table.columns.fields().iter().map(|f| f.as_ref().clone()).collect();
         if evolution.is_some() {
             let keep: Vec<_> = fields.iter().map(|_| self.chance(85)).collect();
@@ -240,7 +238,7 @@ impl Random {
     }
 
     /// A few columns that the table does not have.
-    fn new_columns(&mut self, table: &Table, most: usize) -> Option<SchemaRef> {
+    fn new_columns(&mut self, table: &TableState, most: usize) -> Option<SchemaRef> {
         let may = |f: &Field| table.columns.column_with_name(f.name()).is_none() && !f.name().starts_with('p');
         let left: Vec<_> = columns().into_iter().filter(may).collect();
         let count = self.0.usize(1..=most).min(left.len());
@@ -248,8 +246,8 @@ impl Random {
         (!new.is_empty()).then(|| delta(new))
     }
 
-    /// An overwrite of a part: of a partition, or of what a condition says, mostly with rows that satisfy it.
-    fn replace(&mut self, table: &Table) -> Step {
+    /// An overwrite of a part: of a partition, or by a condition, usually with rows that satisfy it.
+    fn replace(&mut self, table: &TableState) -> Step {
         let count = self.0.usize(1..5);
         let rows = self.rows(&table.columns, count);
         if let (Some(name), true) = (table.partition_by.first(), self.chance(60)) {
@@ -267,11 +265,11 @@ impl Random {
         Step::Overwrite { rows, evolution: None, replace_where: Some(wide.into()) }
     }
 
-    fn merge(&mut self, table: &Table) -> Step {
+    fn merge(&mut self, table: &TableState) -> Step {
         let evolve = self.chance(20);
-        // One at the most: delta-rs adds more in any order.
+        // At most one: delta-rs adds several in any order.
         let mut rows = self.shaped_with(table, evolve.then_some(SchemaMode::Merge), 1);
-        // Every id once: two rows for one of the table's have no answer.
+        // Each id once: two source rows for one of the table's are ambiguous.
         let first = self.0.i64(-3..15);
         let ids = Int64Array::from_iter_values(first..first + rows.num_rows() as i64);
         let mut arrays = rows.columns().to_vec();
@@ -288,9 +286,10 @@ impl Random {
             merge = merge.when(MergeClause::MatchedDelete { condition: Some(self.condition(table, "target.")) });
         }
         if self.chance(70) {
-            let set = match self.chance(60) {
-                true => Assignments::All,
-                false => Assignments::Columns(self.assignments(table, "target.")),
+            let set = if self.chance(60) {
+                Assignments::All
+            } else {
+                Assignments::Columns(self.assignments(table, "target."))
             };
             merge = merge.when(MergeClause::MatchedUpdate { condition: condition(self), set });
         }
@@ -307,13 +306,13 @@ impl Random {
         Step::Merge(merge, rows)
     }
 
-    /// New values of a column or two; now and then of one that is not there, or of the wrong type.
-    fn assignments(&mut self, table: &Table, of: &str) -> Vec<(String, String)> {
+    /// New values of a column or two; sometimes of a missing column, or with a wrong type.
+    fn assignments(&mut self, table: &TableState, of: &str) -> Vec<(String, String)> {
         let fields: Vec<_> = table.columns.fields().iter().filter(|f| !is_nested(f.data_type())).cloned().collect();
         let count = self.0.usize(1..3).min(fields.len());
         let chosen = self.0.choose_multiple(fields, count);
         let mut set: Vec<_> = chosen.iter().map(|f| (f.name().clone(), self.value_of(f, of))).collect();
-        // A column that is not there is refused here, and set by delta-rs without a word: no two to compare.
+        // A missing column is rejected here, and added silently by delta-rs: the results cannot be compared.
         if self.0.u8(..40) == 0 {
             set.push(("id".into(), "'no number'".into()));
         }
@@ -343,7 +342,7 @@ impl Random {
     }
 
     /// A condition over some columns.
-    fn condition(&mut self, table: &Table, of: &str) -> String {
+    fn condition(&mut self, table: &TableState, of: &str) -> String {
         let one = self.comparison(table, of);
         match self.0.u8(..10) {
             0 | 1 => format!("{one} AND {}", self.comparison(table, of)),
@@ -353,11 +352,12 @@ impl Random {
         }
     }
 
-    fn comparison(&mut self, table: &Table, of: &str) -> String {
+    fn comparison(&mut self, table: &TableState, of: &str) -> String {
         use DataType as T;
-        let field = match self.chance(40) {
-            true => table.columns.field_with_name("id").unwrap().clone(),
-            false => self.any(table.columns.fields()).as_ref().clone(),
+        let field = if self.chance(40) {
+            table.columns.field_with_name("id").unwrap().clone()
+        } else {
+            self.any(table.columns.fields()).as_ref().clone()
         };
         let name = format!("{of}{}", field.name());
         if self.chance(10) {

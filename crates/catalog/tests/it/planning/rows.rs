@@ -1,9 +1,9 @@
-//! Predicates judged row by row, in three values.
+//! Evaluates predicates row by row, in three-valued logic.
 
 use deltalakedb_log::Predicate;
 use deltalakedb_log::predicate::{Comparison, Literal};
 
-/// What a predicate may evaluate to in a row. More than one where engines differ or nobody knows.
+/// The possible results of a predicate in a row: more than one where engines differ or the result is undefined.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct May(u8);
 
@@ -29,7 +29,7 @@ impl May {
         May(self.0 & 4 | (self.0 & 1) << 1 | (self.0 & 2) >> 1)
     }
 
-    /// Three-valued AND of all they may be.
+    /// Three-valued AND of all possible results.
     fn and(self, other: May) -> Self {
         let mut all = 0;
         for a in self.each() {
@@ -50,7 +50,7 @@ impl May {
     }
 }
 
-/// Where the column of that name is: they are called c0, c1 and so on, and names differ by more than case.
+/// The index of the column of that name: columns are called c0, c1 and so on, in either case.
 pub(super) fn position(name: &str) -> Option<usize> {
     name[1..].parse().ok()
 }
@@ -81,7 +81,7 @@ pub(super) fn may_be(p: &Predicate, row: &[Option<Literal>]) -> May {
     }
 }
 
-/// NaN equals itself and is above every number; the zeros are equal, or the negative one is less.
+/// NaN equals itself and is greater than every number; the zeros are equal, or the negative one is less.
 fn compare(value: &Literal, op: Comparison, literal: &Literal) -> May {
     use std::cmp::Ordering;
     let order = match (value, literal) {
@@ -95,7 +95,7 @@ fn compare(value: &Literal, op: Comparison, literal: &Literal) -> May {
             _ => a.partial_cmp(b).unwrap(),
         },
         (Literal::Decimal(a, s), Literal::Decimal(b, t)) => decimal_parts(*a, *s).cmp(&decimal_parts(*b, *t)),
-        // Of another type: how engines convert it is not known here.
+        // Another type: how engines convert it is undefined.
         _ => match value.partial_cmp(literal) {
             Some(order) => order,
             None => return May::ANY,
@@ -111,7 +111,7 @@ fn compare(value: &Literal, op: Comparison, literal: &Literal) -> May {
     })
 }
 
-/// The whole part and the rest in units of 10^-38: numbers in the same order.
+/// The integer part and the fraction in units of 10^-38, which have the order of the numbers.
 fn decimal_parts(n: i128, scale: i8) -> (i128, i128) {
     let scale = u32::try_from(scale).unwrap();
     let unit = 10_i128.pow(scale);

@@ -1,4 +1,4 @@
-//! Random tables: their columns, the rows of their files, what commits do to them, and what may be asked.
+//! Random tables: their columns, the rows of their files, their commits, and predicates.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use crate::databases::Database;
 /// Files added to each table.
 pub(super) const FILES: usize = 500;
 
-/// What happens to a table, version by version.
+/// The history of a table, version by version.
 #[derive(Debug)]
 pub(super) struct Story {
     pub(super) seed: u64,
     pub(super) columns: Vec<Column>,
-    /// Every file there ever was.
+    /// All files, including removed ones.
     pub(super) files: Vec<File>,
     pub(super) versions: Vec<State>,
     /// Its files may have deletion vectors.
@@ -43,9 +43,9 @@ pub(super) struct File {
     pub(super) add: Add,
     /// One value for each column; `None` is null.
     pub(super) rows: Vec<Vec<Option<Literal>>>,
-    /// So many rows, the first ones, are deleted.
+    /// This many rows, the first ones, are deleted.
     pub(super) hidden: usize,
-    /// Its statistics say how many rows it has.
+    /// Its statistics include the number of rows.
     pub(super) counted: bool,
 }
 
@@ -56,19 +56,19 @@ pub(super) struct Column {
     pub(super) kind: Kind,
     pub(super) nullable: bool,
     pub(super) partition: bool,
-    /// Comes with a later version.
+    /// Added by a later version.
     pub(super) late: bool,
     pub(super) values: Values,
 }
 
-/// How the values of a column are spread over the files.
+/// How the values of a column are distributed over the files.
 #[derive(Clone, Debug)]
 pub(super) enum Values {
-    /// Each file has its own.
+    /// Each file has its own values.
     Clustered,
-    /// The same few everywhere.
+    /// The same few values in every file.
     Few(Vec<Literal>),
-    /// Anything, and the odd ones first.
+    /// Any value, unusual ones first.
     Any,
 }
 
@@ -87,7 +87,7 @@ pub(super) enum Kind {
     Boolean,
 }
 
-/// Mostly letters of no great interest, then what breaks things.
+/// Mostly ordinary letters, then unusual texts.
 const WORDS: [&str; 16] = [
     "",
     "a",
@@ -106,7 +106,7 @@ const WORDS: [&str; 16] = [
     "trailing ",
     "%5C\\",
 ];
-/// Longer than any prefix that is kept.
+/// Longer than the stored prefix.
 const COMMON: &str = "https://example.com/a/path/that/all/of/them/share/";
 const DAY: i64 = 86_400_000_000;
 /// Year 1 and year 9999.
@@ -147,7 +147,7 @@ impl Kind {
         }
     }
 
-    /// The nearest value the type can hold.
+    /// The nearest value in the range of the type.
     fn fit(self, n: i128) -> Literal {
         let within = |low: i128, high: i128| n.clamp(low, high) as i64;
         match self {
@@ -196,7 +196,7 @@ impl Kind {
         }
     }
 
-    /// A value that belongs to the file of that number.
+    /// A value that belongs to the file with this number.
     fn clustered(self, rng: &mut Rng, file: usize) -> Literal {
         let n = file as i128 * 10 + i128::from(rng.u8(0..25));
         match self {
@@ -222,7 +222,7 @@ impl Story {
     pub(super) fn new(seed: u64, rng: &mut Rng) -> Self {
         let columns = columns(rng);
         let mut story = Self { seed, columns, files: Vec::new(), versions: Vec::new(), hides: true };
-        // A clean table has statistics everywhere: it can be counted, and has a least and a greatest value.
+        // A clean table has statistics everywhere: it can be counted, and has a minimum and a maximum.
         let clean = rng.u8(0..10) < 4;
         story.hides = !clean || rng.bool();
         let parts = if rng.bool() { 1 } else { rng.usize(2..5) };
@@ -273,7 +273,7 @@ impl Story {
         self.versions.push(State { actions, schema, live });
     }
 
-    /// What later commits do to files that are there: remove, bring back, write anew, hide rows.
+    /// The changes of later commits to existing files: remove, add again, rewrite, delete rows.
     fn change(&mut self, rng: &mut Rng, actions: &mut Vec<Action>, live: &mut BTreeMap<String, usize>, clean: bool) {
         let before = live.clone();
         let gone: Vec<_> = (0..self.files.len()).filter(|n| !before.contains_key(&self.files[*n].add.path)).collect();
@@ -314,9 +314,10 @@ impl Story {
 
     fn schema_string(&self, late: bool) -> String {
         let field = |c: &Column| {
-            let metadata = match c.name == c.physical {
-                true => serde_json::json!({}),
-                false => serde_json::json!({"delta.columnMapping.physicalName": c.physical}),
+            let metadata = if c.name == c.physical {
+                serde_json::json!({})
+            } else {
+                serde_json::json!({"delta.columnMapping.physicalName": c.physical})
             };
             serde_json::json!({"name": c.name, "type": c.kind.name(), "nullable": c.nullable, "metadata": metadata})
         };
@@ -347,7 +348,7 @@ impl Story {
         let count = rng.usize(1..6);
         let mut rows = vec![Vec::with_capacity(self.columns.len()); count];
         for column in &self.columns {
-            // Before a column comes it is null everywhere.
+            // Before a column is added, it is null everywhere.
             let absent = column.late && !late;
             let all_null = column.nullable && rng.u8(0..12) == 0;
             let same = (column.partition || rng.u8(0..4) == 0).then(|| column.draw(rng, n));
@@ -368,7 +369,7 @@ impl Story {
         file
     }
 
-    /// The file with statistics of another writer.
+    /// The file with the statistics of another writer.
     fn described_anew(&self, rng: &mut Rng, n: usize, clean: bool) -> File {
         let mut file = self.files[n].clone();
         let wide = file.add.stats.as_ref().is_some_and(|s| s.contains("tightBounds"));
@@ -392,7 +393,7 @@ impl Story {
         columns.filter_map(value).collect()
     }
 
-    /// Gives a file the statistics some writer might give it.
+    /// Gives a file the statistics of some writer.
     fn describe(&self, rng: &mut Rng, file: &mut File, late: bool, clean: bool) {
         let style = if clean { 9 } else { rng.u8(0..20) };
         if style == 0 {
@@ -442,8 +443,9 @@ impl Story {
         }
     }
 
-    /// Whether SQL may rightly exclude more files than their statistics, condition by condition, do: where it seeks it
-    /// sees that several cannot hold at once, it compares decimals of any scale, and knows where the integers end.
+    /// Whether SQL may correctly exclude more files than their statistics, condition by condition: where it uses range scans, it
+    /// detects that several conditions cannot hold together; it also compares decimals of any scale, and knows the
+    /// limits of integers.
     pub(super) fn sql_may_know_more(&self, database: Database, p: &Predicate, want: bool) -> bool {
         let rescaled = |c: &String, literals: &[Literal]| {
             let kind = position(c).map(|at| self.columns[at].kind);
@@ -496,7 +498,7 @@ impl Story {
         }
     }
 
-    /// A literal to compare a column with: half the time a value it has, or one just beside.
+    /// A literal to compare a column with: half the time a value of the column, or a neighbour of one.
     fn literal(&self, rng: &mut Rng, at: usize) -> Literal {
         let column = &self.columns[at];
         let value = match rng.u8(0..8) {
@@ -550,7 +552,7 @@ impl Story {
 }
 
 impl File {
-    /// Deletes rows by a deletion vector; the bounds stay and are wide, whether the writer says so or not.
+    /// Deletes rows by a deletion vector; the bounds stay and are wide, whether the writer records it or not.
     fn hide(&mut self, rng: &mut Rng) {
         self.hidden = rng.usize(1..=self.rows.len());
         self.add.deletion_vector = Some(DeletionVector {
@@ -589,9 +591,10 @@ fn columns(rng: &mut Rng) -> Vec<Column> {
             let name = format!("c{i}");
             let odd = [format!("col-{i:08x}"), format!("a.b c{i}"), format!("\"'{i}\\"), format!("bell\u{7}{i}")];
             let separated = [format!("é😀{i}"), format!("min_{i}"), format!("s\u{1f}{i}"), format!("nul\0{i}")];
-            let physical = match mapped {
-                true => rng.choice(odd.into_iter().chain(separated).collect::<Vec<_>>()).unwrap(),
-                false => name.clone(),
+            let physical = if mapped {
+                rng.choice(odd.into_iter().chain(separated).collect::<Vec<_>>()).unwrap()
+            } else {
+                name.clone()
             };
             let values = match rng.u8(0..3) {
                 0 => Values::Clustered,
@@ -604,7 +607,7 @@ fn columns(rng: &mut Rng) -> Vec<Column> {
         })
         .collect();
     if mapped && count > 1 {
-        // Names that have gone from column to column.
+        // Physical names that were swapped between columns.
         (columns[0].physical, columns[1].physical) = ("c1".into(), "c0".into());
     }
     for column in columns.iter_mut().rev().filter(|c| !c.late).take(partitions) {

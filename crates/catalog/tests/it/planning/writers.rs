@@ -1,4 +1,4 @@
-//! What writers make of values: statistics and partition values as text, as exact as each of them cares to be.
+//! Statistics and partition values as different writers render them, with their different precision.
 
 use std::fmt::Write as _;
 
@@ -28,7 +28,7 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// Min and max as JSON text, as some writer gives them; `None` where it gives none.
+/// Min and max as JSON text, as some writer renders them; `None` if it writes none.
 pub(super) fn statistics(rng: &mut Rng, kind: Kind, values: &[&Literal]) -> (Option<String>, Option<String>) {
     let mut ordered: Vec<&Literal> =
         values.iter().copied().filter(|v| !matches!(v, Literal::Double(x) if x.is_nan())).collect();
@@ -43,11 +43,11 @@ pub(super) fn statistics(rng: &mut Rng, kind: Kind, values: &[&Literal]) -> (Opt
             let name = if *x > 0.0 { "\"Infinity\"" } else { "\"-Infinity\"" };
             quotes.then(|| name.to_string())
         }
-        // As the type prints itself: the shortest text that is this float among floats.
+        // The shortest text that identifies the float among floats.
         Literal::Double(x) if kind == Kind::Float && short => Some(format!("{:e}", *x as f32)),
         Literal::Double(x) => Some(if quotes { format!("{x:e}") } else { x.to_string() }),
         Literal::Decimal(n, scale) if !quotes => match kind {
-            // Through a double, as many writers do.
+            // Converted through a double, as many writers do.
             Kind::Decimal(_, _) if up => Some((*n as f64 / 10_f64.powi((*scale).into())).to_string()),
             _ => Some(decimal_text(*n, *scale)),
         },
@@ -63,7 +63,7 @@ pub(super) fn statistics(rng: &mut Rng, kind: Kind, values: &[&Literal]) -> (Opt
     (text(least, false), text(most, true))
 }
 
-/// The first 32 characters and something above all that follows; or the last of them made greater.
+/// The first 32 characters and a suffix greater than any; or with the last character incremented.
 fn truncated_max(text: &str, round_up: bool) -> String {
     let chars: Vec<char> = text.chars().collect();
     if chars.len() <= 32 {
@@ -88,7 +88,7 @@ fn date_text(days: i32) -> String {
     midnight.split_once('T').unwrap().0.into()
 }
 
-/// Without its zone; to the millisecond, or whole.
+/// Without a zone; with milliseconds, or in full.
 fn timestamp_text(micros: i64, whole: bool) -> String {
     let text = time::format_ms(micros.div_euclid(1000));
     let text = text.trim_end_matches('Z');
@@ -104,10 +104,13 @@ pub(super) fn partition_text(rng: &mut Rng, kind: Kind, value: &Literal) -> Stri
         Literal::Double(x) => x.to_string(),
         Literal::Decimal(n, scale) => decimal_text(*n, *scale),
         Literal::Date(days) => date_text(*days),
-        Literal::Timestamp(micros) => match rng.bool() {
-            true => timestamp_text(*micros, true) + "Z",
-            false => timestamp_text(*micros, true).replace('T', " "),
-        },
+        Literal::Timestamp(micros) => {
+            if rng.bool() {
+                timestamp_text(*micros, true) + "Z"
+            } else {
+                timestamp_text(*micros, true).replace('T', " ")
+            }
+        }
         Literal::String(text) => text.clone(),
     }
 }

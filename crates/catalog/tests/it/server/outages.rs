@@ -1,11 +1,11 @@
-//! Servers that die, and answers that are lost: what was acknowledged stays, and nothing happens twice.
+//! Servers that crash, and answers that are lost: acknowledged commits are kept, and nothing is committed twice.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use deltalakedb_log::commit::Outcome;
 use deltalakedb_log::{At, ErrorKind, Result, TableListing, Version};
 use futures::future::join_all;
+use parking_lot::Mutex;
 use tokio::sync::Barrier;
 
 use super::proxy::{Cut, Proxy};
@@ -13,11 +13,11 @@ use super::*;
 use crate::databases::databases;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_server_that_dies_loses_nothing_and_its_clients_go_on() {
+async fn a_server_crash_loses_no_commit_and_clients_reconnect() {
     const CLIENTS: usize = 4;
-    /// Commits between two blows.
+    /// Commits between two crashes.
     const BETWEEN: usize = 60;
-    // What is acknowledged is safe, whatever the server would do by itself.
+    // An acknowledged commit is durable, whatever the server's default settings are.
     let server = Server::start(&["-c", "synchronous_commit=off", "-c", "wal_writer_delay=5s"], &[]);
     let uri = server.uri("catalog");
     let catalog = connect(&uri).await;
@@ -39,7 +39,7 @@ async fn a_server_that_dies_loses_nothing_and_its_clients_go_on() {
                     let outcome = catalog.commit_all(requests).await;
                     let Ok(Outcome::Committed(committed)) = outcome else { panic!("{path}: {outcome:?}") };
                     chosen.zip(&committed).for_each(|(t, c)| base[t] = c.version);
-                    told.lock().unwrap().push((path, committed));
+                    told.lock().push((path, committed));
                     if enough.load(Ordering::SeqCst) {
                         break;
                     }
@@ -49,8 +49,8 @@ async fn a_server_that_dies_loses_nothing_and_its_clients_go_on() {
         })
         .collect();
     let more = async || {
-        let (before, began) = (told.lock().unwrap().len(), Instant::now());
-        while told.lock().unwrap().len() < before + BETWEEN {
+        let (before, began) = (told.lock().len(), Instant::now());
+        while told.lock().len() < before + BETWEEN {
             assert!(began.elapsed() < PATIENCE, "clients do not go on");
             assert!(clients.iter().all(|c| !c.is_finished()), "a client gave up");
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -70,7 +70,7 @@ async fn a_server_that_dies_loses_nothing_and_its_clients_go_on() {
     enough.store(true, Ordering::SeqCst);
     join_all(clients).await.into_iter().for_each(Result::unwrap);
 
-    let told = std::mem::take(&mut *told.lock().unwrap());
+    let told = std::mem::take(&mut *told.lock());
     for table in tables {
         let seen = whole(&catalog, table).await;
         let mut acknowledged: Vec<_> = told
@@ -85,7 +85,7 @@ async fn a_server_that_dies_loses_nothing_and_its_clients_go_on() {
     catalog.close().await;
 }
 
-/// A catalog in the server for tests, and the same through a wire that can be cut.
+/// A catalog in the server for tests, and the same through a connection that can be cut.
 struct Wired {
     _dir: TempDir,
     uri: String,
@@ -105,7 +105,7 @@ impl Wired {
         Self { _dir: dir, uri, direct, wired, proxy }
     }
 
-    /// Commits `path` to these tables while the wire is cut, which it must be.
+    /// Commits `path` to these tables while the connection is cut as requested.
     async fn commit(&self, cuts: impl IntoIterator<Item = Cut>, tables: &[TableId], path: &str) -> Result<Outcome> {
         self.proxy.cut(cuts);
         let outcome = self.wired.commit_all(tables.iter().map(|t| append(*t, 0, path)).collect()).await;
@@ -120,7 +120,7 @@ impl Wired {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_cut_at_commit_tells_the_truth() {
+async fn a_connection_lost_at_commit_reports_the_true_outcome() {
     let w = Wired::new().await;
     let tables = [create(&w.direct, "a").await, create(&w.direct, "b").await];
     let cuts = [
@@ -144,16 +144,17 @@ async fn a_connection_cut_at_commit_tells_the_truth() {
             }
         }
     }
-    // Without end there is an end to trying, and that says that nothing happened.
+    // When every attempt is cut, the retries end with an error that says that nothing was committed.
     let failed = w.commit(vec![Cut::Before; 4], &tables[..1], "never").await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Unavailable, "{failed}");
     assert_eq!(w.direct.find_commit(tables[0], append(tables[0], 0, "never").commit_id).await.unwrap(), None);
     w.close().await;
 }
 
-/// A new table has no lock to ask by: its commit is found, or nobody knows, and the same request again makes it.
+/// A new table has no lock to prove absence: either its commit is found, or the outcome is unknown, and the same
+/// request again creates it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_cut_at_the_creation_of_a_table_tells_no_lie() {
+async fn a_connection_lost_at_a_creation_reports_no_false_outcome() {
     let w = Wired::new().await;
     let new = |name: &str| {
         let id = TableId(Uuid::from_slice(&blake3::hash(name.as_bytes()).as_bytes()[..16]).unwrap());
@@ -175,9 +176,9 @@ async fn a_connection_cut_at_the_creation_of_a_table_tells_no_lie() {
     w.close().await;
 }
 
-/// What is asked by its id while its COMMIT goes on is waited for.
+/// A lookup by id waits for a COMMIT that is still in progress.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_that_is_still_under_way_is_waited_for() {
+async fn a_commit_in_progress_is_awaited_before_its_outcome_is_reported() {
     let w = Wired::new().await;
     let table = create(&w.direct, "a").await;
     let schema = place(&w.uri).schema;
@@ -191,7 +192,7 @@ async fn a_commit_that_is_still_under_way_is_waited_for() {
         ),
     )
     .await;
-    // At the last try, when nothing is left but to tell what is found.
+    // At the last attempt, when only the result can be looked up.
     let cuts = [Cut::Before, Cut::Before, Cut::Before, Cut::Under];
     let outcome = w.commit(cuts, &[table], "slow").await.unwrap();
     let Outcome::Committed(committed) = outcome else { panic!("{outcome:?}") };
@@ -200,9 +201,9 @@ async fn a_commit_that_is_still_under_way_is_waited_for() {
     w.close().await;
 }
 
-/// As many as there are connections in a pool: each looks for its own, and none waits for another's.
+/// As many as a pool has connections: each looks for its own commit, and none waits for another's connection.
 #[tokio::test(flavor = "multi_thread")]
-async fn many_answers_lost_at_once_are_all_found() {
+async fn many_lost_responses_are_all_resolved() {
     const MANY: usize = 8;
     let w = Wired::new().await;
     let mut tables = Vec::new();
@@ -222,7 +223,7 @@ async fn many_answers_lost_at_once_are_all_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outcome_nobody_knows_is_known_to_the_next_who_asks() {
+async fn an_unknown_outcome_is_resolved_by_the_next_attempt() {
     let story = async |cut: Cut, happened: bool| {
         let w = Wired::new().await;
         let table = create(&w.direct, "a").await;
@@ -242,20 +243,20 @@ async fn an_outcome_nobody_knows_is_known_to_the_next_who_asks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_server_is_asked_once_to_open_a_table_and_five_times_to_append() {
+async fn opening_takes_one_message_and_an_append_five() {
     let w = Wired::new().await;
     let table = create(&w.direct, "a").await;
     let reader = w.wired.reader(table);
     let queries = || {
-        let (asked, rest): (Vec<_>, Vec<_>) = w.proxy.heard().into_iter().partition(|(kind, _)| *kind == 'Q');
-        // A connection that goes back to its pool is looked at, when the answer is there already.
+        let (asked, rest): (Vec<_>, Vec<_>) = w.proxy.messages().into_iter().partition(|(kind, _)| *kind == 'Q');
+        // A connection that is returned to its pool is tested, after the answer has arrived.
         assert!(rest.iter().all(|(kind, _)| *kind == 'S'), "nothing is prepared: {rest:?}");
         asked.into_iter().map(|(_, sql)| sql).collect::<Vec<_>>()
     };
     reader.head().await.unwrap();
     w.wired.commit_all(vec![append(table, 0, "first")]).await.unwrap().committed().unwrap();
-    // From here on the connections are there, one to read and one to write.
-    w.proxy.heard();
+    // From here on one connection for reading and one for writing exist.
+    w.proxy.messages();
     reader.head().await.unwrap();
     assert_eq!(queries().len(), 1, "to open a table");
     for n in 1..=20 {
@@ -277,7 +278,7 @@ async fn the_server_is_asked_once_to_open_a_table_and_five_times_to_append() {
 
 /// Holds the lock on a table's head until it is dropped.
 pub(super) async fn hold(uri: &str, table: TableId) -> PgConnection {
-    let mut holder = session(uri).await;
+    let mut holder = pg_connection(uri).await;
     let (schema, id) = (place(uri).schema, table.0.simple());
     let sql = format!("BEGIN; SELECT 1 FROM {schema}.dl_tables WHERE table_id = '\\x{id}' FOR UPDATE");
     sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(&mut holder).await.unwrap();
@@ -285,7 +286,7 @@ pub(super) async fn hold(uri: &str, table: TableId) -> PgConnection {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_gives_up_waiting_for_a_lock_holds_none_later() {
+async fn a_cancelled_wait_for_a_lock_acquires_no_lock_later() {
     let [database] = databases("server") else { panic!("one database locks rows") };
     let dir = tempfile::tempdir().unwrap();
     let uri = database.uri(dir.path(), "locks");
@@ -312,7 +313,7 @@ async fn who_gives_up_waiting_for_a_lock_holds_none_later() {
         let commit = catalog.commit_all(vec![append(table, 0, path)]);
         let outcome = tokio::time::timeout(PATIENCE / 4, commit).await.expect("the lock is free").unwrap();
         assert_eq!(outcome.committed().unwrap()[0].version, version);
-        // Nor does anybody go on looking at what was there then.
+        // The handle does not continue to read the old state either.
         assert_eq!(impatient.reader(table).head().await.unwrap().version, version);
     }
     impatient.close().await;
@@ -320,7 +321,7 @@ async fn who_gives_up_waiting_for_a_lock_holds_none_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_waited_too_long_for_a_lock_is_as_good_as_new() {
+async fn a_connection_is_reused_after_a_lock_timeout() {
     let [database] = databases("server") else { panic!("one database locks rows") };
     let dir = tempfile::tempdir().unwrap();
     let uri = database.uri(dir.path(), "timeouts");
@@ -343,14 +344,14 @@ async fn a_connection_that_waited_too_long_for_a_lock_is_as_good_as_new() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_closed_catalog_leaves_nobody_in_the_server() {
+async fn a_closed_catalog_leaves_no_connection_to_the_server() {
     let uri = own_database().await;
     let catalogs = [connect(&uri).await, connect(&uri).await, connect(&uri).await];
     let table = create(&catalogs[0], "a").await;
     for (n, catalog) in (0..).zip(&catalogs) {
         catalog.commit_all(vec![append(table, n, &format!("f{n}"))]).await.unwrap().committed().unwrap();
         catalog.reader(table).snapshot(At::Latest).await.unwrap();
-        // What is begun and not ended: a stream, a conflict, a mistake, a commit that is given up.
+        // Operations that are begun and not finished: a stream, a conflict, an error, a cancelled commit.
         drop(catalog.reader(table).files(n, None).await.unwrap());
         let mut late = append(table, 0, "late");
         late.base = Base::Exactly(0);

@@ -1,4 +1,4 @@
-//! Several processes on one catalog: side by side, and killed in the middle.
+//! Several processes on one catalog: concurrent, and killed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -15,7 +15,7 @@ const TABLES: usize = 10;
 fn size(database: Database) -> (usize, usize) {
     match database {
         Database::Postgres => (4, 125),
-        // Its writers take turns, and every turn syncs the disk.
+        // Its writers are serialized, and every turn syncs the disk.
         _ => (1, 50),
     }
 }
@@ -24,13 +24,13 @@ fn name(table: usize) -> String {
     format!("t{table}")
 }
 
-/// A commit that some process was told of: its path, and for each table the version and the time.
-struct Told {
+/// A commit that was acknowledged to some process: its path, and for each table the version and the time.
+struct Report {
     path: String,
     members: Vec<(String, Version, i64)>,
 }
 
-impl Told {
+impl Report {
     fn parse(line: &str) -> Self {
         let mut words = line.split(' ');
         let path = words.next().unwrap().to_string();
@@ -41,9 +41,9 @@ impl Told {
         Self { path, members: words.map(member).collect() }
     }
 
-    fn say(path: &str, names: &[String], committed: &[Committed]) {
+    fn print(path: &str, names: &[String], committed: &[Committed]) {
         let members = names.iter().zip(committed).map(|(name, c)| format!(" {name}@{}@{}", c.version, c.timestamp));
-        say(&format!("{path}{}", members.collect::<String>()));
+        print_line(&format!("{path}{}", members.collect::<String>()));
     }
 }
 
@@ -75,7 +75,7 @@ pub(super) async fn append(uri: &str, writer: &str, tasks: usize, commits: usize
                     tables[*table].2 = c.version;
                 }
                 let names: Vec<_> = chosen.iter().map(|t| name(*t)).collect();
-                Told::say(&path, &names, &committed);
+                Report::print(&path, &names, &committed);
             }
             catalog.close().await;
         })
@@ -83,7 +83,7 @@ pub(super) async fn append(uri: &str, writer: &str, tasks: usize, commits: usize
     join_all(tasks).await.into_iter().for_each(Result::unwrap);
 }
 
-/// So many tables, in any order.
+/// A number of tables, in any order.
 fn choose(mut rng: fastrand::Rng, count: usize) -> Vec<usize> {
     let mut all: Vec<_> = (0..TABLES).collect();
     rng.shuffle(&mut all);
@@ -92,7 +92,7 @@ fn choose(mut rng: fastrand::Rng, count: usize) -> Vec<usize> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn processes_commit_side_by_side() {
+async fn processes_commit_concurrently() {
     const PROCESSES: usize = 4;
     for database in databases("processes") {
         let dir = tempfile::tempdir().unwrap();
@@ -108,18 +108,20 @@ async fn processes_commit_side_by_side() {
             Process::start(&job)
         };
         let running: Vec<_> = (0..PROCESSES).map(start).collect();
-        // Each is heard by a thread of its own: who is not heard stops.
-        let heard: Vec<_> = running.into_iter().map(|process| std::thread::spawn(|| process.done())).collect();
-        let told: Vec<_> = heard.into_iter().flat_map(|h| h.join().unwrap()).map(|line| Told::parse(&line)).collect();
-        assert_eq!(told.len(), PROCESSES * tasks * commits, "everybody was told of every commit");
+        // Each has a thread that reads its output, because a process whose output is not read blocks.
+        let threads: Vec<_> =
+            running.into_iter().map(|process| std::thread::spawn(|| process.wait_for_lines())).collect();
+        let reports: Vec<_> =
+            threads.into_iter().flat_map(|h| h.join().unwrap()).map(|line| Report::parse(&line)).collect();
+        assert_eq!(reports.len(), PROCESSES * tasks * commits, "everybody was told of every commit");
 
         let mut seen = HashMap::new();
         for (name, id) in &tables {
             seen.insert(name.clone(), whole(&catalog, *id).await);
         }
         let versions: usize = seen.values().map(Vec::len).sum();
-        assert_eq!(versions, told.iter().map(|t| t.members.len()).sum::<usize>(), "no version but those told of");
-        for Told { path, members } in &told {
+        assert_eq!(versions, reports.iter().map(|t| t.members.len()).sum::<usize>(), "no version but those told of");
+        for Report { path, members } in &reports {
             let mut groups = BTreeSet::new();
             for (table, version, time) in members {
                 let there = &seen[table][usize::try_from(*version).unwrap() - 1];
@@ -134,7 +136,7 @@ async fn processes_commit_side_by_side() {
         catalog.close().await;
         if *database == Database::Postgres {
             check_nobody_is_left(&uri).await;
-            // A deadlock would be tried again, and only cost time.
+            // A deadlock would be retried and only take time.
             let database = place(&uri).database;
             let sql = format!("SELECT 1 FROM pg_stat_database WHERE datname = '{database}' AND deadlocks = 0");
             assert_eq!(ask(&in_server("public"), &sql).await.len(), 1, "there were deadlocks");
@@ -142,7 +144,7 @@ async fn processes_commit_side_by_side() {
     }
 }
 
-/// A catalog that is found by nobody else, in the server in a database of its own.
+/// A catalog that no other test finds: in the server, in a database of its own.
 async fn own_uri(database: Database, dir: &Path) -> String {
     match database {
         Database::Postgres => own_database().await,
@@ -150,7 +152,7 @@ async fn own_uri(database: Database, dir: &Path) -> String {
     }
 }
 
-/// Commits without end, to one table or to two at once, from two connections.
+/// Commits in a loop, to one table or to two at once, from two connections.
 pub(super) async fn stream(uri: &str, writer: &str) {
     let tasks = (0..2).map(|task| {
         let (uri, writer) = (uri.to_string(), format!("{writer}.{task}"));
@@ -167,7 +169,7 @@ pub(super) async fn stream(uri: &str, writer: &str) {
                 let committed = catalog.commit_all(requests).await.unwrap().committed().unwrap();
                 base.extend(chosen.iter().zip(&committed).map(|((name, _), c)| (*name, c.version)));
                 let names: Vec<_> = chosen.iter().map(|(name, _)| name.to_string()).collect();
-                Told::say(&path, &names, &committed);
+                Report::print(&path, &names, &committed);
             }
         })
     });
@@ -175,25 +177,25 @@ pub(super) async fn stream(uri: &str, writer: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_client_leaves_whole_commits_and_no_lock() {
+async fn a_killed_client_leaves_complete_commits_and_no_lock() {
     const ROUNDS: u64 = 6;
     for database in databases("processes") {
         let dir = tempfile::tempdir().unwrap();
         let uri = database.uri(dir.path(), "killed");
         let catalog = connect(&uri).await;
         let tables = [("a", create(&catalog, "a").await), ("b", create(&catalog, "b").await)];
-        let mut told = Vec::new();
+        let mut reports = Vec::new();
         for round in 0..ROUNDS {
             let mut rng = fastrand::Rng::with_seed(round);
             let mut process = Process::start(&["stream", &uri, &format!("r{round}")]);
             let mut lines = process.lines();
             let before = rng.usize(1..30);
-            told.extend(lines.by_ref().take(before).map(|line| Told::parse(&line)));
+            reports.extend(lines.by_ref().take(before).map(|line| Report::parse(&line)));
             std::thread::sleep(Duration::from_micros(rng.u64(..5000)));
             drop(process);
-            told.extend(lines.map(|line| Told::parse(&line)));
+            reports.extend(lines.map(|line| Report::parse(&line)));
 
-            // Whatever the dead one had locked, the next is not kept waiting.
+            // Locks of the killed process do not block the next one.
             let began = Instant::now();
             let path = format!("next{round}.both");
             let mut requests = Vec::new();
@@ -205,13 +207,13 @@ async fn a_killed_client_leaves_whole_commits_and_no_lock() {
             assert!(began.elapsed() < PATIENCE / 4, "the next writer waited {:?}", began.elapsed());
             let members =
                 tables.iter().zip(&committed).map(|((name, _), c)| (name.to_string(), c.version, c.timestamp));
-            told.push(Told { path, members: members.collect() });
+            reports.push(Report { path, members: members.collect() });
         }
         let seen = HashMap::from([
             ("a".to_string(), whole(&catalog, tables[0].1).await),
             ("b".to_string(), whole(&catalog, tables[1].1).await),
         ]);
-        for Told { path, members } in &told {
+        for Report { path, members } in &reports {
             for (table, version, time) in members {
                 let there = seen[table].get(usize::try_from(*version).unwrap() - 1);
                 let there =
@@ -225,7 +227,7 @@ async fn a_killed_client_leaves_whole_commits_and_no_lock() {
         };
         assert_eq!(both("a"), both("b"), "who commits to two tables commits to both or to none");
         let there: usize = seen.values().map(Vec::len).sum();
-        let lost = there - told.iter().map(|t| t.members.len()).sum::<usize>();
+        let lost = there - reports.iter().map(|t| t.members.len()).sum::<usize>();
         assert!(lost <= 4 * ROUNDS as usize, "each connection has one commit on its way, not {lost} in all");
         catalog.close().await;
     }

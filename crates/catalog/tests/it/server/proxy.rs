@@ -1,10 +1,11 @@
-//! A wire to PostgreSQL that listens in, and can be cut where a COMMIT passes.
+//! A proxy for PostgreSQL that records messages, and can cut the connection at a COMMIT.
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Barrier, Notify};
@@ -12,20 +13,20 @@ use tokio::task::JoinHandle;
 
 use super::{changed, place};
 
-/// What happens to a COMMIT, and to the connection it comes on.
+/// The fault for a COMMIT and its connection.
 #[derive(Clone, Debug)]
 pub(super) enum Cut {
-    /// It does not arrive.
+    /// The COMMIT does not arrive.
     Before,
-    /// It arrives; the connection is gone before it is answered.
+    /// The COMMIT arrives; the connection is cut before the answer.
     Under,
-    /// It is answered, and the answer does not arrive.
+    /// The COMMIT is answered, but the answer does not arrive.
     After,
-    /// The same for several, all at one moment.
+    /// The same for several connections at the same moment.
     AfterAll(Arc<Barrier>),
-    /// As `Before`, and everybody else is cut off, too, and nobody can connect.
+    /// As `Before`, and all other connections are cut as well, and none can be made.
     BeforeAndClose,
-    /// As `After`, and everybody else is cut off, too, and nobody can connect.
+    /// As `After`, and all other connections are cut as well, and none can be made.
     AfterAndClose,
 }
 
@@ -37,13 +38,13 @@ pub(super) struct Proxy {
 
 struct Wires {
     server: (String, u16),
-    /// Ends every connection.
+    /// Closes every connection.
     hang_up: Notify,
-    /// What to do with the next COMMITs.
+    /// The faults for the next COMMITs.
     cuts: Mutex<VecDeque<Cut>>,
     closed: AtomicBool,
     /// The messages of clients, by type and text.
-    heard: Mutex<Vec<(char, String)>>,
+    messages: Mutex<Vec<(char, String)>>,
 }
 
 impl Drop for Proxy {
@@ -53,7 +54,7 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// Before the server of this catalog.
+    /// A proxy for the server of this catalog.
     pub(super) async fn before(uri: &str) -> Self {
         let place = place(uri);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -62,7 +63,7 @@ impl Proxy {
             hang_up: Notify::new(),
             cuts: Mutex::default(),
             closed: AtomicBool::new(false),
-            heard: Mutex::default(),
+            messages: Mutex::default(),
         });
         let port = listener.local_addr().unwrap().port();
         let accepting = tokio::spawn({
@@ -78,7 +79,7 @@ impl Proxy {
         Self { port, wires, accepting }
     }
 
-    /// The catalog, through this wire. Without TLS, or there would be nothing to hear.
+    /// The URI of the catalog through this proxy. Without TLS, because encrypted messages cannot be recorded.
     pub(super) fn through(&self, uri: &str) -> String {
         changed(uri, |place| {
             (place.host, place.port) = (Some("127.0.0.1".into()), Some(self.port));
@@ -86,28 +87,28 @@ impl Proxy {
         })
     }
 
-    /// What happens to the next COMMITs; those after them pass.
+    /// Sets the faults for the next COMMITs; those after them pass.
     pub(super) fn cut(&self, cuts: impl IntoIterator<Item = Cut>) {
-        self.wires.cuts.lock().unwrap().extend(cuts);
+        self.wires.cuts.lock().extend(cuts);
     }
 
-    /// Whether all cuts have been made.
+    /// Whether all faults have occurred.
     pub(super) fn is_done(&self) -> bool {
-        self.wires.cuts.lock().unwrap().is_empty()
+        self.wires.cuts.lock().is_empty()
     }
 
-    /// Lets everybody in again.
+    /// Allows connections again.
     pub(super) fn open(&self) {
         self.wires.closed.store(false, Ordering::SeqCst);
     }
 
-    /// What clients have said since the last call.
-    pub(super) fn heard(&self) -> Vec<(char, String)> {
-        std::mem::take(&mut self.wires.heard.lock().unwrap())
+    /// The messages of clients since the last call.
+    pub(super) fn messages(&self) -> Vec<(char, String)> {
+        std::mem::take(&mut self.wires.messages.lock())
     }
 }
 
-/// One connection, to its end, which both sides see.
+/// Forwards one connection until both sides have closed it.
 async fn carry(wires: Arc<Wires>, mut client: TcpStream) -> io::Result<()> {
     let mut server = TcpStream::connect(wires.server.clone()).await?;
     client.set_nodelay(true)?;
@@ -116,7 +117,7 @@ async fn carry(wires: Arc<Wires>, mut client: TcpStream) -> io::Result<()> {
     server.write_all(&first).await?;
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    // An answer that does not arrive is still waited for.
+    // An answer that is not forwarded is still awaited.
     let (swallow, swallowed) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
     let answers = {
         let (swallow, swallowed) = (swallow.clone(), swallowed.clone());
@@ -141,8 +142,8 @@ async fn carry(wires: Arc<Wires>, mut client: TcpStream) -> io::Result<()> {
             let kind = char::from(message[0]);
             let text = String::from_utf8_lossy(&message[5..]).trim_end_matches('\0').to_string();
             let commits = kind == 'Q' && text == "COMMIT";
-            wires.heard.lock().unwrap().push((kind, text));
-            let cut = if commits { wires.cuts.lock().unwrap().pop_front() } else { None };
+            wires.messages.lock().push((kind, text));
+            let cut = if commits { wires.cuts.lock().pop_front() } else { None };
             let Some(cut) = cut else {
                 to_server.write_all(&message).await?;
                 continue;
@@ -167,7 +168,7 @@ async fn carry(wires: Arc<Wires>, mut client: TcpStream) -> io::Result<()> {
             return io::Result::Ok(());
         }
     };
-    // A client that was cut off hears no answer, and one that has left needs none.
+    // A client that was cut off gets no answer, and one that has disconnected needs none.
     tokio::select! {
         ended = questions => ended,
         ended = answers => ended,
@@ -184,7 +185,7 @@ async fn startup(client: &mut TcpStream) -> io::Result<Vec<u8>> {
     Ok(message)
 }
 
-/// A type, a length, and so many bytes less four.
+/// A type, a length, and a body of the length minus four.
 async fn message(client: &mut (impl AsyncReadExt + Unpin)) -> io::Result<Vec<u8>> {
     let kind = client.read_u8().await?;
     let length = client.read_u32().await?;

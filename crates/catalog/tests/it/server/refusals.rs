@@ -1,4 +1,4 @@
-//! What a database may refuse: for each one sentence, which names the catalog and says what to do.
+//! Every rejection of a database gives one sentence, which names the catalog and says what to do.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::databases::{Database, databases};
 const PASSWORD: &str = "correct-horse";
 const WRONG: &str = "battery-staple";
 
-/// Opens a catalog, commits to its table `t` where there is one, and says how that went; then waits for its end.
+/// Opens a catalog, commits to its table `t` if it exists, and prints the result; then waits to be ended.
 pub(super) async fn open(uri: &str, create: bool) {
     let options = ConnectOptions { create, ..Default::default() };
     let tried: deltalakedb_log::Result<_> = async {
@@ -25,20 +25,20 @@ pub(super) async fn open(uri: &str, create: bool) {
     .await;
     match tried {
         Ok(catalog) => {
-            say("fine");
+            print_line("fine");
             let _ = std::io::stdin().read_line(&mut String::new());
             catalog.close().await;
         }
-        Err(e) => say(&format!("{:?} {:?}", e.kind(), e.to_string())),
+        Err(e) => print_line(&format!("{:?} {:?}", e.kind(), e.to_string())),
     }
 }
 
-/// A way to a catalog.
+/// A way to open a catalog.
 struct Way<'a> {
     uri: &'a str,
     create: bool,
     env: &'a [(&'a str, &'a str)],
-    /// Another program it is started through.
+    /// The program through which it is started.
     through: Option<Command>,
 }
 
@@ -52,7 +52,7 @@ impl Way<'_> {
         let job = ["open", self.uri, if self.create { "true" } else { "false" }];
         let mut process = Process::spawn(through, &job, self.env);
         drop(process.0.stdin.take());
-        process.done().pop().unwrap()
+        process.wait_for_lines().pop().unwrap()
     }
 
     fn works(self) {
@@ -60,7 +60,7 @@ impl Way<'_> {
         assert_eq!(said, "fine", "{uri}");
     }
 
-    /// Is refused, in a sentence that says each of these.
+    /// Asserts that opening fails with a message that contains each of these.
     fn refused(self, kind: ErrorKind, says: &[&str]) {
         let uri = CatalogUri::parse(self.uri).unwrap().to_string();
         let said = self.go();
@@ -75,7 +75,7 @@ impl Way<'_> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_says_why_it_refuses() {
+async fn refused_connections_give_the_reason() {
     let hba = "local all all trust\n\
                host all secret 127.0.0.1/32 scram-sha-256\n\
                hostssl all safe 127.0.0.1/32 trust\n\
@@ -115,14 +115,14 @@ async fn a_server_says_why_it_refuses() {
     way(&server.uri("elsewhere")).refused(ErrorKind::NotFound, &["dl init"]);
     way(&server.uri("public")).refused(ErrorKind::NotFound, &["dl init"]);
 
-    // Set by whoever wants no writes for now. A role's own setting is there for its next connection at once.
+    // Set by an administrator to stop writes. A role's own setting applies to its next connection at once.
     ask(&uri, "CREATE ROLE frozen LOGIN SUPERUSER; ALTER ROLE frozen SET default_transaction_read_only = on").await;
     way(&by("frozen")).refused(ErrorKind::Unavailable, &["primary"]);
     catalog.close().await;
 
     server.stop();
     way(&uri).refused(ErrorKind::Unavailable, &["PostgreSQL runs"]);
-    // A replica, of nobody: it reads, and does not write.
+    // A standby without a primary: it reads, and does not write.
     std::fs::write(server.dir.path().join("data/standby.signal"), "").unwrap();
     server.start_again();
     way(&uri).refused(ErrorKind::Unavailable, &["primary"]);
@@ -146,7 +146,7 @@ fn a_duckdb_file_belongs_to_one_process() {
     way(&uri).works();
 }
 
-/// Root may write everywhere, unless that is taken from it.
+/// Root may write everywhere, unless that privilege is removed.
 fn without_privilege() -> Option<Command> {
     let root = std::fs::metadata("/proc/self").unwrap();
     (std::os::unix::fs::MetadataExt::uid(&root) == 0).then(|| {
@@ -161,7 +161,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_written_says_so() {
+async fn a_read_only_file_is_refused_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("folder");
     std::fs::create_dir(&folder).unwrap();
@@ -181,7 +181,7 @@ async fn a_file_that_cannot_be_written_says_so() {
         let new = database.uri(&folder, "new");
         attempt(&new, true).refused(ErrorKind::Unavailable, &["permission"]);
         set_mode(&folder, 0o755);
-        // SQLite gives the files beside it the rights of the file.
+        // SQLite gives its other files the permissions of the main file.
         for there in std::fs::read_dir(&folder).unwrap() {
             set_mode(&there.unwrap().path(), 0o644);
         }

@@ -1,4 +1,4 @@
-//! The roles that docs/databases.md makes can do what it says, and no more.
+//! The roles created by docs/databases.md have exactly the rights that it states.
 
 use deltalakedb_log::{ErrorKind, Result, TableListing};
 
@@ -15,7 +15,7 @@ fn recipe() -> [String; 2] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_roles_of_the_page_are_enough_and_not_too_much() {
+async fn the_documented_roles_have_exactly_the_privileges_they_need() {
     let server = Server::start(&[], &[]);
     ask(&server.uri("public"), "CREATE DATABASE lake").await;
     let by = |user: Option<&str>| {
@@ -43,7 +43,7 @@ async fn the_roles_of_the_page_are_enough_and_not_too_much() {
     let refused = reader.commit_all(vec![append(table, 1, "b")]).await.unwrap_err();
     assert!(refused.kind() == ErrorKind::Invalid && refused.to_string().contains("lacks a right"), "{refused}");
 
-    // Tables of a later migration are the roles' as well.
+    // The roles have the same rights on tables of a later migration.
     ask(&by(Some("lake_owner")), "CREATE TABLE catalog.dl_later AS SELECT 1 AS n").await;
     ask(&by(Some("lake_writer")), "UPDATE catalog.dl_later SET n = 2 RETURNING n").await;
     ask(&by(Some("lake_reader")), "SELECT n FROM catalog.dl_later").await;

@@ -1,4 +1,4 @@
-//! Clients that stop in the middle of a transaction, and clients that give up waiting: others go on.
+//! Clients that stop in a transaction, and clients that cancel a wait: other clients continue.
 
 use deltalakedb_catalog::PostgresOptions;
 use deltalakedb_log::TxnLogReaderExt;
@@ -10,16 +10,16 @@ use super::outages::hold;
 use super::*;
 use crate::databases::databases;
 
-/// How long the server lets the client that is stopped do nothing.
+/// The idle timeout for the client that is stopped.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Files whose rows are more than the server and its client take from each other before one waits for the other.
+/// A number of files whose rows exceed the network buffers, so that one side waits for the other.
 pub(super) const MANY: usize = 1_500;
 
-/// Appends so many files to the table `a` at once, and says which version they became.
+/// Appends this many files to the table `a` at once, and prints their version.
 pub(super) async fn append_once(uri: &str, path: &str, files: usize) {
     let mut postgres = PostgresOptions::default();
-    // To make a statement of many rows takes a slow machine a moment.
+    // A slow machine needs some time to build a statement of many rows.
     postgres.idle_timeout = if files > 1 { 5 * IDLE } else { IDLE };
     let options = ConnectOptions { create: false, postgres, ..Default::default() };
     let catalog = SqlCatalog::connect(&CatalogUri::parse(uri).unwrap(), options).await.unwrap();
@@ -32,7 +32,7 @@ pub(super) async fn append_once(uri: &str, path: &str, files: usize) {
     }
     request.content = Content::Actions(actions);
     let outcome = catalog.commit_all(vec![request]).await.unwrap();
-    say(&outcome.committed().unwrap()[0].version.to_string());
+    print_line(&outcome.committed().unwrap()[0].version.to_string());
     catalog.close().await;
 }
 
@@ -50,13 +50,13 @@ async fn until(uri: &str, what: &str, sql: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_is_stopped_in_a_transaction_stops_nobody_else() {
+async fn a_client_suspended_in_a_transaction_blocks_no_other() {
     let [database] = databases("server") else { panic!("one database has clients to stop") };
     let dir = tempfile::tempdir().unwrap();
     let uri = database.uri(dir.path(), "stopped");
     let other = connect(&uri).await;
     let table = create(&other, "a").await;
-    // Of one user the inserts take long enough for the client to be stopped before they are done.
+    // Inserts by this user are slow, so that the client can be stopped before they are done.
     let role = place(&uri).schema;
     let slow = format!(
         "CREATE ROLE {role} LOGIN SUPERUSER; CREATE FUNCTION {role}.slow() RETURNS trigger LANGUAGE plpgsql AS \
@@ -69,26 +69,26 @@ async fn a_client_that_is_stopped_in_a_transaction_stops_nobody_else() {
     until(&uri, "it commits", &format!("{of_role} AND wait_event = 'PgSleep'")).await;
     signal(&stopped, "-STOP");
     until(&uri, "it stopped before COMMIT", &format!("{of_role} AND state = 'idle in transaction'")).await;
-    // The lock is held, and the readers of the table do not care.
+    // The lock is held, and readers of the table are not affected.
     assert_eq!(other.reader(table).head().await.unwrap().version, 0);
     let outcome = tokio::time::timeout(PATIENCE / 2, other.commit_all(vec![append(table, 0, "other")])).await;
     let outcome = outcome.expect("the server ended the transaction that was stopped").unwrap();
     assert_eq!(outcome.committed().unwrap()[0].version, 1);
     signal(&stopped, "-CONT");
-    assert_eq!(stopped.done(), ["2"], "it is told that nothing was committed, and commits");
+    assert_eq!(stopped.wait_for_lines(), ["2"], "it is told that nothing was committed, and commits");
     let paths: Vec<_> = whole(&other, table).await.into_iter().map(|seen| seen.path).collect();
     assert_eq!(paths, ["other", "stopped"]);
     other.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_is_stopped_while_it_sends_many_rows_stops_nobody_else() {
+async fn a_client_suspended_in_a_bulk_insert_blocks_no_other() {
     let [database] = databases("server") else { panic!("one database has clients to stop") };
     let dir = tempfile::tempdir().unwrap();
     let uri = database.uri(dir.path(), "stopped among rows");
     let other = connect(&uri).await;
     let table = create(&other, "a").await;
-    // Of one user each row takes a moment, so that the client is stopped before it has sent all.
+    // Each row by this user is slow, so that the client is stopped before it has sent all of them.
     let role = place(&uri).schema.replace(' ', "_");
     let schema = format!("\"{}\"", place(&uri).schema);
     let slow = format!(
@@ -106,14 +106,14 @@ async fn a_client_that_is_stopped_while_it_sends_many_rows_stops_nobody_else() {
     let outcome = outcome.expect("the server ended the transaction that was stopped").unwrap();
     assert_eq!(outcome.committed().unwrap()[0].version, 1);
     signal(&stopped, "-CONT");
-    assert_eq!(stopped.done(), ["2"], "it is told that nothing was committed, and commits");
+    assert_eq!(stopped.wait_for_lines(), ["2"], "it is told that nothing was committed, and commits");
     let files = other.reader(table).counts(2).await.unwrap().files;
     assert_eq!(files, 1 + MANY as u64);
     other.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn those_who_give_up_and_come_again_use_up_no_connections() {
+async fn cancelled_and_repeated_commits_do_not_exhaust_connections() {
     const TASKS: usize = 200;
     let uri = own_database().await;
     let (catalog, elsewhere) = (connect(&uri).await, in_server("public"));
@@ -141,7 +141,7 @@ async fn those_who_give_up_and_come_again_use_up_no_connections() {
     let ours =
         format!("SELECT pid FROM pg_stat_activity WHERE datname = '{database}' AND application_name = 'deltalakedb'");
     for n in 0..20 {
-        // Readers, and writers of other tables, go on meanwhile.
+        // Readers, and writers of other tables, are not affected.
         let head = tokio::time::timeout(PATIENCE / 4, catalog.reader(table).head()).await;
         assert_eq!(head.expect("a reader waits for writers").unwrap().version, 0);
         let commit = catalog.commit_all(vec![append(free, n, &format!("g{n}"))]);

@@ -1,48 +1,48 @@
-//! Kill -9 while a table is renamed, dropped, detached, dropped with its files, or its history ends.
+//! Kill -9 while a table is renamed, dropped, detached, dropped with its files, or its history expires.
 
 use super::*;
 
-/// A table with one row that is published and one that is not.
-fn behind(start: &Place, database: Database) -> Place {
+/// A table with one published row and one unpublished one.
+fn behind(start: &TestFolder, database: Database) -> TestFolder {
     let place = again(start, database);
     place.dl(&["write", "t", "--input", "rows.csv", "--set", "mirror.mode=background"]).good();
     place
 }
 
-/// Runs a command that is killed at the n-th of such calls; it may come to its end before.
-fn killed_at(place: &Place, command: &[&str], call: &str, nth: usize) {
+/// Runs a command that is killed at the n-th such call; it may finish before.
+fn killed_at(place: &TestFolder, command: &[&str], call: &str, nth: usize) {
     let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=SIGKILL:when={nth}"));
     let ran = traced_as(command, place, &["-o", "/dev/null", "-e", &trace, "-e", &inject], &[]);
     assert!(ran.code.is_none() || ran.code == Some(0), "{command:?} at {call} {nth}: {ran:?}");
 }
 
-fn listed(place: &Place, args: &[&str]) -> Vec<(String, String)> {
+fn listed(place: &TestFolder, args: &[&str]) -> Vec<(String, String)> {
     let listed = place.dl(&[&["tables", "--format", "json"], args].concat()).json();
     let text = |row: &serde_json::Value, key: &str| row[key].as_str().unwrap_or("live").to_string();
     listed.as_array().unwrap().iter().map(|row| (text(row, "name"), text(row, "state"))).collect()
 }
 
-/// The one table there is, by its name and state.
-fn the_table(place: &Place) -> (String, String) {
+/// The name and state of the only table.
+fn the_table(place: &TestFolder) -> (String, String) {
     let mut all = [listed(place, &[]), listed(place, &["--dropped"])].concat();
     assert_eq!(all.len(), 1, "{all:?}");
     all.remove(0)
 }
 
-fn rows(place: &Place, name: &str) -> usize {
+fn rows(place: &TestFolder, name: &str) -> usize {
     place.dl(&["read", name, "--format", "json"]).json().as_array().unwrap().len()
 }
 
-fn check_goes_on(place: &Place, name: &str) {
+fn check_goes_on(place: &TestFolder, name: &str) {
     assert_eq!(rows(place, name), 2, "{name}: nothing is lost");
     place.dl(&["write", name, "--input", "rows.csv"]).good();
     assert_eq!(rows(place, name), 3);
-    // The right to publish may be that of the process that was killed: this waits for it.
+    // The killed process may hold the lease: this waits for its end.
     place.dl(&["mirror", "run"]).good();
     place.dl(&["verify", "--every-version", "--data"]).good();
 }
 
-/// The calls at which the disk changes, and which of them.
+/// The calls at which the disk changes, with their numbers.
 fn points(database: Database) -> Vec<(&'static str, usize)> {
     match database {
         Database::Sqlite => {
@@ -55,7 +55,7 @@ fn points(database: Database) -> Vec<(&'static str, usize)> {
 }
 
 #[test]
-fn a_crash_leaves_no_table_half_renamed_dropped_or_detached() {
+fn a_crash_leaves_renames_drops_and_detaches_complete_or_undone() {
     for database in databases("crash") {
         let start = begin(*database);
         for (call, nth) in points(*database) {
@@ -98,10 +98,10 @@ fn a_crash_leaves_no_table_half_renamed_dropped_or_detached() {
 }
 
 #[test]
-fn a_crash_leaves_a_history_that_begins_somewhere() {
+fn a_crash_in_an_expiry_leaves_a_readable_history() {
     let command = ["expire", "t", "--keep", "0s"];
     for database in databases("crash") {
-        let start = Place::on(*database);
+        let start = TestFolder::on(*database);
         start.write("rows.csv", "id,name\n1,one\n");
         let keeps = "delta.deletedFileRetentionDuration=interval 0 seconds";
         let schema = "id long, name string";
@@ -128,7 +128,7 @@ fn a_crash_leaves_a_history_that_begins_somewhere() {
 }
 
 #[test]
-fn a_crash_leaves_a_table_that_is_over_whole_or_being_removed() {
+fn a_crash_in_a_removal_leaves_the_table_dropped_or_in_removal() {
     let command = ["expire", "--all"];
     for database in databases("crash") {
         let start = begin(*database);
@@ -152,7 +152,7 @@ fn a_crash_leaves_a_table_that_is_over_whole_or_being_removed() {
 }
 
 #[test]
-fn a_crash_in_a_deletion_leaves_what_goes_on() {
+fn a_crash_in_a_deletion_leaves_one_that_resumes() {
     let command = ["drop", "t", "--delete-files", "--yes"];
     for database in databases("crash") {
         let start = begin(*database);
@@ -167,7 +167,7 @@ fn a_crash_in_a_deletion_leaves_what_goes_on() {
                 check_goes_on(&place, "t");
                 continue;
             }
-            // The place is not given to another table before all is gone.
+            // The place is free only after everything is deleted.
             if state == "deleting" {
                 let other = ["create", "other", "--location", "t", "--schema", "id long"];
                 assert_eq!(place.dl(&other).code, Some(1), "{point}");

@@ -1,4 +1,4 @@
-//! Stories of tables that are dropped and renamed.
+//! Tests of tables that are dropped and renamed.
 
 use deltalakedb_log::{Committer, TableLifecycle};
 
@@ -6,7 +6,7 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_is_renamed_and_dropped() {
-    let (room, mut s) = shop().await;
+    let (fixture, mut s) = shop().await;
     check(&mut s, "ALTER TABLE sales.orders RENAME TO old; SELECT count(*) FROM sales.old", &["|4|"]).await;
     fails(&mut s, "SELECT * FROM sales.orders", &["there is no table sales.orders"]).await;
     check(&mut s, "ALTER TABLE sales.old RENAME TO archive.orders; SELECT max(id) FROM archive.orders", &["|4|"]).await;
@@ -16,21 +16,21 @@ async fn a_table_is_renamed_and_dropped() {
     check(&mut s, "ALTER TABLE IF EXISTS nosuch RENAME TO b", &[]).await;
     fails(&mut s, "ALTER TABLE archive.orders ADD COLUMN x INT", &["`dl alter NAME`"]).await;
 
-    let place = room.dir.path().join("sales.orders");
+    let place = fixture.dir.path().join("sales.orders");
     check(&mut s, "DROP TABLE archive.orders; SHOW TABLES IN archive", &[]).await;
     fails(&mut s, "SELECT * FROM archive.orders", &["archive.orders was dropped", "`dl undrop archive.orders`"]).await;
     assert!(place.join("_delta_log/00000000000000000002.json").exists(), "it is published to its end");
     check(&mut s, "DROP TABLE IF EXISTS archive.orders; DROP TABLE IF EXISTS nosuch", &[]).await;
     fails(&mut s, "DROP TABLE archive.orders", &["archive.orders was dropped"]).await;
     fails(&mut s, "DROP TABLE nosuch", &["there is no table default.nosuch"]).await;
-    let dropped = room.catalog.inactive_tables(None, 100).await.unwrap().remove(0);
-    room.catalog.undrop_table(dropped.id, None, &Committer::default()).await.unwrap();
+    let dropped = fixture.catalog.inactive_tables(None, 100).await.unwrap().remove(0);
+    fixture.catalog.undrop_table(dropped.id, None, &Committer::default()).await.unwrap();
     check(&mut s, "SELECT count(*) FROM archive.orders", &["|4|"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_transaction_drops_or_renames() {
-    let (_room, mut s) = shop().await;
+    let (_fixture, mut s) = shop().await;
     for statement in ["DROP TABLE sales.orders", "ALTER TABLE sales.orders RENAME TO x"] {
         fails(&mut s, &format!("BEGIN; {statement}"), &["cannot be part of a transaction", "rolled back"]).await;
     }
@@ -39,7 +39,7 @@ async fn no_transaction_drops_or_renames() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_is_created_and_dropped() {
-    let (_room, mut s) = shop().await;
+    let (_fixture, mut s) = shop().await;
     check(&mut s, "SHOW SCHEMAS", &["|default|", "|sales|"]).await;
     check(
         &mut s,

@@ -1,4 +1,4 @@
-//! A folder with a catalog in it, and `dl` run there.
+//! A folder with a catalog, in which `dl` runs.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -6,13 +6,13 @@ use std::process::{Command, Output};
 
 use crate::databases::Database;
 
-/// A folder that is gone after the test.
-pub(crate) struct Place {
+/// A folder that is removed after the test.
+pub(crate) struct TestFolder {
     dir: tempfile::TempDir,
     catalog: String,
 }
 
-/// How a run of `dl` ended.
+/// The result of a run of `dl`.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
@@ -38,8 +38,8 @@ impl Ran {
     }
 }
 
-impl Place {
-    /// With the catalog `meta.db`, made by the first command that needs it.
+impl TestFolder {
+    /// With the catalog `meta.db`, created by the first command that needs it.
     pub(crate) fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap(), catalog: "deltasql://sqlite/meta.db".into() }
     }
@@ -96,7 +96,7 @@ impl Place {
         );
     }
 
-    /// Every file with its length and a hash of what is in it, but for the catalog's own and a `dl` put here.
+    /// Every file with its length and a hash of its content, except the catalog's and a `dl` that was put here.
     pub(crate) fn content(&self) -> Vec<(PathBuf, usize, u64)> {
         let mut files = Vec::new();
         collect(self.dir.path(), &mut files);

@@ -1,4 +1,4 @@
-//! The same steps by delta-rs itself, on a plain path.
+//! Runs the steps in delta-rs itself, on a plain path.
 
 use std::sync::Arc;
 
@@ -64,10 +64,7 @@ pub(crate) async fn run(location: &Location, step: &Step) -> DeltaResult<()> {
         }
         Step::Merge(merge, rows) => merged(table, &merge, rows).await,
         Step::Optimize(how) => {
-            let kind = match how.zorder.is_empty() {
-                true => OptimizeType::Compact,
-                false => OptimizeType::ZOrder(how.zorder),
-            };
+            let kind = if how.zorder.is_empty() { OptimizeType::Compact } else { OptimizeType::ZOrder(how.zorder) };
             let mut optimize = table.optimize().with_type(kind);
             if let Some(size) = how.target_size {
                 optimize = optimize.with_target_size(size);
@@ -140,7 +137,7 @@ fn when(to: MergeBuilder, clause: &MergeClause, names: &[String]) -> DeltaResult
     }
 }
 
-/// The rows that changed from a version to the newest.
+/// The changed rows from a version to the newest.
 pub(crate) async fn changes(location: &Location, from: Version) -> DeltaResult<Vec<RecordBatch>> {
     let table = DeltaTable::try_from_url(location.url().clone()).await?;
     let session = SessionContext::new();

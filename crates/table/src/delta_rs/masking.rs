@@ -1,7 +1,7 @@
 //! The protocol and metadata that delta-rs sees, and how those that it writes are translated back.
 //!
 //! Some table features have no rules for reading or writing data files; the catalog enforces them when it commits.
-//! delta-rs refuses tables that have them, so they are hidden from it and put back into what it writes.
+//! delta-rs rejects tables with them, so they are hidden from it and added to what it writes.
 
 use bytes::Bytes;
 use deltalakedb_log::action::{Action, DomainMetadata, Metadata, Protocol, Txn};
@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::{alias, generated};
 
-/// Features the catalog answers for; generated columns, whose values are computed before delta-rs gets the rows; and
-/// type widening: its tables are only read, and of older files DataFusion casts the columns.
+/// Features that the catalog enforces; generated columns, whose values are computed before delta-rs gets the rows; and
+/// type widening, whose tables can only be read: DataFusion casts the columns of older files.
 const HIDDEN_FEATURES: &[&str] = &[
     "domainMetadata",
     "generatedColumns",
@@ -22,26 +22,25 @@ const HIDDEN_FEATURES: &[&str] = &[
     "vacuumProtocolCheck",
 ];
 
-/// Properties that make no sense without them.
+/// Properties that depend on these features.
 const HIDDEN_PROPERTIES: &[&str] = &[
     "delta.enableInCommitTimestamps",
     "delta.inCommitTimestampEnablementTimestamp",
     "delta.inCommitTimestampEnablementVersion",
 ];
 
-/// Checkpoints are the mirror's: this is how many versions apart delta-rs is to write some after an optimize, which does
-/// not ask whether it should.
+/// The mirror writes checkpoints: this interval keeps delta-rs from writing some after an optimize, which does not
+/// check whether it should.
 const CHECKPOINT_INTERVAL: (&str, &str) = ("delta.checkpointInterval", "9223372036854775807");
 
-/// The writer version that is the one before it with identity columns, which delta-rs does not know; tables that have
-/// some are refused.
+/// The writer version that adds identity columns, which delta-rs does not support; tables that have some are rejected.
 const IDENTITY_COLUMNS: i32 = 6;
-const SHOWN_FOR_IDENTITY_COLUMNS: i32 = 5;
+const MASKED_IDENTITY_COLUMNS: i32 = 5;
 
-/// The writer version that has features by name.
+/// The writer version with named features.
 const FEATURES: i32 = 7;
 
-/// What delta-rs 1.1 keeps when it writes data files.
+/// The features that delta-rs 1.1 supports when it writes data files.
 const WRITABLE: &[&str] = &[
     "appendOnly",
     "changeDataFeed",
@@ -56,13 +55,13 @@ const WRITABLE: &[&str] = &[
     "variantType-preview",
 ];
 
-/// An error that names what stops data from being written to the table.
+/// An error that names the reason why data cannot be written to the table.
 pub(crate) fn check_writable(snapshot: &Snapshot, table: &str) -> Result<()> {
     let protocol = &snapshot.head.protocol;
     features::check_writable(protocol, table)?;
-    let refuse = |what: &str| {
+    let refuse = |what: &str, subject| {
         let message = format!("{table} {what}, which is not supported for writing: nothing was written");
-        Err(TxnLogError::invalid(message).about(Subject::Commit))
+        Err(TxnLogError::invalid(message).about(subject))
     };
     let unknown = protocol
         .writer_features
@@ -70,13 +69,17 @@ pub(crate) fn check_writable(snapshot: &Snapshot, table: &str) -> Result<()> {
         .flatten()
         .find(|f| !WRITABLE.contains(&f.as_str()) && !HIDDEN_FEATURES.contains(&f.as_str()));
     match unknown {
-        Some(feature) => refuse(&format!("needs the writer feature {feature:?}")),
-        None if snapshot.head.metadata.schema_string.contains("delta.identity.") => refuse("has identity columns"),
+        Some(feature) => {
+            refuse(&format!("needs the writer feature {feature:?}"), Subject::UnsupportedFeature(feature.clone()))
+        }
+        None if snapshot.head.metadata.schema_string.contains("delta.identity.") => {
+            refuse("has identity columns", Subject::Commit)
+        }
         None => Ok(()),
     }
 }
 
-/// The version checksum of a snapshot: all that is needed to open the table without reading its files.
+/// The version checksum of a snapshot, from which the table can be opened without reading its files.
 pub(super) fn checksum(snapshot: &Snapshot) -> String {
     let txns: Vec<Value> = snapshot.txns.values().map(|t| parsed(&t.to_json())).collect();
     let domains: Vec<Value> = snapshot.domains.values().map(|d| parsed(&d.to_json())).collect();
@@ -105,34 +108,34 @@ pub(super) fn checkpoint_lines(snapshot: &Snapshot) -> Vec<String> {
         .collect()
 }
 
-/// A commit in the bytes of a log, with the protocol and metadata that delta-rs is shown.
+/// A commit as log bytes, with the protocol and metadata for delta-rs.
 pub(super) fn commit(actions: &[Action]) -> Bytes {
     let lines = actions.iter().map(|action| match action {
         Action::Protocol(real) => Action::Protocol(protocol(real)).to_json(),
         Action::Metadata(real) => Action::Metadata(metadata(real)).to_json(),
         other => {
-            let mut shown = other.clone();
-            alias::show(&mut shown);
-            shown.to_json()
+            let mut masked = other.clone();
+            alias::show(&mut masked);
+            masked.to_json()
         }
     });
     lines.map(|line| line + "\n").collect::<String>().into()
 }
 
-/// A commit of the table as the reader of change data is shown it: every file by an alias.
+/// A commit for the reader of change data: every file has an alias.
 pub(super) fn commit_of_changes(bytes: Bytes, table: &Location) -> Result<Bytes> {
     let mut actions = Commit::parse(bytes, "a commit of the table")?.into_actions();
     actions.iter_mut().try_for_each(|action| alias::show_by_alias(action, table))?;
     Ok(commit(&actions))
 }
 
-/// Puts back what was hidden, where delta-rs wrote a new protocol or new metadata. A protocol that only says again what
-/// the table's says, in another order perhaps, is left out: every other writer would lose to it.
+/// Restores hidden parts, if delta-rs wrote a new protocol or new metadata. A protocol that is equal to the table's,
+/// perhaps in another order, is left out: every concurrent writer would conflict with it.
 pub(super) fn restore(actions: &mut Vec<Action>, table: &Head) {
     restore_from(actions, table, &table.metadata);
 }
 
-/// The same, where new metadata was made of that of another version.
+/// Restores them for new metadata that is based on that of another version.
 pub(super) fn restore_from(actions: &mut Vec<Action>, table: &Head, source: &Metadata) {
     for action in actions.iter_mut() {
         match action {
@@ -141,15 +144,8 @@ pub(super) fn restore_from(actions: &mut Vec<Action>, table: &Head, source: &Met
             _ => {}
         }
     }
-    let sorted = |protocol: &Protocol| {
-        let mut protocol = protocol.clone();
-        for features in [&mut protocol.reader_features, &mut protocol.writer_features].into_iter().flatten() {
-            features.sort_unstable();
-        }
-        protocol
-    };
-    let old = sorted(&table.protocol);
-    actions.retain(|action| !matches!(action, Action::Protocol(new) if sorted(new) == old));
+    let old = features::sorted(&table.protocol);
+    actions.retain(|action| !matches!(action, Action::Protocol(new) if features::sorted(new) == old));
 }
 
 fn restore_protocol(new: &mut Protocol, old: &Protocol) {
@@ -162,10 +158,10 @@ fn restore_protocol(new: &mut Protocol, old: &Protocol) {
             list.get_or_insert_default().extend(hidden);
         }
     }
-    if (old.min_writer_version, new.min_writer_version) == (IDENTITY_COLUMNS, SHOWN_FOR_IDENTITY_COLUMNS) {
+    if (old.min_writer_version, new.min_writer_version) == (IDENTITY_COLUMNS, MASKED_IDENTITY_COLUMNS) {
         new.min_writer_version = IDENTITY_COLUMNS;
     }
-    // delta-rs raises the reader version of tables with writer features to that of column mapping, whatever was asked.
+    // delta-rs raises the reader version of tables with writer features to that of column mapping in any case.
     let is_mapped = new.writer_features.iter().flatten().any(|feature| feature == "columnMapping");
     if old.min_writer_version >= FEATURES && (old.min_reader_version, new.min_reader_version) == (1, 2) && !is_mapped {
         new.min_reader_version = 1;
@@ -173,32 +169,33 @@ fn restore_protocol(new: &mut Protocol, old: &Protocol) {
     put_back(&mut new.extra, &old.extra);
 }
 
-/// What the catalog answers for stays what it is now; all else is that of the metadata that the new was made of.
+/// Properties enforced by the catalog keep their current value; all others are those of the metadata that the new one
+/// is based on.
 fn restore_metadata(new: &mut Metadata, now: &Metadata, source: &Metadata) {
     let hidden = now.configuration.iter().filter(|(key, _)| HIDDEN_PROPERTIES.contains(&key.as_str()));
     for (key, value) in hidden {
         new.configuration.entry(key.clone()).or_insert_with(|| value.clone());
     }
-    let (key, shown) = CHECKPOINT_INTERVAL;
-    if new.property(key) == Some(shown) {
+    let (key, masked) = CHECKPOINT_INTERVAL;
+    if new.property(key) == Some(masked) {
         match source.configuration.get(key) {
             Some(own) => new.configuration.insert(key.into(), own.clone()),
             None => new.configuration.remove(key),
         };
     }
-    // A table that was made anew takes nothing over.
+    // A table that was replaced keeps nothing.
     if new.id != source.id {
         return;
     }
     for (key, _) in source.configuration.iter().filter(|(_, value)| value.is_none()) {
         new.configuration.entry(key.clone()).or_insert(None);
     }
-    new.schema_string = generated::put_back(&new.schema_string, &source.schema_string);
+    new.schema_string = generated::restore_expressions(&new.schema_string, &source.schema_string);
     new.format = source.format.clone();
     put_back(&mut new.extra, &source.extra);
 }
 
-/// Fields unknown to delta-rs, which it leaves out.
+/// Members unknown to delta-rs, which it omits.
 fn put_back(new: &mut Object, old: &Object) {
     for (key, value) in old.iter() {
         if new.raw(key).is_none() {
@@ -207,9 +204,8 @@ fn put_back(new: &mut Object, old: &Object) {
     }
 }
 
-/// Puts the real location into the commit that creates a table: delta-rs writes its internal URL, and commits are
-/// immutable.
-pub(super) fn name_place(actions: &mut [Action], location: &Location) {
+/// Puts the real location into the commit that creates a table: delta-rs writes its internal URL.
+pub(super) fn set_location(actions: &mut [Action], location: &Location) {
     for action in actions {
         let Action::CommitInfo(info) = action else { continue };
         let parameters = info.0.get::<Object>("operationParameters");
@@ -221,26 +217,26 @@ pub(super) fn name_place(actions: &mut [Action], location: &Location) {
 }
 
 fn protocol(real: &Protocol) -> Protocol {
-    let mut shown = real.clone();
-    for features in [&mut shown.reader_features, &mut shown.writer_features].into_iter().flatten() {
+    let mut masked = real.clone();
+    for features in [&mut masked.reader_features, &mut masked.writer_features].into_iter().flatten() {
         features.retain(|f| !HIDDEN_FEATURES.contains(&f.as_str()));
     }
-    if shown.min_writer_version == IDENTITY_COLUMNS {
-        shown.min_writer_version = SHOWN_FOR_IDENTITY_COLUMNS;
+    if masked.min_writer_version == IDENTITY_COLUMNS {
+        masked.min_writer_version = MASKED_IDENTITY_COLUMNS;
     }
-    shown
+    masked
 }
 
 fn metadata(real: &Metadata) -> Metadata {
-    let mut shown = real.clone();
-    shown.schema_string = generated::hide(&shown.schema_string);
-    shown.configuration.retain(|key, value| value.is_some() && !HIDDEN_PROPERTIES.contains(&key.as_str()));
+    let mut masked = real.clone();
+    masked.schema_string = generated::remove_expressions(&masked.schema_string);
+    masked.configuration.retain(|key, value| value.is_some() && !HIDDEN_PROPERTIES.contains(&key.as_str()));
     let (key, never) = CHECKPOINT_INTERVAL;
-    shown.configuration.insert(key.into(), Some(never.into()));
-    if shown.format.raw("provider").is_none() {
-        shown.format.set("provider", "parquet");
+    masked.configuration.insert(key.into(), Some(never.into()));
+    if masked.format.raw("provider").is_none() {
+        masked.format.set("provider", "parquet");
     }
-    shown
+    masked
 }
 
 fn parsed(json: &str) -> Value {
@@ -251,21 +247,21 @@ fn parsed(json: &str) -> Value {
 mod tests {
     use object_store::path::Path;
 
-    use super::alias::{path_in_store, real, url_of};
+    use super::alias::{path_in_store, path_of_alias, url_of};
     use super::*;
 
     #[test]
-    fn changes_name_every_file_by_an_alias_that_nobody_encodes() {
+    fn the_change_feed_gets_every_file_by_an_alias_without_encoded_characters() {
         let table = Location::parse("s3://bucket/a%20b/t").unwrap();
         let alias = |path: &str| {
             let add = r#"{"partitionValues":{},"size":1,"modificationTime":1,"dataChange":true,"path":"#;
             let line = format!("{{\"add\":{add}{}}}}}\n", serde_json::to_string(path).unwrap());
             let bytes = commit_of_changes(line.into(), &table).unwrap();
-            let shown = Commit::parse(bytes, "shown").unwrap().into_actions().remove(0);
-            let Action::Add(add) = shown else { panic!("{shown:?}") };
+            let masked = Commit::parse(bytes, "shown").unwrap().into_actions().remove(0);
+            let Action::Add(add) = masked else { panic!("{masked:?}") };
             assert_eq!(Path::from(add.path.as_str()), Path::parse(&add.path).unwrap(), "{path}");
             assert_eq!(Path::from(add.path.as_str()), path_in_store(&url_of(path, &table).unwrap(), &table), "{path}");
-            real(&add.path).unwrap()
+            path_of_alias(&add.path).unwrap()
         };
         for (path, stands_for) in [
             ("part-0.parquet", "part-0.parquet"),

@@ -1,22 +1,23 @@
-//! Which file a path in the log means: one place has several spellings.
+//! Resolves the paths in a log to files: a file may have several spellings.
 
 use std::collections::HashMap;
 
-use deltalakedb_log::{Location, PlaceKey, canonical_path};
+use deltalakedb_log::{Location, LocationKey, canonical_path};
+use object_store::path::Path;
 
 /// The folder of a table.
-pub(crate) struct Place {
+pub(crate) struct TableFolder {
     location: Location,
-    /// The decoded path of a local folder, with a slash at its end.
+    /// The decoded path of a local folder, with a trailing slash.
     local: Vec<u8>,
-    /// The same without links.
+    /// The same with links resolved.
     real: Vec<u8>,
-    key: PlaceKey,
-    /// Where folders lead that files were named by, links resolved.
+    key: LocationKey,
+    /// The folders that files were named by, with links resolved.
     folders: HashMap<Vec<u8>, Option<Vec<u8>>>,
 }
 
-impl Place {
+impl TableFolder {
     pub(crate) fn new(location: &Location) -> Self {
         let decoded = |location: &Location| {
             let mut path = canonical_path(location.url().as_str());
@@ -33,9 +34,17 @@ impl Place {
         &self.location
     }
 
-    /// The decoded path of a file below the table; as it is, where it is elsewhere.
-    pub(crate) fn below(&mut self, raw: &str) -> Vec<u8> {
-        if let Some(inside) = PlaceKey::of_url(raw).and_then(|file| self.key.below(&file)) {
+    /// The path of a file in the table's store; `None` where it is elsewhere.
+    pub(crate) fn object(&mut self, raw: &str) -> Option<Path> {
+        let below = self.below(raw);
+        // A path elsewhere keeps its whole path or URL.
+        let inside = std::str::from_utf8(&below).ok().filter(|path| !path.starts_with('/') && !path.contains("://"))?;
+        Path::parse(inside).ok()
+    }
+
+    /// The decoded path of a file below the table; unchanged for a file elsewhere.
+    fn below(&mut self, raw: &str) -> Vec<u8> {
+        if let Some(inside) = LocationKey::of_url(raw).and_then(|file| self.key.below(&file)) {
             return inside;
         }
         let path = canonical_path(raw);
@@ -45,7 +54,7 @@ impl Place {
         self.through_links(&path).unwrap_or(path)
     }
 
-    /// The path of a local file that is named through a link, or with a slash too many.
+    /// The path of a local file that is named through a link, or with an extra slash.
     fn through_links(&mut self, path: &[u8]) -> Option<Vec<u8>> {
         if !path.starts_with(b"/") {
             return None;
@@ -67,18 +76,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spellings_of_one_store_are_one_place() {
+    fn spellings_of_one_store_are_one_location() {
         let check = |table: &str, file: &str, want: &str| {
-            let mut place = Place::new(&Location::parse(table).unwrap());
-            assert_eq!(String::from_utf8(place.below(file)).unwrap(), want, "{file} in {table}");
+            let object = TableFolder::new(&Location::parse(table).unwrap()).object(file);
+            assert_eq!(object, Some(Path::parse(want).unwrap()), "{file} in {table}");
+        };
+        let elsewhere = |table: &str, file: &str| {
+            assert_eq!(TableFolder::new(&Location::parse(table).unwrap()).object(file), None, "{file} in {table}");
         };
         for scheme in ["s3", "s3a", "s3n", "S3A"] {
             check("s3://lake/a b/t", &format!("{scheme}://lake/a%20b/t/day=1/x.parquet"), "day=1/x.parquet");
         }
         check("s3://lake/t", "https://lake.s3.eu-central-1.amazonaws.com/t/x.parquet", "x.parquet");
         check("s3://lake/t", "https://s3.eu-central-1.amazonaws.com/lake/t/x.parquet", "x.parquet");
-        check("s3://lake/t", "s3a://other/t/x.parquet", "s3a://other/t/x.parquet");
-        check("s3://lake/t", "s3a://lake/t2/x.parquet", "s3a://lake/t2/x.parquet");
+        elsewhere("s3://lake/t", "s3a://other/t/x.parquet");
+        elsewhere("s3://lake/t", "s3a://lake/t2/x.parquet");
         check("s3://lake/t", "x%20y.parquet", "x y.parquet");
         for azure in [
             "az://lake/t",
@@ -91,8 +103,9 @@ mod tests {
             check("az://lake/t", &format!("{azure}/x.parquet"), "x.parquet");
             check("abfss://lake@account.dfs.core.windows.net/t", &format!("{azure}/x.parquet"), "x.parquet");
         }
-        check("gs://lake/t", "s3://lake/t/x.parquet", "s3://lake/t/x.parquet");
+        elsewhere("gs://lake/t", "s3://lake/t/x.parquet");
         check("/nowhere/t", "file:/nowhere/t/x.parquet", "x.parquet");
-        check("/nowhere/t", "s3://nowhere/t/x.parquet", "s3://nowhere/t/x.parquet");
+        elsewhere("/nowhere/t", "s3://nowhere/t/x.parquet");
+        elsewhere("/nowhere/t", "/nowhere/x.parquet");
     }
 }

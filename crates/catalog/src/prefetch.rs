@@ -3,20 +3,20 @@
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use tokio::sync::mpsc;
 
-/// The most items that wait to be taken, besides the one that is being made.
+/// The maximum number of items that are built but not consumed, besides the one being built.
 const WAITING: usize = 1;
 
 /// Items in order.
-pub(crate) enum Ahead<T> {
-    /// Made when they are asked for.
+pub(crate) enum Prefetch<T> {
+    /// Built when they are requested.
     Here(Box<dyn Iterator<Item = T> + Send>),
     /// Made by a separate thread, which sends `None` after the last one.
     Elsewhere(mpsc::Receiver<Option<T>>),
 }
 
-impl<T: Send + 'static> Ahead<T> {
-    /// If there are `many`, a new thread makes them ahead of their use. It is not one of the runtime's threads: all of those
-    /// may be waiting for items.
+impl<T: Send + 'static> Prefetch<T> {
+    /// If there are `many` items, a new thread builds them ahead of their use. It is not one of the runtime's threads,
+    /// because all of those may be waiting for items.
     pub(crate) fn new(items: impl Iterator<Item = T> + Send + 'static, many: bool) -> Result<Self> {
         if !many {
             return Ok(Self::Here(Box::new(items)));
@@ -31,14 +31,13 @@ impl<T: Send + 'static> Ahead<T> {
             }
         });
         thread.map_err(|e| {
-            let message =
-                "the system gives this process no more threads: raise its limit, or commit fewer files at once";
+            let message = "the process cannot start another thread: raise its limit, or commit fewer files at once";
             TxnLogError::new(ErrorKind::Unavailable, message).with_source(e)
         })?;
         Ok(Self::Elsewhere(made))
     }
 
-    /// The next one.
+    /// The next item.
     pub(crate) async fn next(&mut self) -> Result<Option<T>> {
         match self {
             Self::Here(items) => Ok(items.next()),
@@ -46,7 +45,7 @@ impl<T: Send + 'static> Ahead<T> {
         }
     }
 
-    /// The same for a thread that may wait.
+    /// The next item, for a thread that may block.
     pub(crate) fn next_blocking(&mut self) -> Result<Option<T>> {
         match self {
             Self::Here(items) => Ok(items.next()),
@@ -64,16 +63,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn items_come_in_order_and_a_thread_that_stops_is_noticed() {
+    async fn items_arrive_in_order_and_a_stopped_thread_is_an_error() {
         for many in [false, true] {
-            let mut items = Ahead::new(0..5, many).unwrap();
+            let mut items = Prefetch::new(0..5, many).unwrap();
             let mut taken = Vec::new();
             while let Some(item) = items.next().await.unwrap() {
                 taken.push(item);
             }
             assert_eq!(taken, [0, 1, 2, 3, 4]);
         }
-        let mut broken = Ahead::new((0..5).inspect(|n| assert!(*n < 2, "a fault, for the test")), true).unwrap();
+        let mut broken = Prefetch::new((0..5).inspect(|n| assert!(*n < 2, "a fault, for the test")), true).unwrap();
         assert_eq!((broken.next().await.unwrap(), broken.next().await.unwrap()), (Some(0), Some(1)));
         let error = broken.next().await.unwrap_err();
         assert!(error.to_string().contains("has stopped"), "{error}");

@@ -1,7 +1,7 @@
 //! A transaction in the server.
 
 use async_trait::async_trait;
-use deltalakedb_log::{PlaceKey, Result, TxnLogError};
+use deltalakedb_log::{LocationKey, Result, TxnLogError};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use sqlx::pool::PoolConnection;
@@ -16,28 +16,28 @@ use super::literals::{MAX_BYTES, spelled};
 use super::locks::LOCK_TIMEOUT;
 use crate::database::{CommitFailure, DatabaseTransaction, Insert, Row, Value, WriteStatement, placeholders};
 
-/// From so many rows on, they go in bulk.
+/// From this many rows on, an insert is done in bulk.
 const BULK_ROWS: usize = 200;
 
 pub(super) struct PostgresTransaction {
     pub(super) uri: String,
     pub(super) schema: String,
-    /// `None` once it is over.
+    /// `None` once the transaction has ended.
     pub(super) connection: Option<PoolConnection<Postgres>>,
-    /// Kept until the connection is free of the transaction, so that those who give up one after the other do not leave
-    /// more and more connections behind that wait for the same lock.
+    /// Kept until the connection is free of the transaction, so that clients that cancel one after the other do not
+    /// leave more and more connections that wait for the same lock.
     pub(super) turns: Vec<OwnedSemaphorePermit>,
 }
 
 impl Drop for PostgresTransaction {
-    /// Whatever it was left in, it goes back to the pool without a transaction, or not at all. sqlx's own transactions
-    /// begin to exist when BEGIN has succeeded, which is too late for one that waits for a lock.
+    /// Returns the connection to the pool without a transaction, or closes it. sqlx's own transactions exist only after
+    /// BEGIN has succeeded, which is too late for one that waits for a lock.
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
         let turns = std::mem::take(&mut self.turns);
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(async move {
-                // The answer to a statement that still waits for a lock comes first.
+                // The answer to a statement that still waits for a lock is received first.
                 let rollback = sqlx::raw_sql("ROLLBACK").execute(&mut *connection);
                 if !matches!(tokio::time::timeout(LOCK_TIMEOUT + PATIENCE, rollback).await, Ok(Ok(_))) {
                     drop(connection.detach());
@@ -76,9 +76,9 @@ impl DatabaseTransaction for PostgresTransaction {
 
     /// Takes an exclusive lock on the place and a shared lock on each folder above it: two places conflict only if one is
     /// inside the other.
-    async fn lock_place(&mut self, place: &PlaceKey) -> Result<()> {
+    async fn lock_location(&mut self, place: &LocationKey) -> Result<()> {
         let key = |place: &str| Value::from(format!("{}.dl_tables at {place}", self.schema).as_str());
-        let mut places: Vec<_> = place.and_above().filter(|above| *above != place.as_str()).map(key).collect();
+        let mut places: Vec<_> = place.ancestors().filter(|above| *above != place.as_str()).map(key).collect();
         let mut locks = vec!["pg_advisory_xact_lock_shared(hashtextextended(?, 0))"; places.len()];
         places.push(key(place.as_str()));
         locks.push("pg_advisory_xact_lock(hashtextextended(?, 0))");
@@ -127,7 +127,8 @@ impl DatabaseTransaction for PostgresTransaction {
             self.connection = None;
         }
         committed.map(drop).map_err(|e| {
-            // A server that answers knows; one that goes away, or says so, may have committed before.
+            // A server that answers with an error knows the result; one that disconnects, or reports a shutdown, may
+            // have committed before.
             let answered =
                 matches!(&e, sqlx::Error::Database(_)) && !is_gone(&e) && sqlstate(&e) != Some("40003".into());
             let error = failed(&self.uri, e);

@@ -1,4 +1,4 @@
-//! The steps in a catalog.
+//! Runs the steps in a catalog.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Keeping `_delta_log` short: commits that are over are removed, and several can be read as one.
+//! Keeps `_delta_log` short: expired commits are removed, and several can be compacted into one file.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,17 +19,17 @@ use crate::checkpoint::{self, hint, hinted};
 use crate::commits;
 use crate::mirror::Mirror;
 
-/// A file that a checkpoint is in, and whose checkpoint may still be on its way, is at most that old.
+/// The maximum age of a sidecar whose checkpoint may still be in progress.
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 impl Mirror {
     /// Removes files from `_delta_log` that no reader needs: those before the newest checkpoint from which every
-    /// version can be read that was written within `delta.logRetentionDuration`. The catalog keeps the versions. How
-    /// many files were removed.
+    /// version can be read that was written within `delta.logRetentionDuration`. The catalog keeps the versions.
+    /// Returns the number of removed files.
     ///
-    /// The oldest go first, one after the other: whenever this stops, the versions that can still be read are those from
-    /// some version on. Where the table protects its checkpoints (`checkpointProtection`), all that is protected goes or
-    /// nothing does.
+    /// Files are removed one after the other, the oldest first: after an interruption, the readable versions are those
+    /// from some version on. If the table protects its checkpoints (`checkpointProtection`), either everything
+    /// protected is removed or nothing.
     pub async fn clean_up(&self, table: TableId) -> Result<u64> {
         let entry = self.entry(table).await?;
         let store = self.store(&entry)?;
@@ -44,22 +44,23 @@ impl Mirror {
         let young = all.iter().filter(|file| file.kind == "json" && file.changed_at >= since);
         let needed = young.map(|file| file.version).min().unwrap_or(newest).min(newest);
         let checkpoints = all.iter().filter(|file| file.kind == "checkpoint.parquet" && file.version <= needed);
-        // What a checkpoint of a version that has ended should say, the catalog does not know any more.
+        // The catalog no longer has the content of a checkpoint of an expired version.
         let begins = checkpoints.map(|file| file.version).max().filter(|first| *first >= entry.base_version);
         let Some(first) = begins.filter(|first| *first >= protected_before(&head)) else { return Ok(0) };
-        let over: Vec<_> = all.into_iter().filter(|file| file.version < first && file.changed_at < since).collect();
-        if !over.is_empty() {
+        let expired_files: Vec<_> =
+            all.into_iter().filter(|file| file.version < first && file.changed_at < since).collect();
+        if !expired_files.is_empty() {
             self.check_readable(&entry, first).await?;
         }
-        let mut count = self.remove(&entry, over).await?;
+        let mut count = self.remove(&entry, expired_files).await?;
         if listed.iter().any(is_sidecar) {
             count += self.remove_sidecars(&entry, &listed, now.saturating_sub(DAY_MS).min(since)).await?;
         }
         Ok(count)
     }
 
-    /// Removes what is older than the history of a table in the catalog, once there is a good checkpoint of the oldest
-    /// version: how many files.
+    /// Removes the files older than the history of a table in the catalog, once there is a valid checkpoint of the
+    /// oldest version; returns the number of files.
     pub(crate) async fn remove_ended(&self, entry: &TableEntry) -> Result<u64> {
         let (base, head) = (entry.base_version, self.catalog.reader(entry.id).head().await?);
         if entry.published_version < Some(base) || base < protected_before(&head) {
@@ -70,21 +71,21 @@ impl Mirror {
         if ended.is_empty() {
             return Ok(0);
         }
-        self.begin_at(entry, base).await?;
+        self.ensure_readable_from(entry, base).await?;
         self.remove(entry, ended).await
     }
 
-    /// Makes sure that readers of `_delta_log` can begin at a version, and are led there or to a newer one.
-    pub(crate) async fn begin_at(&self, entry: &TableEntry, version: Version) -> Result<()> {
+    /// Ensures that readers of `_delta_log` can start at a version, and that the hint names it or a newer one.
+    pub(crate) async fn ensure_readable_from(&self, entry: &TableEntry, version: Version) -> Result<()> {
         let store = self.store(entry)?;
         let store = store.as_ref();
         match store.head(&checkpoint::path(version)).await {
             Ok(_) => {
                 let (stored, state) = self.check_readable(entry, version).await?;
-                // A process that was killed when it had written the checkpoint has led no reader to it.
+                // A process that was killed after it wrote the checkpoint has not updated the hint.
                 let led = hint(store).await?.and_then(|hint| hinted(&hint));
                 if led.is_none_or(|led| led < version) {
-                    self.lead_to(entry, store, &stored, &state).await?;
+                    self.update_last_checkpoint(entry, store, &stored, &state).await?;
                 }
                 Ok(())
             }
@@ -104,7 +105,7 @@ impl Mirror {
         Ok(count)
     }
 
-    /// The checkpoint that the log is to begin with; an error unless it is good.
+    /// The checkpoint with which the log is to begin; an error if it is invalid.
     async fn check_readable(
         &self,
         entry: &TableEntry,
@@ -120,8 +121,8 @@ impl Mirror {
             Some(what) => Err(TxnLogError::new(
                 ErrorKind::Corrupt,
                 format!(
-                    "nothing was removed from the _delta_log of {}: its checkpoint of version {version} {what}; `dl verify \
-                     {}` says what mends it",
+                    "nothing was removed from the _delta_log of {}: its checkpoint of version {version} {what}; \
+                     `dl verify {}` shows how to fix it",
                     entry.name, entry.name
                 ),
             )),
@@ -143,13 +144,13 @@ impl Mirror {
         Ok(count)
     }
 
-    /// Writes a file by which readers take several published versions at once, `from` and `to` included.
+    /// Writes a log compaction file for the published versions `from` to `to`, both included.
     pub async fn compact(&self, table: TableId, from: Version, to: Version) -> Result<()> {
         let entry = self.entry(table).await?;
         if from >= to || entry.published_version.is_none_or(|published| to > published) {
             return Err(TxnLogError::invalid(format!(
-                "versions {from} to {to} of {} cannot be read as one: give two or more that are published, of which \
-                 there are {} to {}",
+                "versions {from} to {to} of {} cannot be compacted: choose two or more published versions, from {} to \
+                 {}",
                 entry.name,
                 entry.base_version,
                 entry.published_version.unwrap_or_default()
@@ -160,7 +161,7 @@ impl Mirror {
         let reader = self.catalog.reader(table);
         let mut next = from;
         while next <= to {
-            let some = commits::some(reader.as_ref(), next, to).await?;
+            let some = commits::next_page(reader.as_ref(), next, to).await?;
             let Some((newest, _)) = some.last() else { break };
             next = newest + 1;
             for (version, bytes) in some {
@@ -185,10 +186,10 @@ impl Mirror {
     }
 }
 
-/// A file of `_delta_log` that is of a version.
+/// A file of `_delta_log` that belongs to a version.
 struct LogFile {
     version: Version,
-    /// What comes after the version: `json`, `crc`, `checkpoint.parquet`.
+    /// The part of the name after the version: `json`, `crc`, `checkpoint.parquet`.
     kind: String,
     path: Path,
     changed_at: i64,
@@ -214,13 +215,13 @@ impl LogFile {
         Some(Self { version, kind, changed_at: file.last_modified.timestamp_millis(), path })
     }
 
-    /// The order in which files go: without its checkpoint a version needs what is older, which is gone.
+    /// The order of removal: without its checkpoint a version needs older files, which are removed already.
     fn order(&self) -> (Version, bool, String) {
         (self.version, !self.kind.starts_with("checkpoint."), self.kind.clone())
     }
 }
 
-/// The path of a file of the log below the table: some stores answer with the path above it.
+/// The path of a file of the log below the table: some stores return the path including their prefix.
 pub(crate) fn below_table(path: &Path) -> Path {
     let parts: Vec<_> = path.parts().collect();
     let log = parts.iter().rposition(|part| part.as_ref() == "_delta_log").unwrap_or_default();
@@ -232,7 +233,7 @@ fn is_sidecar(file: &ObjectMeta) -> bool {
     path.parts().count() == 3 && path.parts().nth(1).is_some_and(|part| part.as_ref() == "_sidecars")
 }
 
-/// Whether a file was there and is gone.
+/// Deletes a file; returns whether it existed.
 pub(crate) async fn delete(store: &dyn ObjectStore, path: &Path) -> Result<bool> {
     match store.delete(path).await {
         Ok(()) => Ok(true),
@@ -241,22 +242,19 @@ pub(crate) async fn delete(store: &dyn ObjectStore, path: &Path) -> Result<bool>
     }
 }
 
-/// Before this version nothing may be removed unless all of it is (PROTOCOL.md, "Checkpoint Protection").
+/// Before this version either all files are removed or none (PROTOCOL.md, "Checkpoint Protection").
 pub(crate) fn protected_before(head: &Head) -> Version {
     let before = || head.metadata.property("delta.requireCheckpointProtectionBeforeVersion")?.trim().parse().ok();
-    match has_writer_feature(&head.protocol, "checkpointProtection") {
-        true => before().unwrap_or(Version::MAX),
-        false => 0,
-    }
+    if has_writer_feature(&head.protocol, "checkpointProtection") { before().unwrap_or(Version::MAX) } else { 0 }
 }
 
-/// How long commits stay in `_delta_log`, in milliseconds.
+/// The retention of commits in `_delta_log`, in milliseconds.
 fn retention_ms(metadata: &Metadata) -> i64 {
     let own = metadata.property(TIME_PROPERTY).and_then(parse_interval);
     i64::try_from(own.unwrap_or(DEFAULT_TIME).as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The version of the newest checkpoint that readers are led to, if its file is there.
+/// The version in the hint, if its checkpoint exists.
 async fn checkpointed(store: &dyn ObjectStore) -> Result<Option<Version>> {
     let Some(version) = hint(store).await?.and_then(|hint| hinted(&hint)) else { return Ok(None) };
     match store.head(&checkpoint::path(version)).await {
@@ -266,7 +264,7 @@ async fn checkpointed(store: &dyn ObjectStore) -> Result<Option<Version>> {
     }
 }
 
-/// What of `_delta_log` may be gone: versions before a checkpoint, once the time to keep them is over.
+/// The commits that may be missing in `_delta_log`: those before a checkpoint whose retention has ended.
 pub(crate) struct RemovableCommits {
     checkpoint: Option<Version>,
     cutoff_ms: i64,
@@ -279,7 +277,7 @@ impl RemovableCommits {
         Ok(Self { checkpoint: checkpointed(store).await?, cutoff_ms })
     }
 
-    /// Whether the commit of a version may be gone.
+    /// Whether the commit of a version may be missing.
     pub(crate) async fn has(&self, reader: &dyn TxnLogReader, version: Version) -> Result<bool> {
         if self.checkpoint.is_none_or(|checkpoint| checkpoint <= version) {
             return Ok(false);

@@ -1,4 +1,4 @@
-//! Our side: a catalog in each of the three databases, and what is timed of it.
+//! Our side: a catalog in each of the three databases, and the measured calls.
 
 use std::collections::HashMap;
 use std::fs;
@@ -28,20 +28,20 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use crate::databases::Server;
 use crate::report::System;
 
-/// Calls before the first that is timed.
+/// The number of calls before the first measured one.
 const WARM_UP: usize = 3;
-/// Samples are taken until there are as many as wanted or this long has passed, but [`FEWEST`] always.
+/// Samples are taken until there are enough or this time has passed, but always at least [`FEWEST`].
 const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) const FEWEST: usize = 9;
 
 /// A catalog in one database.
-pub(crate) struct Ours {
+pub(crate) struct BenchCatalog {
     pub(crate) system: System,
     uri: String,
     catalog: SqlCatalog,
 }
 
-impl Ours {
+impl BenchCatalog {
     /// A catalog in each database, new and empty.
     pub(crate) async fn everywhere(folder: &Path, server: &Server) -> Result<Vec<Self>> {
         let mut all = Vec::new();
@@ -66,7 +66,7 @@ impl Ours {
         Arc::new(self.catalog.clone())
     }
 
-    /// The table, and the seconds it took to bring it in.
+    /// Imports the table, and returns the seconds it took.
     pub(crate) async fn import(&self, table: &Path, name: &str) -> Result<(TableId, f64)> {
         let (place, name) = (Location::parse(&table.to_string_lossy())?, name.parse::<TableName>()?);
         let began = Instant::now();
@@ -92,14 +92,14 @@ impl Ours {
         planned(&self.catalog(), table, predicate).await
     }
 
-    /// Commits one file whose data is written already.
+    /// Commits one file whose data is already written.
     pub(crate) async fn commits(&self, table: TableId) -> Result<Vec<f64>> {
         let catalog = self.catalog();
         let mut head = catalog.reader(table).head().await?.version;
         sampled(200, async |n| commit_one(&catalog, table, head, n).await.map(|version| head = version)).await
     }
 
-    /// Appends 100 rows to a table of its own: opened by name, one Parquet file, one commit, published.
+    /// Appends 100 rows to a new table: opened by name, one Parquet file, one commit, published.
     pub(crate) async fn appends(&self, folder: &Path, durability: Durability) -> Result<Vec<f64>> {
         let name = match durability {
             Durability::Full => "appended",
@@ -109,7 +109,7 @@ impl Ours {
         self.appends_to(name, &rows()?, durability).await
     }
 
-    /// Appends rows to a table that is there, and publishes them.
+    /// Appends rows to an existing table, and publishes them.
     pub(crate) async fn appends_to(&self, name: &str, rows: &RecordBatch, durability: Durability) -> Result<Vec<f64>> {
         let (catalog, name) = (self.catalog(), TableRef::Name(name.parse()?));
         let id = require(catalog.as_ref(), &name).await?.id;
@@ -142,7 +142,7 @@ impl Ours {
         .await
     }
 
-    /// Plans `SELECT * FROM name WHERE id = x` in DataFusion, one x after the other, each in a session of its own.
+    /// Plans `SELECT * FROM name WHERE id = x` in DataFusion, one x after the other, each in a new session.
     pub(crate) async fn selects(&self, name: &str, ids: &[i64]) -> Result<Vec<f64>> {
         let catalog = self.catalog();
         sampled(200, async |n| {
@@ -152,13 +152,13 @@ impl Ours {
         .await
     }
 
-    /// Runs a query to its last row, a few times.
+    /// Runs a query to its last row, several times.
     pub(crate) async fn queries(&self, sql: &str) -> Result<Vec<f64>> {
         let catalog = self.catalog();
         sampled(FEWEST, async |_| query(&catalog, sql).await).await
     }
 
-    /// Makes a table of the rows of a Parquet file.
+    /// Creates a table from the rows of a Parquet file.
     pub(crate) async fn load(&self, folder: &Path, name: &str, file: &Path) -> Result<()> {
         let file = fs::File::open(file).map_err(unavailable)?;
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.build());
@@ -171,14 +171,14 @@ impl Ours {
         Ok(())
     }
 
-    /// Gives a table a property.
+    /// Sets a property of a table.
     pub(crate) async fn set(&self, name: &str, property: (&str, &str)) -> Result<()> {
         let table = DeltaTable::open_in(self.catalog(), &TableRef::Name(name.parse()?)).await?;
         table.set_properties(&[property], &WriteOptions::default()).await?;
         Ok(())
     }
 
-    /// Makes a table for [`rows`].
+    /// Creates a table for [`rows`].
     pub(crate) async fn create(&self, folder: &Path, name: &str) -> Result<TableId> {
         fs::create_dir_all(folder).map_err(unavailable)?;
         let name: TableName = name.parse()?;
@@ -188,7 +188,7 @@ impl Ours {
         Ok(require(&self.catalog, &TableRef::Name(name)).await?.id)
     }
 
-    /// The same against the first version that is retained, however many have come since.
+    /// The same against the first retained version, however many versions follow it.
     pub(crate) async fn late_commits(&self, table: TableId) -> Result<Vec<f64>> {
         let catalog = self.catalog();
         let base = require(&self.catalog, &TableRef::Id(table)).await?.base_version;
@@ -209,7 +209,7 @@ impl Ours {
         .await
     }
 
-    /// Commits one file whose data is written already, against the first version.
+    /// Commits one file whose data is already written, against the first version.
     pub(crate) async fn commit_to(&self, table: TableId, n: usize) -> Result<()> {
         commit_one(&self.catalog(), table, 0, n).await.map(|_| ())
     }
@@ -226,33 +226,36 @@ impl Ours {
         Mirror::new(self.catalog(), Arc::new(SystemClock)).with_durability(durability)
     }
 
-    /// Bytes by which a process of its own grows while it opens a table and reads the rows of one value.
+    /// The growth in bytes of a separate process that opens a table and reads the rows of one value.
     pub(crate) async fn memory_of_query(&self, name: &str, id: i64) -> Result<Vec<f64>> {
-        let grown = |_| grown(&["memory-of-query", &self.uri, name, &id.to_string()]).map(|[bytes]| bytes);
-        (0..3).map(grown).collect()
+        let measure_in_process =
+            |_| measure_in_process(&["memory-of-query", &self.uri, name, &id.to_string()]).map(|[bytes]| bytes);
+        (0..3).map(measure_in_process).collect()
     }
 
-    /// Bytes by which a process of its own grows while it opens and plans. The catalog here ends first: DuckDB gives a
-    /// file to one process only.
+    /// The growth in bytes of a separate process that opens and plans. The catalog here is closed first, because a
+    /// DuckDB file can be opened by one process only.
     pub(crate) async fn memory(self, table: TableId, id: i64) -> Result<Vec<f64>> {
         let uri = self.close().await;
-        (0..3).map(|_| grown(&["memory", &uri, &table.to_string(), &id.to_string()]).map(|[bytes]| bytes)).collect()
+        (0..3)
+            .map(|_| measure_in_process(&["memory", &uri, &table.to_string(), &id.to_string()]).map(|[bytes]| bytes))
+            .collect()
     }
 
-    /// Ends, and gives the catalog's URI to another process.
+    /// Closes the catalog, and returns its URI for another process.
     pub(crate) async fn close(self) -> String {
         self.catalog.close().await;
         self.uri
     }
 }
 
-/// What a process of its own says of itself, such as the bytes it grew by.
-pub(crate) fn grown<const N: usize>(arguments: &[&str]) -> Result<[f64; N]> {
+/// The output of a separate process, such as the bytes it grew by.
+pub(crate) fn measure_in_process<const N: usize>(arguments: &[&str]) -> Result<[f64; N]> {
     let program = std::env::current_exe().map_err(unavailable)?;
     let output = Command::new(&program).args(arguments).output().map_err(unavailable)?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let said = text.split_whitespace().map(|number| number.parse().ok()).collect::<Option<Vec<f64>>>();
-    said.and_then(|said| said.try_into().ok()).ok_or_else(|| {
+    let numbers = text.split_whitespace().map(|number| number.parse().ok()).collect::<Option<Vec<f64>>>();
+    numbers.and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| {
         let why = String::from_utf8_lossy(&output.stderr);
         TxnLogError::new(ErrorKind::Internal, format!("{arguments:?} cannot be measured: {}", why.trim()))
     })
@@ -274,29 +277,29 @@ async fn query(catalog: &Arc<dyn Catalog>, sql: &str) -> Result<()> {
     Ok(())
 }
 
-/// In the process of its own: opens and reads once, over a connection that is there, and gives the bytes by which
-/// resident memory grew at its peak.
+/// In a separate process: opens and reads once, over an existing connection, and returns the growth of peak resident
+/// memory in bytes.
 pub(crate) async fn memory_of_query(uri: &str, name: &str, id: &str) -> Result<f64> {
     let catalog = deltalakedb_catalog::connect(uri).await?;
     let sql = |name: &str| format!("SELECT * FROM {name} WHERE id = {id}");
-    // What every query needs is there: a small table has been asked the same.
+    // A query of a small table first, which allocates what every query needs.
     query(&catalog, &sql("few")).await?;
-    Ok(growth(query(&catalog, &sql(name))).await?[0])
+    Ok(peak_growth(query(&catalog, &sql(name))).await?[0])
 }
 
-/// In the process of its own: opens and plans once, over a connection that is there, and gives the bytes by which
-/// resident memory grew at its peak.
+/// In a separate process: opens and plans once, over an existing connection, and returns the growth of peak resident
+/// memory in bytes.
 pub(crate) async fn memory_of_plan(uri: &str, table: &str, id: &str) -> Result<f64> {
     let catalog = deltalakedb_catalog::connect(uri).await?;
     let table: TableId = table.parse()?;
     let id: i64 = id.parse().map_err(|_| TxnLogError::invalid(format!("{id:?} is not a value of the column id")))?;
     require(catalog.as_ref(), &TableRef::Id(table)).await?;
-    Ok(growth(planned(&catalog, table, &id_is(id))).await?[0])
+    Ok(peak_growth(planned(&catalog, table, &id_is(id))).await?[0])
 }
 
-/// By how many bytes this process grows at its peak while it does this, and for how many seconds it does it.
-pub(crate) async fn growth<T>(work: impl Future<Output = Result<T>>) -> Result<[f64; 2]> {
-    // The peak begins anew.
+/// The growth of this process's peak memory in bytes during the work, and its duration in seconds.
+pub(crate) async fn peak_growth<T>(work: impl Future<Output = Result<T>>) -> Result<[f64; 2]> {
+    // Resets the peak.
     fs::write("/proc/self/clear_refs", "5").map_err(unavailable)?;
     let before = resident("VmRSS:")?;
     let began = Instant::now();
@@ -346,20 +349,19 @@ pub(crate) fn day_is(day: &str) -> Predicate {
     Predicate::Compare("day".into(), Comparison::Eq, Literal::String(day.into()))
 }
 
-/// The file of the SQLite catalog.
 pub(crate) fn sqlite_file(folder: &Path) -> PathBuf {
     folder.join("catalog.db")
 }
 
-/// 100 rows for a table as `tables` writes it, beyond all of its own.
+/// 100 rows for a table as written by `tables`, with ids above all of its own.
 pub(crate) fn late_rows() -> Result<RecordBatch> {
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(LATE..LATE + 100));
     let days: ArrayRef = Arc::new(StringArray::from_iter_values(std::iter::repeat_n("2030-01-01", 100)));
     RecordBatch::try_from_iter([("id", ids), ("day", days)])
-        .map_err(|e| TxnLogError::new(ErrorKind::Internal, "the rows to append cannot be made").with_source(e))
+        .map_err(|e| TxnLogError::new(ErrorKind::Internal, "the rows to append cannot be created").with_source(e))
 }
 
-/// The least id of [`late_rows`].
+/// The minimum id of [`late_rows`].
 pub(crate) const LATE: i64 = 5_000_000_000;
 
 fn rows() -> Result<RecordBatch> {
@@ -367,10 +369,10 @@ fn rows() -> Result<RecordBatch> {
     let values: ArrayRef = Arc::new(Float64Array::from_iter_values((0i32..100).map(f64::from)));
     let texts: ArrayRef = Arc::new(StringArray::from_iter_values(std::iter::repeat_n("xxxxxxxxxx", 100)));
     RecordBatch::try_from_iter([("id", ids), ("v", values), ("s", texts)])
-        .map_err(|e| TxnLogError::new(ErrorKind::Internal, "the rows to append cannot be made").with_source(e))
+        .map_err(|e| TxnLogError::new(ErrorKind::Internal, "the rows to append cannot be created").with_source(e))
 }
 
-/// The seconds of each of `most` calls, or of fewer where they take long (see [`PATIENCE`]).
+/// The seconds of each of `most` calls, or of fewer if they take long (see [`PATIENCE`]).
 pub(crate) async fn sampled<T>(most: usize, mut call: impl AsyncFnMut(usize) -> Result<T>) -> Result<Vec<f64>> {
     for n in 0..WARM_UP {
         call(n).await?;

@@ -1,4 +1,4 @@
-//! Which place a URL means: engines spell one place in several ways.
+//! The identity of places: engines spell the URL of a place in several ways.
 
 use std::collections::BTreeSet;
 
@@ -7,22 +7,22 @@ use object_store::path::Path;
 use percent_encoding::percent_decode_str;
 use url::{Position, Url};
 
-/// The identity of a folder, or of a file, in a store: URLs that mean one place have one key.
+/// The identity of a folder, or of a file, in a store: all URLs of one place have the same key.
 ///
-/// The schemes that engines have for one kind of store are one (`s3`, `s3a`, `s3n`; `az`, `abfss`, `wasbs`), and so are
-/// the store's own `https` addresses. Of a place in Azure the key has the container and not the account, which `az` URLs
-/// do not name: places in containers of one name in two accounts are taken for one.
+/// The schemes that engines use for one kind of store have the same key (`s3`, `s3a`, `s3n`; `az`, `abfss`, `wasbs`),
+/// and so have the store's own `https` addresses. The key of a place in Azure has the container and not the account,
+/// which `az` URLs do not contain: places in containers of the same name in two accounts have the same key.
 ///
-/// A key is spelled like a URL. That of a folder ends in a slash, and the keys of all that is inside of the folder begin
-/// with it.
+/// A key is spelled like a URL. That of a folder ends in a slash and is a prefix of the keys of everything inside the
+/// folder.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PlaceKey(String);
+pub struct LocationKey(String);
 
-impl PlaceKey {
-    /// The key of a URL; `None` where no store is known that serves it. Links are not followed.
+impl LocationKey {
+    /// The key of a URL; `None` when no known store serves it. Links are not followed.
     pub fn of_url(url: &str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://")?;
-        // The names that other engines use for the same stores.
+        // The schemes of other engines for the same stores.
         let scheme = match scheme.to_ascii_lowercase().as_str() {
             "s3n" => "s3".into(),
             "wasb" => "abfs".into(),
@@ -30,7 +30,7 @@ impl PlaceKey {
             known => known.to_string(),
         };
         let is_folder = url.ends_with('/');
-        // A path of the log has neither a query nor a fragment, and writers do not encode all that is in a name.
+        // A path in the log has neither query nor fragment, and writers do not encode every character of a name.
         let rest = rest.replace('#', "%23").replace('?', "%3F");
         let url = Url::parse(&format!("{scheme}://{rest}")).ok()?;
         if scheme == "file" {
@@ -73,12 +73,12 @@ impl PlaceKey {
         Some(Self(url.ok()?.into()))
     }
 
-    /// The keys of a URL as it is spelled, and with every link in it followed as the file system is now.
+    /// The keys of a URL as spelled, and with all links followed in the current state of the file system.
     pub fn all_of_url(url: &str) -> BTreeSet<Self> {
         Self::of_url(url).into_iter().flat_map(|key| [key.resolved(), key]).collect()
     }
 
-    /// The key that a catalog stored.
+    /// A key as stored by a catalog.
     pub fn stored(text: String) -> Self {
         Self(text)
     }
@@ -88,42 +88,42 @@ impl PlaceKey {
         &self.0
     }
 
-    /// Whether it is on a local disk, where links may lead to it.
+    /// Whether it is on a local disk, where links may point to it.
     pub fn is_local(&self) -> bool {
         self.0.starts_with("file:")
     }
 
-    /// Whether it is that folder or inside of it.
+    /// Whether it is the folder `outer`, or inside it.
     pub fn is_within(&self, outer: &Self) -> bool {
         self.0.starts_with(&outer.0)
     }
 
-    /// The decoded path of a file below this folder; `None` for one that is elsewhere.
+    /// The decoded path of a file relative to this folder; `None` for a file outside it.
     pub fn below(&self, file: &Self) -> Option<Vec<u8>> {
         file.0.strip_prefix(&self.0).map(|path| percent_decode_str(path).collect())
     }
 
-    /// The keys of the folder and of all that it is in, the outermost first.
-    pub fn and_above(&self) -> impl Iterator<Item = &str> {
+    /// The keys of the folder and of all its parents, the outermost first.
+    pub fn ancestors(&self) -> impl Iterator<Item = &str> {
         let root = self.0.find("://").map_or(0, |at| at + "://".len());
         self.0.match_indices('/').map(|(at, _)| at).filter(move |at| *at >= root).map(|at| &self.0[..=at])
     }
 
-    /// The first text that is behind the key of everything inside of this folder, in the order of their bytes.
+    /// The first text after the keys of everything inside this folder, in byte order.
     pub fn end(&self) -> String {
-        // In that order `0` comes after `/`.
+        // In byte order `0` is the successor of `/`.
         format!("{}0", self.0.trim_end_matches('/'))
     }
 }
 
-/// The account of Azure that a URL names.
+/// The Azure account in a URL.
 pub(crate) fn account_of(url: &Url) -> Option<&str> {
     let host = url.host_str()?;
     let is_named = !url.username().is_empty() || url.scheme() == "https";
     is_named.then(|| host.split_once('.').map_or(host, |(account, _)| account))
 }
 
-/// The bucket that the host of an address of S3 begins with; `None` where the path does.
+/// The bucket at the start of the host of an S3 address; `None` when the path starts with it.
 fn bucket_of_host(host: &str) -> Option<&str> {
     [".s3.", ".s3-"].into_iter().filter_map(|s3| host.rfind(s3)).max().map(|at| &host[..at])
 }
@@ -134,11 +134,11 @@ mod tests {
     use crate::location::Location;
 
     fn key(url: &str) -> String {
-        PlaceKey::of_url(url).map(|key| key.as_str().to_string()).unwrap_or_default()
+        LocationKey::of_url(url).map(|key| key.as_str().to_string()).unwrap_or_default()
     }
 
     #[test]
-    fn spellings_of_one_place_have_one_key() {
+    fn spellings_of_one_location_have_one_key() {
         for (spelled, want) in [
             ("s3://lake/a b/t/", "s3://lake/a%20b/t/"),
             ("s3a://lake/a%20b/t/", "s3://lake/a%20b/t/"),
@@ -171,9 +171,9 @@ mod tests {
     }
 
     #[test]
-    fn places_are_around_each_other() {
-        let place = |url: &str| PlaceKey::of_url(url).unwrap();
-        let above = |url: &str| place(url).and_above().map(String::from).collect::<Vec<_>>();
+    fn a_key_has_the_keys_of_its_parent_folders() {
+        let place = |url: &str| LocationKey::of_url(url).unwrap();
+        let above = |url: &str| place(url).ancestors().map(String::from).collect::<Vec<_>>();
         assert_eq!(above("s3://bucket/a/b c/"), ["s3://bucket/", "s3://bucket/a/", "s3://bucket/a/b%20c/"]);
         assert_eq!(above("file:///nowhere/"), ["file:///", "file:///nowhere/"]);
         assert_eq!(above("s3://bucket/"), ["s3://bucket/"]);
@@ -194,14 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_reached_through_a_link_has_both_keys() {
+    fn a_linked_folder_has_the_keys_of_link_and_target() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| Location::parse(dir.path().to_str().unwrap()).unwrap().url().join(name).unwrap();
         std::fs::create_dir(dir.path().join("new")).unwrap();
         std::os::unix::fs::symlink(dir.path().join("new"), dir.path().join("old")).unwrap();
-        let want = BTreeSet::from([at("new/t/"), at("old/t/")].map(|url| PlaceKey(url.into())));
-        assert_eq!(PlaceKey::all_of_url(at("old/t/").as_str()), want);
-        assert_eq!(PlaceKey::of_url(at("old/t/").as_str()).unwrap().resolved().as_str(), at("new/t/").as_str());
+        let want = BTreeSet::from([at("new/t/"), at("old/t/")].map(|url| LocationKey(url.into())));
+        assert_eq!(LocationKey::all_of_url(at("old/t/").as_str()), want);
+        assert_eq!(LocationKey::of_url(at("old/t/").as_str()).unwrap().resolved().as_str(), at("new/t/").as_str());
         assert_eq!(Location::stored(at("old/t/").as_str()).unwrap().keys(), want);
     }
 }

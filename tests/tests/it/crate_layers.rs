@@ -1,4 +1,4 @@
-//! Arrows between the crates point down only.
+//! Dependencies between the crates point to lower layers only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -7,7 +7,7 @@ use deltalakedb_tests::repository;
 use serde_json::Value;
 
 /// The layers, from the top; crates of one layer do not depend on each other.
-const FLOORS: &[&[&str]] = &[
+const LAYERS: &[&[&str]] = &[
     &["deltalakedb-cli", "deltalakedb-python"],
     &["deltalakedb-table"],
     &["deltalakedb-catalog", "deltalakedb-mirror"],
@@ -17,18 +17,18 @@ const FLOORS: &[&[&str]] = &[
 /// They may depend on every crate, and no crate depends on them.
 const OUTSIDE: &[&str] = &["deltalakedb-tests", "deltalakedb-benches"];
 
-/// The dependencies that break the rules, as pairs of a crate and those it depends on.
+/// The dependencies that violate the rules, as pairs of a crate and its dependencies.
 fn wrong(arrows: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
-    let floor = |name: &str| FLOORS.iter().position(|rooms| rooms.contains(&name));
+    let layer = |name: &str| LAYERS.iter().position(|crates| crates.contains(&name));
     let mut wrong = Vec::new();
     for (from, all) in arrows.iter().filter(|(from, _)| !OUTSIDE.contains(&from.as_str())) {
-        let Some(here) = floor(from) else {
+        let Some(here) = layer(from) else {
             wrong.push(format!("{from} has no floor: give it one here"));
             continue;
         };
-        // A crate may test itself under its own name.
+        // A crate may depend on itself for its tests.
         for to in all.iter().filter(|to| *to != from) {
-            if floor(to).is_none_or(|there| there <= here) {
+            if layer(to).is_none_or(|there| there <= here) {
                 wrong.push(format!("{from} depends on {to}, which is not below it"));
             }
         }
@@ -37,7 +37,7 @@ fn wrong(arrows: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
 }
 
 #[test]
-fn arrows_point_down() {
+fn crates_depend_only_on_lower_layers() {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let metadata = Command::new(cargo)
         .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
@@ -59,7 +59,7 @@ fn arrows_point_down() {
 }
 
 #[test]
-fn a_wrong_arrow_is_found() {
+fn a_dependency_on_a_higher_layer_is_found() {
     let check = |from: &str, to: &str, good: bool| {
         let arrow = [(from.to_string(), [to.to_string()].into())].into();
         assert_eq!(wrong(&arrow).is_empty(), good, "{from} -> {to}");

@@ -1,0 +1,153 @@
+//! Creation of tables: without rows, from rows, from Parquet files.
+
+use std::sync::Arc;
+
+use deltalake_core::kernel::{Action as DeltaAction, StructField};
+use deltalake_core::operations::convert_to_delta::{ConvertToDeltaBuilder, PartitionStrategy};
+use deltalake_core::operations::create::CreateBuilder;
+use deltalake_core::operations::write::WriteBuilder;
+use deltalake_core::protocol::SaveMode;
+use deltalakedb_log::action::Action;
+use deltalakedb_log::{Location, Object, Result};
+use serde_json::Value;
+
+use super::capture::{capture, commit_properties};
+use super::log::{FileSelection, SnapshotLog};
+use super::log_store::VirtualLogStore;
+use super::write::{Data, plan};
+use super::{FullTable, LogView, StagedCommit, bounds, masking, named_paths};
+use crate::error::Explain;
+use crate::table_spec::TableSpec;
+use crate::write_options::{SaveMode as WriteMode, WriteOptions};
+
+/// A table to be created.
+pub(crate) struct Create<'a> {
+    pub(crate) location: &'a Location,
+    pub(crate) spec: &'a TableSpec,
+    pub(crate) options: &'a WriteOptions,
+}
+
+/// Creates a table without rows, or with those of existing files.
+pub(crate) async fn create(table: Create<'_>, columns: Vec<StructField>) -> Result<StagedCommit> {
+    let (log, log_store) = nothing_yet(&table)?;
+    let create = table.builder(columns)?.with_log_store(log_store.clone());
+    made(&table, capture(&log, &log_store, None, "the table cannot be created", create, |_| Value::Null).await?)
+}
+
+/// Creates a table from rows, in one commit.
+pub(crate) async fn create_with_data(table: Create<'_>, rows: Data) -> Result<StagedCommit> {
+    let (log, log_store) = nothing_yet(&table)?;
+    let spec = table.spec;
+    let own_size = spec.properties.get("delta.targetFileSize").and_then(|size| size.trim().parse().ok());
+    let mut write = WriteBuilder::new(log_store.clone(), None)
+        .with_partition_columns(&spec.partition_by)
+        .with_save_mode(match spec.mode {
+            WriteMode::Append => SaveMode::Append,
+            WriteMode::Overwrite => SaveMode::Overwrite,
+            WriteMode::ErrorIfExists => SaveMode::ErrorIfExists,
+            WriteMode::Ignore => SaveMode::Ignore,
+        })
+        .with_configuration(table.configuration())
+        .with_commit_properties(commit_properties(table.options))
+        .with_target_file_size(table.options.target_file_size.or(own_size))
+        .with_input_plan(plan(rows)?);
+    if let Some(name) = &spec.name {
+        write = write.with_table_name(name);
+    }
+    if let Some(description) = &spec.description {
+        write = write.with_description(description);
+    }
+    if let Some(parquet) = table.options.parquet.clone() {
+        write = write.with_writer_properties(parquet);
+    }
+    made(&table, capture(&log, &log_store, None, "the rows cannot be written", write, |_| Value::Null).await?)
+}
+
+/// Creates a table from the Parquet files at its location.
+pub(crate) async fn convert(table: Create<'_>, columns: Vec<StructField>, named_folders: bool) -> Result<StagedCommit> {
+    let (log, log_store) = nothing_yet(&table)?;
+    let spec = table.spec;
+    let strategy = if named_folders { PartitionStrategy::Hive } else { PartitionStrategy::Directory };
+    let mut convert = ConvertToDeltaBuilder::new()
+        .with_log_store(log_store.clone())
+        .with_partition_schema(columns)
+        .with_partition_strategy(strategy)
+        .with_configuration(table.configuration())
+        .with_commit_properties(commit_properties(table.options));
+    if let Some(name) = &spec.name {
+        convert = convert.with_table_name(name);
+    }
+    if let Some(description) = &spec.description {
+        convert = convert.with_comment(description);
+    }
+    let what = "the files cannot be converted to a table";
+    let mut captured = made(&table, capture(&log, &log_store, None, what, convert, |_| Value::Null).await?)?;
+    // These files existed before, but their statistics are created now, like those of written files.
+    let paths = named_paths(&captured.actions);
+    bounds::recompute_decimal_bounds(&mut captured.actions, None, &paths, &log_store.data_store()).await?;
+    let files = captured.actions.iter().filter(|action| matches!(action, Action::Add(_))).count();
+    for action in &mut captured.actions {
+        let Action::CommitInfo(info) = action else { continue };
+        let mut parameters = info.0.get::<Object>("operationParameters").unwrap_or_default();
+        parameters.set("numFiles", files.to_string());
+        parameters.set("collectStats", "true");
+        info.0.set("operation", "CONVERT");
+        info.0.set("operationParameters", parameters);
+    }
+    Ok(captured)
+}
+
+impl FullTable {
+    /// Replaces the table, without rows.
+    pub(crate) async fn recreate(
+        self,
+        spec: &TableSpec,
+        columns: Vec<StructField>,
+        at: &Location,
+    ) -> Result<StagedCommit> {
+        let create = Create { location: at, spec, options: &self.0.options }.builder(columns)?;
+        let create = create.with_log_store(self.0.log_store.clone()).with_save_mode(SaveMode::Overwrite);
+        self.0.capture("the table cannot be replaced", create, |_| Value::Null).await
+    }
+}
+
+impl Create<'_> {
+    fn configuration(&self) -> Vec<(String, Option<String>)> {
+        self.spec.properties.iter().map(|(k, v)| (k.clone(), Some(v.clone()))).collect()
+    }
+
+    fn builder(&self, columns: Vec<StructField>) -> Result<CreateBuilder> {
+        let spec = self.spec;
+        let files = spec.files.iter().map(|add| {
+            let add = serde_json::from_str(&add.to_json())
+                .explain(|| format!("the description of the file {} is invalid", add.path))?;
+            Ok(DeltaAction::Add(add))
+        });
+        let mut create = CreateBuilder::new()
+            .with_columns(columns)
+            .with_partition_columns(&spec.partition_by)
+            .with_configuration(self.configuration())
+            .with_raise_if_key_not_exists(!spec.unknown_properties)
+            .with_actions(files.collect::<Result<Vec<_>>>()?)
+            .with_commit_properties(commit_properties(self.options));
+        if let Some(name) = &spec.name {
+            create = create.with_table_name(name);
+        }
+        if let Some(description) = &spec.description {
+            create = create.with_comment(description);
+        }
+        Ok(create)
+    }
+}
+
+fn made(table: &Create<'_>, mut captured: StagedCommit) -> Result<StagedCommit> {
+    masking::set_location(&mut captured.actions, table.location);
+    Ok(captured)
+}
+
+fn nothing_yet(table: &Create<'_>) -> Result<(Arc<SnapshotLog>, Arc<VirtualLogStore>)> {
+    let log =
+        Arc::new(SnapshotLog::new(&LogView::nothing_yet(table.location, &table.options.stores), FileSelection::None));
+    let log_store = Arc::new(VirtualLogStore::new(table.location, log.clone(), table.options)?);
+    Ok((log, log_store))
+}
