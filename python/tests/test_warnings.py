@@ -56,7 +56,9 @@ def test_a_commit_that_is_not_published(
     path = new_path("table_")
     write_deltalake(path, ids(0))
     block(path)
-    with pytest.warns(MirrorWarning, match="the commit succeeded.*version 1 of") as told:
+    with pytest.warns(
+        MirrorWarning, match="the commit succeeded.*version 1 of"
+    ) as told:
         use(path)
     # At the line of the program, not of the package.
     assert [Path(one.filename).name for one in told] == [Path(__file__).name]

@@ -241,7 +241,9 @@ class WriterProperties:
         columns = self.column_properties
         listed = columns and ", ".join(f"column '{k}': {v}" for k, v in columns.items())
         attributes = vars(self) | {"column_properties": listed or None}
-        return f"WriterProperties({', '.join(f'{k}: {v}' for k, v in attributes.items())})"
+        return (
+            f"WriterProperties({', '.join(f'{k}: {v}' for k, v in attributes.items())})"
+        )
 
 
 def _compression(name: str | None, level: int | None) -> str | None:

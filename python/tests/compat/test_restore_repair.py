@@ -105,7 +105,9 @@ def test_restore_options_are_keyword_only(versions):
 
 def test_restore_missing_files(dl, path, versions):
     os.remove(dl.DeltaTable(path, version=0).file_uris()[0])
-    with raises_exactly(dl.exceptions.DeltaError, "missing file|the file .* no longer exists"):
+    with raises_exactly(
+        dl.exceptions.DeltaError, "missing file|the file .* no longer exists"
+    ):
         versions.restore(0)
 
 
