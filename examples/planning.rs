@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("{} {}", file.path, file.stats.as_deref().unwrap_or("without statistics"));
     }
     let how = reader.explain(version, &predicate).await?;
-    println!("{} files looked at, {} found, {} kept", how.looked_at, how.found, how.kept);
+    println!("{} files examined, {} found, {} kept", how.examined, how.found, how.kept);
     println!("the least and the greatest n, from the log alone: {:?}", table.min_max(At::Latest, "n").await?);
     Ok(())
 }

@@ -68,7 +68,7 @@ fn deltalake_words(subject: &Subject) -> Option<String> {
         Subject::InvalidRows(rows) => format!("Invalid data found: {rows} rows failed validation check"),
         Subject::UnknownColumn(column) => format!("No field named {column}, {column} not found"),
         Subject::UnknownPartitionColumn(column) => format!("Partition column '{column}' not found"),
-        Subject::Partitioning => "Specified table partitioning does not match table partitioning".into(),
+        Subject::Partitioning => "Generic error: Specified table partitioning does not match table partitioning".into(),
         Subject::Syntax => "sql parser error: ParserError".into(),
         Subject::NonBooleanCondition => "non-boolean predicate".into(),
         Subject::UnsupportedFeature(feature) => {

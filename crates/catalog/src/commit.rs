@@ -44,7 +44,7 @@ pub(crate) async fn commit_all(catalog: &SqlCatalog, requests: Vec<CommitRequest
     catalog.queues.commit(scope, transaction, run).await
 }
 
-/// The commits of this process with which these may share a transaction; `None` if the session must check more than the
+/// The commits of this process with which these may share a transaction; `None` if the transaction must check more than the
 /// tables they change.
 fn scope(catalog: &SqlCatalog, transaction: &QueuedTransaction) -> Option<Scope> {
     let is_plain = |(request, paths): (&CommitRequest, &RequestPaths)| {
@@ -184,7 +184,7 @@ async fn resolve_unknown(
     let requests: Vec<_> = written.flat_map(|(t, _)| &t.requests).filter(|request| request.writes()).collect();
     let creates = requests.iter().any(|r| matches!(r.base, Base::Create(_)));
     let are_there = if catalog.db.lock_proves_absence() && !creates {
-        // Once the lock is acquired, the transaction that held it has ended. The query runs in the session that holds
+        // Once the lock is acquired, the transaction that held it has ended. The query runs in the transaction that holds
         // the lock: with a second connection for it, as many callers as the pool has connections would deadlock.
         match under_lock(catalog, &requests).await {
             Ok(known) if requests.iter().all(|r| known.contains_key(&(r.table, r.commit_id))) => true,

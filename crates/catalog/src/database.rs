@@ -1,4 +1,4 @@
-//! What the statements need from a database: values, rows, sessions. Each dialect implements exactly this.
+//! What the statements need from a database: values, rows, transactions. Each database implements exactly this.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -59,7 +59,7 @@ pub(crate) trait Database: Send + Sync + Debug {
     /// A transaction on a table's row of `dl_mirrors` and other mirror records that may be lost in a power failure, but
     /// not when a process ends: the published version, the lease. Where that is cheaper, COMMIT does not wait for the
     /// disk. Where rows are locked one by one, commits to the table can run at the same time: this transaction never
-    /// locks a head. A writing session may change rows of `dl_mirrors` as well, after it has locked its heads. In that
+    /// locks a head. A writing transaction may change rows of `dl_mirrors` as well, after it has locked its heads. In that
     /// order there is no deadlock.
     async fn write_async_commit(&self, table: TableId, first: &str)
     -> Result<(Box<dyn DatabaseTransaction>, Vec<Row>)>;
@@ -87,7 +87,7 @@ pub(crate) trait Database: Send + Sync + Debug {
     /// Whether a table of that name exists.
     async fn has_table(&self, name: &str) -> Result<bool>;
 
-    /// A session for migrations: it excludes all other migrating sessions.
+    /// A transaction for migrations: it excludes all other migrations.
     async fn migrate(&self) -> Result<Box<dyn DatabaseTransaction>>;
 
     /// A migration in its dialect.
@@ -138,11 +138,11 @@ pub(crate) trait DatabaseTransaction: Send {
     /// Runs one query.
     async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>>;
 
-    /// The rows of one query, as they arrive; the session is in use until all of them are taken.
+    /// The rows of one query, as they arrive; the transaction is in use until all of them are taken.
     fn rows<'s>(&'s mut self, sql: String, params: Vec<Value>) -> BoxStream<'s, Result<Row>>;
 
-    /// Prevents other sessions from creating a table at a place, inside it or around it, until this session ends: later
-    /// statements see the tables created before. Does nothing in a session that excludes all other writers.
+    /// Prevents other transactions from creating a table at a location, inside it or around it, until this one ends: later
+    /// statements see the tables created before. Does nothing in a transaction that excludes all other writers.
     async fn lock_location(&mut self, place: &LocationKey) -> Result<()> {
         let _ = place;
         Ok(())
@@ -252,26 +252,26 @@ impl WriteStatement {
 
 /// The same writes, with the rows for one table in one insert. Writes after an update stay after it.
 pub(crate) fn merge_inserts(writes: Vec<WriteStatement>) -> Vec<WriteStatement> {
-    let (mut merge_inserts, mut inserts) = (Vec::<WriteStatement>::with_capacity(writes.len()), HashMap::new());
+    let (mut merged, mut inserts) = (Vec::<WriteStatement>::with_capacity(writes.len()), HashMap::new());
     for write in writes {
         match write {
             WriteStatement::Insert(insert) => {
-                let first = inserts.get(insert.table).and_then(|at: &usize| merge_inserts.get_mut(*at));
+                let first = inserts.get(insert.table).and_then(|at: &usize| merged.get_mut(*at));
                 match first {
                     Some(WriteStatement::Insert(first)) if first.columns == insert.columns => first.append(insert),
                     _ => {
-                        inserts.insert(insert.table, merge_inserts.len());
-                        merge_inserts.push(WriteStatement::Insert(insert));
+                        inserts.insert(insert.table, merged.len());
+                        merged.push(WriteStatement::Insert(insert));
                     }
                 }
             }
             WriteStatement::Run(..) => {
                 inserts.clear();
-                merge_inserts.push(write);
+                merged.push(write);
             }
         }
     }
-    merge_inserts
+    merged
 }
 
 /// The maximum number of keys looked up in one statement.

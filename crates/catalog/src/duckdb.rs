@@ -31,7 +31,7 @@ use crate::uri::{Backend, CatalogUri};
 
 /// From this many rows on, the appender is used.
 const APPEND_ROWS: usize = 50;
-/// The number of rows of a session that are buffered for the consumer, and of rows appended at once.
+/// The number of rows of a transaction that are buffered for the consumer, and of rows appended at once.
 const ROWS_AHEAD: usize = 256;
 
 /// The instances of this process, by file; one that is closing stays here until it is closed.

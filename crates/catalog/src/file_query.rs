@@ -18,7 +18,7 @@ pub(crate) struct FileQuery {
     pub(crate) schema: Option<Schema>,
     pub(crate) slots: BoundsSlots,
     pub(crate) plan: Plan,
-    /// The spreads of live files in the leading slot.
+    /// The spreads of live files in the slot of the driving index.
     pub(crate) spreads: Vec<i64>,
 }
 

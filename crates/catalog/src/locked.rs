@@ -1,6 +1,6 @@
 //! Tables with locked heads, changed by the transactions of a batch one after the other.
 //!
-//! What is read here stays valid until COMMIT, because the session excludes other writers. Each transaction is checked
+//! What is read here stays valid until COMMIT, because the transaction excludes other writers. Each transaction is checked
 //! against the stored state and the earlier transactions of the batch; everything new is written once, after the last
 //! of them.
 
@@ -47,7 +47,7 @@ impl Decision {
 enum Failure {
     /// The transaction is rejected; the others of the batch continue.
     Own(TxnLogError),
-    /// The batch cannot continue: the session failed, or the stored state cannot be read.
+    /// The batch cannot continue: the transaction failed, or the stored state cannot be read.
     Batch(TxnLogError),
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct LockedTables<'a> {
 }
 
 impl<'a> LockedTables<'a> {
-    /// Reads the tables of a batch, which are locked in the session.
+    /// Reads the tables of a batch, which the transaction has locked.
     pub(crate) async fn read(
         catalog: &'a SqlCatalog,
         mut tx: Box<dyn DatabaseTransaction>,
@@ -259,7 +259,7 @@ impl<'a> LockedTables<'a> {
         committed
     }
 
-    /// The session, everything the batch writes, and how many rows that changes.
+    /// The transaction, everything the batch writes, and how many rows that changes.
     pub(crate) fn into_writes(self) -> (Box<dyn DatabaseTransaction>, Vec<WriteStatement>, u64) {
         let Self { tx, heads, mut writes, mut rows, mut created, now_ms, .. } = self;
         for (table, head) in &heads {

@@ -9,7 +9,7 @@ use crate::database::{CommitFailure, DatabaseTransaction, KEYS, Row, Value, Writ
 use crate::sql_catalog::SqlCatalog;
 use crate::{codec, removal};
 
-/// Removes from the copy `to` the tables that `source`, a session of `from`, does not have or is removing. A removal
+/// Removes from the copy `to` the tables that `source`, a transaction of `from`, does not have or is removing. A removal
 /// that was interrupted is completed by the next copy.
 pub(crate) async fn remove_missing(
     (from, source): (&SqlCatalog, &mut dyn DatabaseTransaction),

@@ -90,7 +90,7 @@ impl Plan {
         let fits =
             |sql: &SqlFragment| sql.params.len() <= MAX_CONDITION_PARAMETERS && sql.text.len() <= MAX_CONDITION_TEXT;
         let condition = table.condition(predicate, true).filter(fits);
-        // Only the minimum of doubles is known, so they cannot be the lead.
+        // Only the minimum of doubles is known, so they cannot have the driving index.
         let able = slots.0.iter().enumerate().take(INDEXED).filter(|(_, s)| s.kind != Kind::Double);
         let candidates = able.filter_map(|(slot, s)| {
             let values = table.values_of(slot, predicate, true)?;

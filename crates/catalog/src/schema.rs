@@ -232,7 +232,7 @@ fn identity(row: &mut Row) -> Result<Identity> {
     })
 }
 
-/// What a writing session reads first.
+/// What a writing transaction reads first.
 pub(crate) struct Opening {
     /// The current identity: a newer program may have increased what it requires of writers, and it may have been
     /// restored.

@@ -1,4 +1,4 @@
-//! A catalog in a database: how it is opened, and its writing sessions.
+//! A catalog in a database: how it is opened, and its writing transactions.
 
 use std::sync::Arc;
 
@@ -121,7 +121,7 @@ impl SqlCatalog {
     }
 }
 
-/// A writing session, and when it acquired its locks by the catalog's clock, in milliseconds since 1970.
+/// A writing transaction, and when it acquired its locks by the catalog's clock, in milliseconds since 1970.
 pub(crate) struct WriteTransaction {
     pub(crate) tx: Box<dyn DatabaseTransaction>,
     pub(crate) now_ms: i64,
@@ -130,7 +130,7 @@ pub(crate) struct WriteTransaction {
 }
 
 impl SqlCatalog {
-    /// A writing session, if this program supports the schema. It has exclusive access to the heads of these tables.
+    /// A writing transaction, if this program supports the schema. It has exclusive access to the heads of these tables.
     /// The check uses what the catalog requires of writers now, not when it was opened.
     pub(crate) async fn begin_write(&self, heads: &[TableId]) -> Result<WriteTransaction> {
         let (tx, rows) = self.db.write(heads, &Opening::sql(self.server_clock)).await?;
@@ -140,7 +140,7 @@ impl SqlCatalog {
         Ok(WriteTransaction { tx, now_ms, identity })
     }
 
-    /// Processes what a writing session reads first.
+    /// Processes what a writing transaction reads first.
     fn read_opening(&self, rows: Vec<Row>) -> Result<Opening> {
         let opening = Opening::read(self.db.as_ref(), rows)?;
         schema::check_writable(self.db.as_ref(), &opening.identity)?;
@@ -151,12 +151,12 @@ impl SqlCatalog {
         Ok(opening)
     }
 
-    /// The session alone, if the time does not matter.
+    /// The transaction alone, if the time does not matter.
     pub(crate) async fn write(&self, heads: &[TableId]) -> Result<Box<dyn DatabaseTransaction>> {
         Ok(self.begin_write(heads).await?.tx)
     }
 
-    /// A session for the mirror records of a table that may be lost in a power failure. Commits to the table continue.
+    /// A transaction for the mirror records of a table that may be lost in a power failure. Commits to the table continue.
     pub(crate) async fn write_async_commit(&self, table: TableId) -> Result<Box<dyn DatabaseTransaction>> {
         let (tx, rows) = self.db.write_async_commit(table, &Opening::sql(self.server_clock)).await?;
         self.read_opening(rows)?;

@@ -107,7 +107,7 @@ impl SqliteDatabase {
     }
 }
 
-/// Begins a session with a durable commit.
+/// Begins a transaction with a durable commit.
 const WRITE: &str = "PRAGMA synchronous = FULL; BEGIN IMMEDIATE";
 
 impl SqliteDatabase {

@@ -24,7 +24,7 @@ impl LogSummaries for SqlTxnLogReader {
         };
         Ok(Explanation {
             statement: Some(search.statement("path").to_string()),
-            looked_at: count(search.count(false)).await?,
+            examined: count(search.count(false)).await?,
             found: count(search.count(true)).await?,
             kept: self.files(version, Some(predicate)).await?.try_fold(0, |n, _| async move { Ok(n + 1) }).await?,
         })

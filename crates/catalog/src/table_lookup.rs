@@ -11,7 +11,7 @@ pub(crate) const LIVE_TABLES: &str = "SELECT t.table_id, t.namespace, t.name, t.
                                       mirror.diverged_version, mirror.diverged_what FROM dl_tables t \
                                       JOIN dl_mirrors mirror ON mirror.table_id = t.table_id WHERE t.state = 'live'";
 
-/// A live table, as a session sees it.
+/// A live table, as a transaction sees it.
 pub(crate) async fn find_in(tx: &mut dyn DatabaseTransaction, table: TableId) -> Result<Option<TableEntry>> {
     let rows = tx.query(&format!("{LIVE_TABLES} AND t.table_id = ?"), vec![table.0.into()]).await?;
     rows.into_iter().next().map(entry).transpose()
@@ -77,7 +77,7 @@ pub(crate) async fn no_table(db: &dyn Database, table: TableId) -> TxnLogError {
     }
 }
 
-/// The same error, looked up in a session, which may be the only connection of its pool.
+/// The same error, looked up in a transaction, which may be the only connection of its pool.
 pub(crate) async fn no_table_in(tx: &mut dyn DatabaseTransaction, db: &dyn Database, table: TableId) -> TxnLogError {
     match tx.query(&format!("{ALL_TABLES} table_id = ?"), vec![table.0.into()]).await {
         Ok(rows) => no_table_of(db, table, rows),

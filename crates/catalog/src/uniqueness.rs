@@ -8,7 +8,7 @@ use crate::database::{DatabaseTransaction, Value, placeholders};
 use crate::table_lookup::{ALL_TABLES, any_table};
 
 /// Rejects a name or a place that is taken, and a place that is inside the folder of a table or contains one. Until the
-/// session ends, no other session creates a table there, inside it or around it.
+/// transaction ends, no other one creates a table there, inside it or around it.
 pub(crate) async fn check_free(tx: &mut dyn DatabaseTransaction, new: &NewTable, own: Option<TableName>) -> Result<()> {
     tx.lock_location(&new.location.key()).await?;
     let params = vec![new.name.to_string().into(), new.location.key().as_str().into()];

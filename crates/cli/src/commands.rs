@@ -319,8 +319,8 @@ async fn files(s: &CommandContext, name: &str, filter: Option<&str>, at: AtArgs,
             warn(&sql);
         }
         let by = predicate.map_or(String::new(), |p| format!("; predicate: {p}"));
-        let (looked_at, found, kept) = (counted(e.looked_at, "file"), e.found, e.kept);
-        warn(&format!("version {version}: {looked_at} examined, {found} found, {kept} kept{by}"));
+        let (examined, found, kept) = (counted(e.examined, "file"), e.found, e.kept);
+        warn(&format!("version {version}: {examined} examined, {found} found, {kept} kept{by}"));
     }
     let mut out = s.output();
     if out.format() == Format::Json {
@@ -419,7 +419,12 @@ async fn verify(s: &CommandContext, name: Option<&str>, options: VerifyOptions) 
         }
         for f in findings {
             found = true;
-            listing.row(vec![table.name.to_string().into(), f.version.into(), f.what.into(), f.mend.into()])?;
+            listing.row(vec![
+                table.name.to_string().into(),
+                f.version.into(),
+                f.what.into(),
+                f.suggested_fix.into(),
+            ])?;
         }
     }
     listing.end()?;

@@ -32,6 +32,8 @@ impl DeletionVector {
             "p" => absolute_path(path),
             "u" => {
                 let id = path.len().checked_sub(ID).and_then(|at| path.get(at..));
+                // Not out of the table's folder.
+                let id = id.filter(|_| !self.folder().is_some_and(|folder| folder.split('/').any(|part| part == "..")));
                 let folder = self.folder().map_or(String::new(), |folder| format!("{folder}/"));
                 id.and_then(base85).map(|id| format!("{folder}deletion_vector_{}.bin", Uuid::from_bytes(id)))
             }
@@ -106,7 +108,13 @@ mod tests {
             Some("s3://mytable/deletion%20vector.bin")
         );
         assert_eq!(file("i", "wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L").unwrap(), None);
-        for (kind, path) in [("u", "short"), ("u", "ab~-aqEH.-t@S}K{vb[*k^"), ("p", "below.bin"), ("x", "s3://a/b")] {
+        for (kind, path) in [
+            ("u", "short"),
+            ("u", "a/..^-aqEH.-t@S}K{vb[*k^"),
+            ("u", "ab~-aqEH.-t@S}K{vb[*k^"),
+            ("p", "below.bin"),
+            ("x", "s3://a/b"),
+        ] {
             let error = file(kind, path).unwrap_err().to_string();
             assert!(error.contains(path), "{error}");
         }

@@ -35,7 +35,7 @@ pub async fn require(catalog: &dyn Catalog, table: &TableRef) -> Result<TableEnt
             let names: Vec<_> = names.iter().map(TableName::to_string).collect();
             let near = near_names(&name.to_string(), &names);
             let hint = match (near.as_slice(), names.is_empty()) {
-                ([], true) => "it has no tables yet, `dl import` imports one".to_string(),
+                ([], true) => "it has no tables yet, add one with `dl import`".to_string(),
                 ([], false) => "`dl tables` lists the tables".to_string(),
                 (near, _) => format!("did you mean {}?", near.join(" or ")),
             };

@@ -115,7 +115,7 @@ pub trait TxnLogReaderExt: TxnLogReader {
         }
         let live = self.files(version, None).await?.try_fold(0, |n, _| async move { Ok(n + 1) }).await?;
         let kept = self.files(version, Some(predicate)).await?.try_fold(0, |n, _| async move { Ok(n + 1) }).await?;
-        Ok(Explanation { statement: None, looked_at: live, found: live, kept })
+        Ok(Explanation { statement: None, examined: live, found: live, kept })
     }
 
     /// The number of files, bytes and rows of a version, without reading a data file.
@@ -210,7 +210,7 @@ pub struct Explanation {
     /// The SQL that is run, with its parameters inlined; `None` when there is no database.
     pub statement: Option<String>,
     /// Files that the search examined.
-    pub looked_at: u64,
+    pub examined: u64,
     /// Files that the database returned.
     pub found: u64,
     /// Files left after data skipping by their statistics: the result of [`TxnLogReader::files`].

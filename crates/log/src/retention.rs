@@ -162,7 +162,7 @@ pub struct Expiry {
 pub struct Expired {
     /// The oldest retained version.
     pub base_version: Version,
-    /// How many versions ended.
+    /// The number of expired versions.
     pub versions: u64,
     /// The number of files that are in no version any more.
     pub files: u64,

@@ -51,7 +51,7 @@ impl FileObject {
     /// The object of the file at the raw `path` of an action: in the store of its table, or where an absolute path says.
     ///
     /// # Errors
-    /// When the path leads to no store, or no object can have it.
+    /// [`crate::ErrorKind::Invalid`] when no store serves the path or it is not valid for an object.
     pub fn of(raw: &str, table: &Arc<dyn ObjectStore>, stores: &dyn Stores) -> Result<Self> {
         let url = absolute_path(raw);
         let (store, path) = match url.as_deref().and_then(|url| url.rsplit_once('/')) {

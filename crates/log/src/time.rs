@@ -32,6 +32,10 @@ pub fn parse_ms(text: &str) -> Result<i64> {
 /// A length of time as people type it: `500ms`, `60s`, `5m`, `1h`, `7d`, `1h 30m`; seconds without a unit. `None` where it
 /// is no such thing, or has more milliseconds than an `i64`.
 pub fn parse_duration(text: &str) -> Option<Duration> {
+    // humantime reads `M` as a month.
+    if text.contains(|c: char| c.is_ascii_uppercase()) {
+        return None;
+    }
     let seconds = text.parse().map(Duration::from_secs);
     let duration = seconds.or_else(|_| humantime::parse_duration(text)).ok()?;
     i64::try_from(duration.as_millis()).is_ok().then_some(duration)
@@ -73,7 +77,7 @@ mod tests {
             assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
         }
         assert_eq!(parse_duration("7d"), Some(Duration::from_secs(604_800)));
-        for wrong in ["", "s", "-1s", "soon", "7 dogs", "9223372036854775808ms", "300000000000d"] {
+        for wrong in ["", "s", "-1s", "soon", "7 dogs", "1M", "9223372036854775808ms", "300000000000d"] {
             assert_eq!(parse_duration(wrong), None, "{wrong}");
         }
     }

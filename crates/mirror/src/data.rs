@@ -1,6 +1,7 @@
 //! Checks that the files named by a table's log exist.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use deltalakedb_log::action::{Action, Add, Commit};
 use deltalakedb_log::retention::{before, tombstone_retention};
@@ -21,8 +22,8 @@ const AT_ONCE: usize = 16;
 struct Wanted {
     version: Version,
     what: &'static str,
-    /// As the log spells it.
-    path: String,
+    /// The raw path in the log, or why it is invalid.
+    path: Result<String>,
 }
 
 /// The result of the lookup of a file.
@@ -37,11 +38,21 @@ impl Mirror {
     /// The missing files: data files of the newest version, their deletion vectors, and change data within retention.
     pub(crate) async fn missing_files(&self, table: &TableEntry) -> Result<Vec<Finding>> {
         let version = table.current_version;
-        let live = self.catalog.reader(table.id).files_by_key(version).await?;
+        let reader = self.catalog.reader(table.id);
+        let live = reader.files_by_key(version).await?;
         let wanted = live.map_ok(move |add| futures::stream::iter(of_file(version, &add).map(Ok))).try_flatten();
         let mut findings = self.find_missing(table, wanted.boxed()).await?;
-        let changes = self.change_data(table).await?.into_iter().map(Ok);
-        findings.extend(self.find_missing(table, futures::stream::iter(changes).boxed()).await?);
+        match tombstone_retention(&reader.head().await?.metadata) {
+            Ok(kept) => {
+                let changes = self.change_data(table, kept).await?.into_iter().map(Ok);
+                findings.extend(self.find_missing(table, futures::stream::iter(changes).boxed()).await?);
+            }
+            Err(e) => findings.push(Finding {
+                version,
+                what: format!("the change data cannot be checked: {e}"),
+                suggested_fix: format!("`dl alter {} --set-property` corrects the property", table.name),
+            }),
+        }
         Ok(findings)
     }
 
@@ -51,7 +62,10 @@ impl Mirror {
             let own = own.clone();
             async move {
                 let wanted = wanted?;
-                let found = self.probe(&own, &wanted.path).await?;
+                let found = match &wanted.path {
+                    Ok(path) => self.probe(&own, path).await?,
+                    Err(e) => Found::Elsewhere(e.to_string()),
+                };
                 Ok::<_, TxnLogError>(wanted.finding(found))
             }
         };
@@ -72,9 +86,8 @@ impl Mirror {
     }
 
     /// The change data of versions so recent that vacuum keeps it.
-    async fn change_data(&self, table: &TableEntry) -> Result<Vec<Wanted>> {
+    async fn change_data(&self, table: &TableEntry, kept: Duration) -> Result<Vec<Wanted>> {
         let reader = self.catalog.reader(table.id);
-        let kept = tombstone_retention(&reader.head().await?.metadata)?;
         let since = Some(before(self.clock.now_ms(), kept));
         let young = reader.history(HistoryRange { limit: None, since, until: None }).await?;
         let Some(first) = young.iter().map(|commit| commit.version).min() else { return Ok(Vec::new()) };
@@ -87,7 +100,7 @@ impl Mirror {
             for (version, bytes) in some {
                 for action in Commit::parse(bytes, &format!("version {version} of {}", table.name))?.into_actions() {
                     if let Action::Cdc(cdc) = action {
-                        wanted.push(Wanted { version, what: "change data file", path: cdc.path });
+                        wanted.push(Wanted { version, what: "change data file", path: Ok(cdc.path) });
                     }
                 }
             }
@@ -99,18 +112,19 @@ impl Mirror {
 impl Wanted {
     fn finding(self, found: Found) -> Option<Finding> {
         let Self { version, what, path } = self;
-        let (what, mend) = match found {
+        let path = path.map_or_else(|_| String::new(), |path| format!(" {path}"));
+        let (what, suggested_fix) = match found {
             Found::There => return None,
-            Found::Missing => (format!("the {what} {path} is missing"), "restore the file from a backup"),
-            Found::Elsewhere(why) => (format!("the {what} {path} cannot be checked: {why}"), "check that it exists"),
+            Found::Missing => (format!("the {what}{path} is missing"), "restore the file from a backup"),
+            Found::Elsewhere(why) => (format!("the {what}{path} cannot be checked: {why}"), "check that it exists"),
         };
-        Some(Finding { version, what, mend: mend.into() })
+        Some(Finding { version, what, suggested_fix: suggested_fix.into() })
     }
 }
 
 /// A live file, and the file of its deletion vector.
 fn of_file(version: Version, add: &Add) -> impl Iterator<Item = Wanted> + use<> {
-    let vector = add.deletion_vector.as_ref().and_then(|vector| vector.file().ok().flatten());
+    let vector = add.deletion_vector.as_ref().and_then(|vector| vector.file().transpose());
     let vector = vector.map(|path| Wanted { version, what: "deletion vector file", path });
-    std::iter::once(Wanted { version, what: "data file", path: add.path.clone() }).chain(vector)
+    std::iter::once(Wanted { version, what: "data file", path: Ok(add.path.clone()) }).chain(vector)
 }

@@ -68,13 +68,13 @@ pub struct Finding {
     pub version: Version,
     /// What differs.
     pub what: String,
-    /// The command that repairs it.
-    pub mend: String,
+    /// How to repair it: a command, or what to do by hand.
+    pub suggested_fix: String,
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "version {}: {}; {}", self.version, self.what, self.mend)
+        write!(f, "version {}: {}; {}", self.version, self.what, self.suggested_fix)
     }
 }
 
@@ -144,13 +144,13 @@ impl Mirror {
         }
         let n = table.current_version + 1 - version;
         let what = format!("{n} commit{} not published yet", if n == 1 { " is" } else { "s are" });
-        let mend = match &table.mirror {
+        let suggested_fix = match &table.mirror {
             MirrorState::Following => "`dl mirror run` publishes what is missing",
             MirrorState::Diverged { .. } => {
                 "move the other writer's commit out of _delta_log, then `dl mirror run` publishes it"
             }
         };
-        Ok(Some(Finding { version, what, mend: mend.into() }))
+        Ok(Some(Finding { version, what, suggested_fix: suggested_fix.into() }))
     }
 
     /// A commit in `_delta_log` after the newest of the catalog.
@@ -164,7 +164,7 @@ impl Mirror {
         Ok(beyond.map(|(version, what)| Finding {
             version,
             what: format!("{what} is not in the catalog"),
-            mend: format!("`dl import {} --as {}` imports it", table.location, table.name),
+            suggested_fix: format!("`dl import {} --as {}` imports it", table.location, table.name),
         }))
     }
 
@@ -201,7 +201,7 @@ impl Mirror {
                     continue;
                 }
                 let name = &table.name;
-                let mend = match there {
+                let suggested_fix = match there {
                     _ if !was_published => {
                         "move it out of _delta_log, then `dl mirror run` publishes the catalog's version".into()
                     }
@@ -212,7 +212,7 @@ impl Mirror {
                     }
                     Some(_) | None => format!("`dl mirror repair {name}` publishes the catalog's version again"),
                 };
-                findings.push(Finding { version, what, mend });
+                findings.push(Finding { version, what, suggested_fix });
             }
         }
         Ok(findings)
@@ -236,13 +236,13 @@ impl Mirror {
             if version < table.base_version || (Some(version) != newest && !versions.contains(&version)) {
                 continue;
             }
-            let mend = if version == published {
+            let suggested_fix = if version == published {
                 format!("{again} in its place")
             } else {
                 format!("{again} of version {published}, and then this one can be deleted")
             };
             let what = wrong_checkpoint(reader.as_ref(), checkpoint).await?;
-            findings.extend(what.map(|what| Finding { version, what, mend }));
+            findings.extend(what.map(|what| Finding { version, what, suggested_fix }));
         }
         let hint = hint(store.as_ref()).await?;
         let hinted = hint.as_deref().map(hinted);
@@ -259,18 +259,22 @@ impl Mirror {
             }
             _ => None,
         };
-        let mend = format!("`dl mirror checkpoint {name}` corrects it");
-        findings.extend(what.map(|what| Finding { version: published, what, mend }));
+        let suggested_fix = format!("`dl mirror checkpoint {name}` corrects it");
+        findings.extend(what.map(|what| Finding { version: published, what, suggested_fix }));
         for version in versions {
             let Some(there) = read(store.as_ref(), &checksum::path(version)).await? else { continue };
             let what = VersionChecksum::count(reader.as_ref(), version).await?.difference(&there);
             let file = format!("{version:020}.crc");
-            let mend = if version == published {
+            let suggested_fix = if version == published {
                 format!("`dl mirror checkpoint {name}` rewrites it")
             } else {
                 "delete it: readers do not need it".into()
             };
-            findings.extend(what.map(|what| Finding { version, what: format!("the checksum {file} {what}"), mend }));
+            findings.extend(what.map(|what| Finding {
+                version,
+                what: format!("the checksum {file} {what}"),
+                suggested_fix,
+            }));
         }
         Ok(findings)
     }
@@ -287,7 +291,7 @@ impl Mirror {
         Ok(difference.map(|what| Finding {
             version,
             what,
-            mend:
+            suggested_fix:
                 "look in _delta_log for a stale log compaction file and delete it, or for a path with two spellings, \
                    which this reader treats as two files"
                     .into(),

@@ -148,8 +148,10 @@ fn message(e: &(dyn Error + 'static)) -> Option<String> {
 
 /// What one of the causes is about; `None` when its type does not say it.
 fn subject_of(e: &(dyn Error + 'static)) -> Option<Subject> {
-    if e.is::<TransactionError>() {
-        return Some(Subject::Commit);
+    match e.downcast_ref() {
+        Some(TransactionError::UnsupportedTableFeatures(_)) => return None,
+        Some(_) => return Some(Subject::Commit),
+        None => {}
     }
     if e.is::<ParserError>() {
         return Some(Subject::Syntax);

@@ -29,6 +29,7 @@ pub(crate) use self::marks::check_none_is_going_on;
 pub use self::options::{Vacuum, Vacuumed};
 use self::options::{hours, millis};
 pub(crate) use self::table_folder::TableFolder;
+use crate::error::caused;
 use crate::table::{DeltaTable, Source};
 use crate::write_options::{MAX_TIMEOUT, WriteOptions};
 
@@ -122,7 +123,7 @@ impl DeltaTable {
                 remove(store.as_ref(), batch).await.map_err(|e| {
                     let what =
                         format!("{self} is only partly vacuumed, because a file cannot be deleted: run it again");
-                    TxnLogError::new(ErrorKind::Unavailable, what).with_source(e)
+                    caused(ErrorKind::Unavailable, what, e)
                 })?;
                 (seen, newest) = (newest, marks.renew_start(reader.as_ref()).await?);
             }

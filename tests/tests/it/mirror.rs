@@ -194,7 +194,7 @@ async fn foreign_commits_are_imported_by_importing_again() {
     let findings = shop.findings_of(VerifyOptions::default()).await;
     let first = findings.first().unwrap();
     assert_eq!(first.version, 14, "{findings:?}");
-    assert!(first.what.contains("not in the catalog") && first.mend.contains("dl import"), "{first}");
+    assert!(first.what.contains("not in the catalog") && first.suggested_fix.contains("dl import"), "{first}");
     let table = import(&shop.catalog, &shop.root(), "t").await.unwrap();
     assert_eq!((table.current_version, table.published_version), (15, Some(15)));
     assert_eq!(shop.body(14).await, foreign);

@@ -127,7 +127,7 @@ pub(super) async fn store_batch(
     Ok(table)
 }
 
-/// Stores it in a session that has begun and has locked these tables.
+/// Stores it in a transaction that has begun and has locked these tables.
 pub(super) async fn store(
     catalog: &SqlCatalog,
     (writing, locked): (&mut WriteTransaction, &[TableId]),

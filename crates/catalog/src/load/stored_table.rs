@@ -9,7 +9,7 @@ use crate::codec::{self, METADATA_COLUMNS, qualified};
 use crate::database::DatabaseTransaction;
 use crate::table_lookup::owner;
 
-/// A table that is there already, half loaded, or live and about to get more history; or one without a version.
+/// A table that is there already, half loaded, or live and about to get more history; or a new one, which has no version yet.
 pub(super) struct StoredTable {
     /// Its id: an unfinished load keeps the one it has.
     pub(super) id: TableId,

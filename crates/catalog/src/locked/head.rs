@@ -278,7 +278,7 @@ pub(super) async fn live_files(
     Ok(live)
 }
 
-/// The requests that are committed already, looked up by a session that has their locks.
+/// The requests that are committed already, looked up by a transaction that has their locks.
 pub(crate) async fn committed(tx: &mut dyn DatabaseTransaction, requests: &[&CommitRequest]) -> Result<CommitsById> {
     Ok(lock_heads(tx, requests).await?.1)
 }

@@ -258,7 +258,7 @@ pub(super) async fn summaries_equal_those_computed_from_files(c: Arc<dyn Catalog
         }
         let (ours, want) = (reader.explain(version, &is).await.unwrap(), files.explain(version, &is).await.unwrap());
         assert_eq!(ours.kept, want.kept, "version {version}");
-        assert!(ours.kept <= ours.found && ours.found <= ours.looked_at && ours.found <= want.found, "{ours:?}");
+        assert!(ours.kept <= ours.found && ours.found <= ours.examined && ours.found <= want.found, "{ours:?}");
     }
     assert_eq!(reader.counts(1).await.unwrap().rows, Some(20));
     assert_eq!(reader.min_max(1, "id").await.unwrap(), Some((Literal::Long(-5), Literal::Long(19))));

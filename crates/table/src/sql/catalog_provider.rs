@@ -66,7 +66,7 @@ impl DeltaCatalogProvider {
         Self { stores, ..self }
     }
 
-    /// Provides only held tables.
+    /// Provides only registered tables.
     pub(super) fn with_registered_only(catalog: Arc<dyn Catalog>, stores: Arc<dyn Stores>) -> Self {
         Self { looks_up: false, stores, ..Self::new(catalog) }
     }
@@ -123,7 +123,7 @@ impl DeltaCatalogProvider {
         }
     }
 
-    /// The listed names and the held tables.
+    /// The listed names and the registered tables.
     fn listed(&self) -> Listed {
         let mut listed = self.listed.read().clone();
         for name in self.providers.read().keys() {

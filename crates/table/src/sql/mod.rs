@@ -2,7 +2,7 @@
 //!
 //! A statement is run in four steps. DataFusion's parser parses it, with tables `VERSION AS OF` added (`dialect`,
 //! `statement`). The tables it names are looked up and held, all of them at one point (`names`, `catalog_provider`,
-//! `time_travel`). DataFusion plans it over the held tables; names resolve to nothing else. The rows are streamed to
+//! `time_travel`). DataFusion plans it over the registered tables; names resolve to nothing else. The rows are streamed to
 //! the caller, or written to a table (`change`): every write is in a transaction, the open one or one for the
 //! statement. Tables are dropped and renamed outside transactions (`lifecycle`).
 
