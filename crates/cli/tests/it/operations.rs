@@ -247,7 +247,7 @@ fn invalid_operations_are_refused_and_write_nothing() {
         ),
         (
             &["write", "x", "--input", "rows.csv", "--location", "x", "--schema-mode", "merge"],
-            &["no table default.x yet"],
+            &["the table default.x does not exist", "omit --replace-where and --schema-mode"],
         ),
         (&["write", "./x", "--input", "rows.csv"], &["\"./x\" is not a table name"]),
         (
