@@ -35,7 +35,8 @@ impl DeletionVector {
                 // Not out of the table's folder.
                 let id = id.filter(|_| !self.folder().is_some_and(|folder| folder.split('/').any(|part| part == "..")));
                 let folder = self.folder().map_or(String::new(), |folder| format!("{folder}/"));
-                id.and_then(base85).map(|id| format!("{folder}deletion_vector_{}.bin", Uuid::from_bytes(id)))
+                let id = id.and_then(|id| Uuid::from_slice(&z85::decode(id).ok()?).ok());
+                id.map(|id| format!("{folder}deletion_vector_{id}.bin"))
             }
             _ => None,
         };
@@ -64,21 +65,6 @@ impl Remove {
 fn paths<'a>(own: &'a str, vector: Option<&DeletionVector>) -> Result<impl Iterator<Item = Cow<'a, str>> + use<'a>> {
     let vector = vector.map(DeletionVector::file).transpose()?.flatten();
     Ok(iter::once(Cow::from(own)).chain(vector.map(Cow::from)))
-}
-
-/// Sixteen bytes in Z85.
-fn base85(text: &str) -> Option<[u8; 16]> {
-    const DIGITS: &[u8; 85] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
-    let mut bytes = [0; 16];
-    for (four, five) in bytes.chunks_exact_mut(4).zip(text.as_bytes().chunks_exact(5)) {
-        let mut number: u32 = 0;
-        for digit in five {
-            let digit = DIGITS.iter().position(|d| d == digit)?;
-            number = number.checked_mul(85)?.checked_add(u32::try_from(digit).ok()?)?;
-        }
-        four.copy_from_slice(&number.to_be_bytes());
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]
