@@ -163,6 +163,13 @@ class RawTable:
         commit: CommitProperties | None,
         hooks: PostCommitHookProperties | None,
     ) -> str: ...
+    def purge(
+        self,
+        partition_filters: list[tuple[str, str, str | list[str]]] | None,
+        writer: WriterProperties | None,
+        commit: CommitProperties | None,
+        hooks: PostCommitHookProperties | None,
+    ) -> str: ...
     def vacuum(
         self,
         retention_hours: int | None,

@@ -166,16 +166,56 @@ class TableOptimizer:
             post_commithook_properties,
         )
 
+    def purge(
+        self,
+        partition_filters: FilterConjunctionType | None = None,
+        writer_properties: WriterProperties | None = None,
+        *,
+        commit_properties: CommitProperties | None = None,
+        post_commithook_properties: PostCommitHookProperties | None = None,
+    ) -> dict[str, Any]:
+        """Rewrites the files that have a deletion vector, without the rows it hides.
+
+        ``deltalake`` has no such method.
+
+        Args:
+            partition_filters: in which partitions, as filters that must all match.
+            writer_properties: properties of the Parquet files.
+            commit_properties: properties of the commit.
+            post_commithook_properties: options for the steps after the commit.
+
+        Returns:
+            The metrics of the operation: ``numFilesAdded``, ``numFilesRemoved``,
+            ``numBytesAdded``, ``numBytesRemoved``, ``numDeletionVectorsRemoved``,
+            ``numRowsCopied`` and ``numRowsPurged``.
+
+        Example:
+            >>> dt.optimize.purge()["numRowsPurged"]
+            0
+        """
+        metrics = self.table._table.purge(
+            _encoded(partition_filters),
+            writer_properties,
+            commit_properties,
+            post_commithook_properties,
+        )
+        self.table.update_incremental()
+        return parse_metrics(metrics)
+
     def _optimize(
         self,
         zorder: list[str],
         partition_filters: FilterConjunctionType | None,
         *options: Any,
     ) -> dict[str, Any]:
-        filters = encoded(partition_filters) if partition_filters else None
+        filters = _encoded(partition_filters)
         metrics = self.table._table.optimize(zorder, filters, *options)
         self.table.update_incremental()
         return parse_metrics(metrics)
+
+
+def _encoded(partition_filters: FilterConjunctionType | None) -> Any:
+    return encoded(partition_filters) if partition_filters else None
 
 
 def _seconds(interval: int | timedelta | None) -> int | None:

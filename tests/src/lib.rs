@@ -95,6 +95,16 @@ pub fn python(modules: &str) -> Option<PathBuf> {
     None
 }
 
+/// A Python with Spark and Delta Lake, if `DELTALAKEDB_SPARK` names one. It is too large
+/// to be among the other readers.
+pub fn spark() -> Option<PathBuf> {
+    let python = std::env::var_os("DELTALAKEDB_SPARK").map(PathBuf::from);
+    if python.is_none() {
+        leave_out("DELTALAKEDB_SPARK names no Python with pyspark and delta-spark");
+    }
+    python
+}
+
 /// The root of the repository.
 pub fn repository() -> PathBuf {
     // Read when the tests run, because a build may be shared with a clone that was removed.

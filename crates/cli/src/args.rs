@@ -204,7 +204,7 @@ pub(crate) enum Command {
     },
     /// Merge rows into a table; the first clause that applies to a row is executed
     Merge(MergeArgs),
-    /// Compact small files, or cluster rows by Z-order
+    /// Compact small files, cluster rows by Z-order, or remove deleted rows from files
     Optimize {
         /// Table name (`namespace.name`), path or URL
         name: String,
@@ -214,6 +214,9 @@ pub(crate) enum Command {
         /// Target file size, such as 256mb
         #[arg(long, value_name = "SIZE")]
         target_size: Option<String>,
+        /// Rewrite only the files that have a deletion vector, without the rows that it hides
+        #[arg(long, conflicts_with_all = ["zorder", "target_size"])]
+        purge: bool,
     },
     /// Delete data files that no retained version and no running writer needs
     Vacuum(VacuumArgs),

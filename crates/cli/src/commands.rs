@@ -58,7 +58,8 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
         Command::Delete { name, filter, all: _ } => operations::delete(s, &name, filter).await,
         Command::Update { name, filter, all: _ } => operations::update(s, &name, &s.assignments, filter).await,
         Command::Merge(args) => merge::merge(s, args).await,
-        Command::Optimize { name, zorder, target_size } => {
+        Command::Optimize { name, purge: true, .. } => operations::purge(s, &name).await,
+        Command::Optimize { name, zorder, target_size, purge: false } => {
             operations::optimize(s, &name, zorder, target_size.as_deref()).await
         }
         Command::Vacuum(args) => operations::vacuum(s, args).await,

@@ -77,6 +77,18 @@ pub(crate) async fn optimize(
     .await
 }
 
+pub(crate) async fn purge(s: &CommandContext, name: &str) -> Result<ExitStatus> {
+    run(s, name, Operation::Purge { partitions: Vec::new() }, |table, result| match result.committed {
+        None => format!("no file of {} has a deletion vector", table.name),
+        Some(_) => {
+            let count = |name| number(&result.metrics, name).unwrap_or(0);
+            let (rows, files) = (counted_with_verb(count("numRowsPurged"), "row"), count("numFilesRemoved"));
+            format!("{rows} purged from {} of {}", counted(files, "file"), table.name)
+        }
+    })
+    .await
+}
+
 /// Parses `100000`, `64kb`, `256mb`, `1gb`, in powers of 1024.
 fn bytes(text: &str) -> Result<NonZeroU64> {
     let size = parse_size::Config::new().with_binary().parse_size(text).ok().and_then(NonZeroU64::new);

@@ -27,6 +27,11 @@ pub fn query_error(e: DataFusionError, what: &str) -> TxnLogError {
     explained(e, what)
 }
 
+/// Wraps an error of ours for DataFusion.
+pub(crate) fn to_datafusion_error(e: TxnLogError) -> DataFusionError {
+    DataFusionError::External(e.into())
+}
+
 fn explained(e: impl Error + Send + Sync + 'static, what: impl Into<String>) -> TxnLogError {
     let kind = own_cause(&e).map(TxnLogError::kind).or_else(|| causes(&e).find_map(kind_of));
     caused(kind.unwrap_or(ErrorKind::Internal), what, e)

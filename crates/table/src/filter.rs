@@ -33,8 +33,22 @@ pub fn predicate_from_sql(sql: &str, schema: &Schema) -> Result<Predicate> {
     Ok(Filter::parse(sql, &SchemaRef::new(schema.clone()))?.predicate)
 }
 
-/// The predicate for the conjunction of conditions.
-pub(crate) fn predicate_of(filters: &[Expr], schema: &Schema) -> Predicate {
+/// The part of the conjunction of conditions that can select files, over columns of `schema`; the rest of it is
+/// [`Predicate::Unknown`]. The conditions are those of a plan, such as the filters that a table provider gets: their
+/// types are coerced and their constants folded. An expression that is not translated selects every file.
+///
+/// ```
+/// # use arrow::datatypes::{DataType, Field, Schema};
+/// use deltalakedb_log::Predicate;
+/// use deltalakedb_log::predicate::{Comparison, Literal};
+/// use deltalakedb_table::datafusion::prelude::{col, lit};
+/// use deltalakedb_table::predicate_of;
+///
+/// let schema = Schema::new(vec![Field::new("id", DataType::Int64, true)]);
+/// let predicate = predicate_of(&[col("id").gt(lit(7_i64))], &schema);
+/// assert_eq!(predicate, Predicate::And(vec![Predicate::Compare("id".into(), Comparison::Gt, Literal::Long(7))]));
+/// ```
+pub fn predicate_of(filters: &[Expr], schema: &Schema) -> Predicate {
     let predicates = filters.iter().map(|filter| Translation { schema }.predicate(filter));
     let known: Vec<_> = predicates.filter(|p| *p != Predicate::Unknown).collect();
     if known.is_empty() { Predicate::Unknown } else { Predicate::And(known) }
@@ -65,6 +79,11 @@ impl Filter {
         let simplified = columns.simplified(FILTER, sql, expr.clone())?;
         let predicate = Translation { schema }.predicate(&simplified);
         Ok(Self { sql: sql.into(), columns, expr, simplified, predicate })
+    }
+
+    /// The text that was parsed.
+    pub(crate) fn sql(&self) -> &str {
+        &self.sql
     }
 
     /// Its predicate for data skipping.

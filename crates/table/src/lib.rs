@@ -9,13 +9,17 @@
 mod assignments;
 mod changes;
 mod create;
+mod data_files;
 mod delta_rs;
 mod error;
 mod filter;
 mod hold;
 mod identifiers;
 mod lifecycle;
+mod masks;
 mod operations;
+mod position_scan;
+mod prepared_commit;
 mod provider;
 mod scan;
 mod settings;
@@ -31,30 +35,39 @@ mod verify;
 mod write;
 mod write_options;
 
+/// DataFusion, in the version whose types are in the public API of this crate.
+pub use datafusion;
 pub use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 pub use deltalakedb_catalog::connect;
+pub use roaring::RoaringTreemap;
 
 pub use assignments::{parse_assignments, parse_clause};
 pub use create::{create_table, create_with_data, prepare_create, resolve_location};
+pub use data_files::DataFiles;
 pub use delta_rs::{
-    Alter, Assignments, CastMode, CdfScan, Merge, MergeClause, NewFiles, Optimize, PartitionFilter, Restore,
-    SchemaMode, TableSchema, parse_schema, plain, query, query_session, type_name,
+    Alter, Assignments, CastMode, CdfScan, MaskedFile, Merge, MergeClause, NewFiles, Optimize, PartitionFilter,
+    Restore, SchemaMode, TableSchema, parse_schema, plain, query, query_session, type_name,
 };
 pub use error::query_error;
-pub use filter::predicate_from_sql;
+pub use filter::{predicate_from_sql, predicate_of};
 pub use hold::HeldVersion;
 pub use lifecycle::{
     DeletedFiles, DropOptions, Dropped, DroppedInactive, delete_files, detach_table, drop_inactive, drop_table,
 };
+pub use masks::WrittenMasks;
 pub use operations::{CommitFiles, Operation, OperationResult, WriteRows};
+pub use prepared_commit::PreparedCommit;
 pub use provider::DeltaTableProvider;
 pub use scan::Scan;
 pub use settings::{RowLimit, Settings, is_setting};
-pub use sql::{CommandComplete, DeltaCatalogProvider, Script, ScriptSummary, SqlOptions, SqlResult, SqlSession};
+pub use sql::{
+    CommandComplete, DeltaCatalogProvider, GuestContext, GuestStatement, HeldRelation, Relations, Script,
+    ScriptSummary, SqlGuest, SqlOptions, SqlResult, SqlSession,
+};
 pub use table::DeltaTable;
 pub use table_spec::TableSpec;
 pub use transaction::{Transaction, TransactionOptions, TransactionResult};
-pub use vacuum::{Vacuum, Vacuumed};
+pub use vacuum::{SparedFiles, Vacuum, Vacuumed};
 pub use verify::DeltaRs;
 pub use write::{PendingWrite, Rows, commit};
 pub use write_options::{MAX_TIMEOUT, Notices, SaveMode, WriteOptions};

@@ -4,6 +4,8 @@
 //! exist, and its commit is a description that a catalog may accept or reject.
 
 mod checks;
+mod mark;
+mod purge;
 mod run;
 mod stage;
 
@@ -15,7 +17,7 @@ use deltalakedb_log::commit::Committed;
 use deltalakedb_log::snapshot::At;
 use serde_json::Value;
 
-use crate::delta_rs::{Alter, CastMode, Merge, Optimize, Restore, SchemaMode, TableSchema};
+use crate::delta_rs::{Alter, CastMode, Merge, Optimize, PartitionFilter, Restore, SchemaMode, TableSchema};
 use crate::table::DeltaTable;
 use crate::table_spec::TableSpec;
 use crate::write::{PendingWrite, Rows};
@@ -47,6 +49,11 @@ pub enum Operation {
     Merge(Merge, Rows),
     /// Compacts small files.
     Optimize(Optimize),
+    /// Rewrites the files that have a deletion vector, without the rows that it hides.
+    Purge {
+        /// Only files of partitions that match all filters.
+        partitions: Vec<PartitionFilter>,
+    },
     /// Restores the table to an earlier version.
     Restore(Restore),
     /// Removes files from the log that no longer exist in storage.
@@ -124,6 +131,7 @@ impl Operation {
             Self::Update { .. } => "an update",
             Self::Merge(..) => "a merge",
             Self::Optimize(_) => "an optimize",
+            Self::Purge { .. } => "a purge",
             Self::Restore(_) => "a restore",
             Self::Repair { .. } => "a repair",
             Self::ReplaceTable(..) => "a creation",
@@ -217,6 +225,12 @@ impl DeltaTable {
     /// Compacts small files, or clusters rows by columns (Z-order). No row changes.
     pub async fn optimize(&self, optimize: Optimize, options: &WriteOptions) -> Result<OperationResult> {
         self.run(Operation::Optimize(optimize), options).await
+    }
+
+    /// Rewrites the files that have a deletion vector without the rows that it hides, in partitions that match all
+    /// filters. Other files stay as they are, and no row changes.
+    pub async fn purge(&self, partitions: Vec<PartitionFilter>, options: &WriteOptions) -> Result<OperationResult> {
+        self.run(Operation::Purge { partitions }, options).await
     }
 
     /// Restores the table to an earlier version; this creates a new version.

@@ -1,7 +1,7 @@
 //! A DataFusion table provider for a table at one version.
 //!
 //! A query names rows, not files. So no file is read from the log until a scan has its filters: then the log selects
-//! the files that may contain matching rows, and delta-rs plans the scan of these. The cost of planning depends on
+//! the files that may contain matching rows, and a [`PositionScan`] reads these. The cost of planning depends on
 //! their number, not on the size of the table.
 
 use std::fmt;
@@ -12,7 +12,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{ScanArgs, ScanResult, Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DataFusionError, Result as PlanResult, Statistics};
+use datafusion::common::{Result as PlanResult, Statistics};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::logical_expr::statistics::StatisticsRequest;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
@@ -22,12 +22,14 @@ use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, execute_stream};
 use deltalakedb_log::snapshot::{At, Head, Snapshot};
-use deltalakedb_log::{Predicate, Result, TxnLogError, Version};
+use deltalakedb_log::{Predicate, Result, Version};
 use futures::{TryStreamExt, stream};
 use parking_lot::Mutex;
 
-use crate::delta_rs::{LogView, StringEncoding, VirtualTable, floats, generated, register};
+use crate::delta_rs::{LogView, StringEncoding, arrow_schema, floats, generated, load_masks, register};
+use crate::error::{Explain, to_datafusion_error};
 use crate::filter::predicate_of;
+use crate::position_scan::{PositionScan, selects_files};
 use crate::statistics_request::statistics;
 use crate::table::DeltaTable;
 
@@ -41,7 +43,6 @@ pub struct DeltaTableProvider {
     /// Its state, including the staged changes of a transaction.
     snapshot: Snapshot,
     schema: SchemaRef,
-    texts: StringEncoding,
     /// The predicates of the scans so far.
     scanned: Arc<Mutex<Vec<Predicate>>>,
 }
@@ -54,9 +55,9 @@ impl DeltaTableProvider {
 
     /// The table in a state of its log.
     pub(crate) async fn of_state(state: LogView, texts: StringEncoding) -> Result<Self> {
-        let empty = VirtualTable::without_files(&state).await?;
-        let (snapshot, schema) = (empty.base().clone(), empty.provider(texts)?.schema());
-        Ok(Self { state, snapshot, schema, texts, scanned: Arc::default() })
+        let snapshot = state.snapshot()?;
+        let schema = arrow_schema(&snapshot.head.metadata, texts)?;
+        Ok(Self { state, snapshot, schema, scanned: Arc::default() })
     }
 
     /// Its version; staged commits count as versions.
@@ -83,24 +84,23 @@ impl DeltaTableProvider {
         self.scanned.lock().push(predicate.clone());
     }
 
-    /// The scan of the files in which a row may match.
+    /// The scan of the files in which a row may match. DataFusion pushes other filters down to it.
     async fn scan_files(
         &self,
         session: &dyn Session,
-        projection: Option<&Vec<usize>>,
+        projection: Option<&[usize]>,
         filters: &[Expr],
         limit: Option<usize>,
-    ) -> PlanResult<Arc<dyn ExecutionPlan>> {
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let predicate = predicate_of(filters, &self.schema);
         self.record_scanned(&predicate);
-        let files = VirtualTable::matching(&self.state, predicate).await.map_err(to_datafusion_error)?;
-        register(session.runtime_env(), &self.state.location, &self.state.options.stores)
-            .map_err(to_datafusion_error)?;
-        let files = files.provider(self.texts).map_err(to_datafusion_error)?;
-        // The scan would skip files again, by bounds that do not include NaN.
-        let filters: Vec<_> = filters.iter().filter(|f| !floats::uses_floats(f, &self.schema)).cloned().collect();
-        let scan = files.scan(session, projection, &filters, limit).await?;
+        let LogView { location, options, .. } = &self.state;
+        register(session.runtime_env(), location, &options.stores)?;
+        let files = load_masks(self.state.files(Some(&predicate)).await?, location, &options.stores).await?;
+        let scan = PositionScan { location, head: self.head(), schema: &self.schema, files };
+        let scan = scan.plan(session, projection, filters, limit).await?;
         floats::one_nan_in_scan(scan, session.config().options())
+            .explain(|| format!("the scan of the table at {location} cannot be planned"))
     }
 
     /// The scan of all rows with statistics from the log; `None` if a requested statistic is not known exactly.
@@ -137,9 +137,16 @@ impl TableProvider for DeltaTableProvider {
         TableType::Base
     }
 
-    /// Filters select files, not rows: DataFusion filters every row again.
+    /// Filters over partition columns select files; of the others, DataFusion filters every row again.
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> PlanResult<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+        let support = filters.iter().map(|filter| {
+            if selects_files(filter, &self.schema, &self.head().metadata) {
+                TableProviderFilterPushDown::Exact
+            } else {
+                TableProviderFilterPushDown::Inexact
+            }
+        });
+        Ok(support.collect())
     }
 
     async fn scan(
@@ -163,8 +170,8 @@ impl TableProvider for DeltaTableProvider {
         {
             return Ok(known.into());
         }
-        let projection = args.projection().map(<[_]>::to_vec);
-        Ok(self.scan_files(session, projection.as_ref(), filters, args.limit()).await?.into())
+        let scan = self.scan_files(session, args.projection(), filters, args.limit()).await;
+        Ok(scan.map_err(to_datafusion_error)?.into())
     }
 }
 
@@ -245,7 +252,7 @@ impl ExecutionPlan for MetadataOnlyScanExec {
     fn execute(&self, _: usize, context: Arc<TaskContext>) -> PlanResult<SendableRecordBatchStream> {
         if let Some((table, session, columns)) = self.rows.clone().filter(|_| !self.schema.fields().is_empty()) {
             let rows = async move {
-                let plan = table.scan_files(&session, Some(&columns), &[], None).await?;
+                let plan = table.scan_files(&session, Some(&columns), &[], None).await.map_err(to_datafusion_error)?;
                 execute_stream(plan, context)
             };
             let rows = stream::once(rows).try_flatten();
@@ -265,9 +272,4 @@ impl ExecutionPlan for MetadataOnlyScanExec {
     fn statistics_from_inputs(&self, _: &[Arc<Statistics>], _: &StatisticsArgs) -> PlanResult<Arc<Statistics>> {
         Ok(self.statistics.clone())
     }
-}
-
-/// Wraps an error of ours for DataFusion.
-pub(crate) fn to_datafusion_error(e: TxnLogError) -> DataFusionError {
-    DataFusionError::External(e.into())
 }

@@ -17,7 +17,7 @@ use deltalakedb_log::{
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 
-use crate::delta_rs::{LogView, VirtualTable};
+use crate::delta_rs::{LogView, StringEncoding, VirtualTable, arrow_schema, generated};
 use crate::error::Explain;
 use crate::write_options::WriteOptions;
 
@@ -157,7 +157,8 @@ impl DeltaTable {
 
     /// Its columns in Arrow types, as in [`Self::scan`].
     pub async fn schema(&self, at: At) -> Result<SchemaRef> {
-        VirtualTable::without_files(&self.view_at(at).await?).await?.schema()
+        let metadata = self.view_at(at).await?.snapshot()?.head.metadata;
+        Ok(generated::marked(&metadata, arrow_schema(&metadata, StringEncoding::Utf8)?))
     }
 
     /// The add actions of its live files as columns: path, size, partition values, statistics. With `flat`, `min.price`

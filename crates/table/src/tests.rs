@@ -27,6 +27,7 @@ mod interleaved;
 mod lifecycle;
 mod metadata;
 mod operations;
+mod position_scans;
 mod repairs;
 mod restores;
 mod retained;
@@ -34,6 +35,9 @@ mod threads;
 mod transactions;
 mod vacuums;
 mod values;
+mod vector_changes;
+mod vector_merges;
+mod vectors;
 
 pub(crate) struct Fixture {
     pub(crate) dir: tempfile::TempDir,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use deltalakedb_log::commit::{Base, CommitRequest, Committed, Isolation, NewTable, Reads};
+use deltalakedb_log::commit::{Base, CommitRequest, Committed, Content, Isolation, NewTable, Reads};
 use deltalakedb_log::{
     At, Catalog, ErrorKind, FileKey, Point, Predicate, Result, Snapshot, TableId, TableName, TableRef, TxnLogError,
     TxnLogTransactionError, check_owner, require,
@@ -24,11 +24,11 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use self::member::{Member, flatten};
 use crate::create::{check_location, check_partitioning};
-use crate::delta_rs::{self, LogView, StagedCommit, TableSchema, finish, named_paths};
+use crate::delta_rs::{self, LogView, NewFiles, StagedCommit, TableSchema, finish, named_paths};
 use crate::operations::{Operation, StagedOperation, WriteRows};
 use crate::scan::{Scan, scan};
 use crate::table_spec::TableSpec;
-use crate::write::{Rows, check_not_behind, commit_requests, remove};
+use crate::write::{PendingWrite, Rows, check_not_behind, commit_requests, remove};
 use crate::write_options::{MAX_TIMEOUT, SaveMode, WriteOptions};
 
 /// The options of a transaction.
@@ -128,11 +128,15 @@ impl Transaction {
     }
 
     /// Runs any operation on a table, and returns its metrics. One that fails leaves the transaction unchanged.
-    /// Compaction and restore are not supported in a transaction: neither can be combined with other changes.
+    /// Compaction, purge and restore are not supported in a transaction: none can be combined with other changes.
     pub async fn run(&self, table: &str, operation: Operation) -> TransactionResult<Value> {
         if matches!(
             operation,
-            Operation::Optimize(_) | Operation::Restore(_) | Operation::Repair { .. } | Operation::ReplaceTable(..)
+            Operation::Optimize(_)
+                | Operation::Purge { .. }
+                | Operation::Restore(_)
+                | Operation::Repair { .. }
+                | Operation::ReplaceTable(..)
         ) {
             let what = operation.name();
             return Err(
@@ -156,6 +160,84 @@ impl Transaction {
         let metrics = captured.numbers();
         member.take(&name, captured, reads).await?;
         Ok(metrics)
+    }
+
+    /// Adds a write that was prepared by itself ([`DeltaTable::prepare`](crate::DeltaTable::prepare),
+    /// [`DeltaTable::prepare_commit`](crate::DeltaTable::prepare_commit)): the transaction commits it together with all
+    /// other changes, with its own isolation, and sees it from now on. The write keeps its owner, so that one
+    /// transaction can change tables of different owners.
+    ///
+    /// The write must be based on the version of the table that the transaction reads, and the transaction must not
+    /// have changed the table before. If the write cannot be added, it is discarded.
+    pub async fn add(&self, write: PendingWrite) -> TransactionResult<()> {
+        if let Err(e) = self.check_prepared(&write) {
+            write.discard().await;
+            return Err(e.into());
+        }
+        let PendingWrite { request, files, .. } = write;
+        let added = self.add_request(request, files.clone()).await;
+        if added.is_err() {
+            files.remove().await;
+        }
+        added
+    }
+
+    /// Rejects a prepared write that no transaction can commit.
+    fn check_prepared(&self, write: &PendingWrite) -> Result<()> {
+        if write.hold.is_some() || matches!(write.request.content, Content::Verbatim(_)) {
+            return Err(TxnLogError::invalid(
+                "a restore, or a commit of another engine, cannot be part of a transaction: commit it on its own",
+            ));
+        }
+        let timeout_ms = i64::try_from(self.options.timeout.as_millis()).unwrap_or(i64::MAX);
+        let max_ms = i64::try_from(MAX_TIMEOUT.as_millis()).unwrap_or(i64::MAX);
+        let latest_commit = self.began_at.saturating_add(timeout_ms);
+        if latest_commit.saturating_sub(write.began_at) > max_ms {
+            return Err(TxnLogError::invalid(format!(
+                "a prepared write is too old for a transaction with a timeout of {} s: vacuum may remove its files \
+                 before the commit, so prepare it again",
+                timeout_ms / 1_000
+            )));
+        }
+        Ok(())
+    }
+
+    async fn add_request(&self, request: CommitRequest, files: NewFiles) -> TransactionResult<()> {
+        let CommitRequest { table, base, reads, content, owner, .. } = request;
+        let actions = content.actions().to_vec();
+        let staged = StagedCommit { actions, files, seen: None, metrics: Value::Null };
+        let version = match &base {
+            Base::Create(new) => return self.stage_creation(new.clone(), async { Ok(staged) }).await.map(drop),
+            Base::Exactly(version) | Base::RebaseFrom(version) | Base::ReadAt(version) => *version,
+        };
+        let name = require(self.catalog.as_ref(), &TableRef::Id(table)).await?.name;
+        let mut guard = self.open().await?;
+        let members = guard.as_mut().ok_or(TxnLogTransactionError::Closed)?;
+        let member = self.member(members, &name).await?;
+        check_owner(&name, member.owner.as_ref(), owner.as_ref())?;
+        if member.state.staged().next().is_some() {
+            return Err(TxnLogError::invalid(format!(
+                "the transaction has changed {name} already, and a prepared write does not have these changes: add it \
+                 before other changes of the table"
+            ))
+            .into());
+        }
+        let read = member.state.base.as_ref().map(Snapshot::version);
+        if read != Some(version) {
+            return Err(TxnLogError::new(
+                ErrorKind::Conflict,
+                format!(
+                    "a write to {name} was prepared at version {version}, and the transaction reads another version: \
+                     prepare it again"
+                ),
+            )
+            .into());
+        }
+        if matches!(base, Base::Exactly(_)) {
+            member.base = base;
+        }
+        member.writer = owner;
+        Ok(member.take(&name, staged, reads).await?)
     }
 
     /// Creates a table without rows.
@@ -301,6 +383,7 @@ impl Transaction {
             request.reads = member.reads;
             request.isolation = Some(isolation);
             self.options.write.set_committer(&mut request);
+            request.owner = member.writer.or(request.owner);
             tracing::debug!(table = %name, writes, "a transaction commits");
             requests.push(request);
         }

@@ -26,7 +26,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use self::marks::Marks;
 pub(crate) use self::marks::check_none_is_going_on;
-pub use self::options::{Vacuum, Vacuumed};
+pub use self::options::{SparedFiles, Vacuum, Vacuumed};
 use self::options::{hours, millis};
 pub(crate) use self::table_folder::TableFolder;
 use crate::error::caused;
@@ -49,8 +49,8 @@ impl DeltaTable {
     /// Removes files of the table's folder that no retained version and no open transaction needs. It keeps the files
     /// of versions that were the newest within retention, of the published version and later ones, and of versions that
     /// a reader [holds](Self::hold) and later ones; files that another table of the catalog refers to; files that a
-    /// transaction may still commit ([`MAX_TIMEOUT`]); and everything in `_delta_log` and other hidden folders. Older
-    /// versions can then no longer be read.
+    /// transaction may still commit ([`MAX_TIMEOUT`]); [further files](Vacuum::spare) that the caller names; and
+    /// everything in `_delta_log` and other hidden folders. Older versions can then no longer be read.
     pub async fn vacuum(&self, what: &Vacuum, options: &WriteOptions) -> Result<Vacuumed> {
         let Source::Catalog { catalog, id, .. } = &self.source else {
             return Err(TxnLogError::invalid(format!(
@@ -92,6 +92,7 @@ impl DeltaTable {
             let partition_by = &head.head.metadata.partition_columns;
             needed.unneeded_in_folder(store.as_ref(), reader.as_ref(), partition_by, grace).await?
         };
+        found.retain(|(path, _)| !what.spare.has(path));
         let mut held = needed.keep_held(catalog.as_ref(), reader.as_ref(), *id, &mut found).await?;
         if !what.dry_run {
             catalog.remove_ended_holds(*id).await?;

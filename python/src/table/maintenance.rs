@@ -43,6 +43,18 @@ impl RawTable {
         Ok(self.run(py, Operation::Optimize(how), writer, commit, hooks, |_| ())?.to_string())
     }
 
+    fn purge(
+        &self,
+        py: Python<'_>,
+        partition_filters: Option<Vec<Filter>>,
+        writer: Option<Parquet>,
+        commit: Option<CommitProperties>,
+        hooks: Option<Hooks>,
+    ) -> PyResult<String> {
+        let partitions = partition_filters.unwrap_or_default().into_iter().map(partition_filter).collect();
+        Ok(self.run(py, Operation::Purge { partitions }, writer, commit, hooks, |_| ())?.to_string())
+    }
+
     fn vacuum(
         &self,
         py: Python<'_>,
@@ -60,6 +72,7 @@ impl RawTable {
             dry_run,
             enforce_retention: enforce_retention_duration,
             keep_versions: keep_versions.unwrap_or_default(),
+            ..Vacuum::default()
         };
         let mut held = self.get();
         let held = wait(py, async move {

@@ -117,9 +117,17 @@ async fn check(name: &str, archive: &Path) -> Checked {
         return Checked::Operations;
     }
     let entry = catalog.find(&TableRef::Name("t".parse().unwrap())).await.unwrap().unwrap();
-    let theirs = their_rows(&plain, entry.current_version).await.unwrap();
+    // Files with deletion vectors are compacted where rewritten ones are not, so the numbers of versions differ.
+    let theirs = their_rows(&plain, newest_version(&plain)).await.unwrap();
     assert_eq!(our_rows(&catalog, &entry, entry.current_version).await.unwrap(), theirs, "the rows of {name}");
     Checked::Operations
+}
+
+/// The newest version in the log of a table without a catalog.
+fn newest_version(plain: &deltalakedb_log::Location) -> u64 {
+    let log = std::fs::read_dir(plain.local_path().unwrap().join("_delta_log")).unwrap();
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    log.filter_map(|entry| name(entry).strip_suffix(".json")?.parse().ok()).max().unwrap()
 }
 
 /// The number of steps that run on every table.

@@ -5,6 +5,7 @@
 //! the same number in every run.
 
 mod lifecycle;
+mod vectors;
 
 use std::path::Path;
 use std::process::Command;

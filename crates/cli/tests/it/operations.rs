@@ -59,6 +59,36 @@ fn every_operation_prints_what_it_did() {
 }
 
 #[test]
+fn vectors_are_turned_on_hide_rows_and_are_purged() {
+    let place = TestFolder::new();
+    let says = |args: &[&str], sentence: &str| says(&place, args, sentence);
+    place.dl(&["create", "t", "--location", "t", "--schema", "id long, kind string, n double"]).good();
+    let rows_of_csv: String = (1..=20).map(|id| format!("{id},a,1\n")).collect();
+    place.write("rows.csv", &format!("id,kind,n\n{rows_of_csv}"));
+    place.dl(&["write", "t", "--input", "rows.csv"]).good();
+    says(&["optimize", "t", "--purge"], "no file of default.t has a deletion vector: nothing was written");
+    says(
+        &["alter", "t", "--set-property", "delta.enableDeletionVectors=true"],
+        "default.t was altered (property delta.enableDeletionVectors set), now at version 2",
+    );
+    let protocol = place.dl(&["snapshot", "t", "--format", "json"]).json()["protocol"].clone();
+    assert_eq!((&protocol["minReaderVersion"], &protocol["minWriterVersion"]), (&json!(3), &json!(7)));
+    says(&["delete", "t", "--where", "id < 3"], "2 rows were deleted from default.t, now at version 3");
+    let snapshot = place.dl(&["snapshot", "t", "--format", "json"]).json();
+    assert_eq!(snapshot["files"][0]["deletionVector"]["cardinality"], 2);
+    says(&["optimize", "t", "--purge"], "2 rows were purged from 1 file of default.t, now at version 4");
+    let snapshot = place.dl(&["snapshot", "t", "--format", "json"]).json();
+    assert!(snapshot["files"][0]["deletionVector"].is_null(), "{snapshot}");
+    assert_eq!(rows(&place).len(), 18);
+    place.dl(&["delete", "t", "--where", "id = 3"]).good();
+    let done = place.dl(&["optimize", "t", "--purge", "--format", "json"]).json();
+    assert_eq!((&done["metrics"]["numRowsPurged"], &done["metrics"]["numRowsCopied"]), (&json!(1), &json!(17)));
+    let both = place.dl(&["optimize", "t", "--purge", "--zorder", "id"]);
+    assert!(both.code == Some(2) && both.err.contains("'--purge' cannot be used with '--zorder"), "{both:?}");
+    place.dl(&["verify", "--every-version", "--data"]).good();
+}
+
+#[test]
 fn vacuum_removes_files_that_no_retained_version_needs() {
     let place = filled();
     place.dl(&["delete", "t", "--where", "id = 3"]).good();

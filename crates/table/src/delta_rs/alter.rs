@@ -62,6 +62,11 @@ pub enum Alter {
     },
 }
 
+/// Whether a property is one of this library, which delta-rs does not know.
+pub(super) fn is_own_property(property: &str) -> bool {
+    property.starts_with("deltalakedb.")
+}
+
 impl VirtualTable {
     /// Applies changes that do not depend on rows.
     pub(crate) async fn alter(self, alter: Alter) -> Result<StagedCommit> {
@@ -73,9 +78,8 @@ impl VirtualTable {
                 self.capture("the columns cannot be added", add, none).await
             }
             Alter::SetProperties { properties, unknown } => {
-                // Our properties are unknown to delta-rs, which still validates the others.
-                let (ours, others): (Vec<_>, Vec<_>) =
-                    properties.keys().partition(|key| key.starts_with("deltalakedb."));
+                let (ours, others): (Vec<_>, Vec<_>) = properties.keys().partition(|key| is_own_property(key));
+                // delta-rs validates either all properties or none.
                 let unknown = match others.into_iter().find(|key| key.parse::<TableProperty>().is_err()) {
                     Some(key) if !ours.is_empty() && !unknown => {
                         return Err(TxnLogError::invalid(format!("{key:?} is not a property of Delta")));

@@ -3,6 +3,7 @@
 //! delta-rs plans every write as a query over the table, for constraints, generated columns and renamed columns. Most
 //! tables have none of these, and then the plan costs more than writing a few rows.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,16 +19,18 @@ use deltalake_core::table::config::TablePropertiesExt as _;
 use deltalakedb_log::action::{Action, Commit, CommitInfo, Metadata};
 use deltalakedb_log::snapshot::Snapshot;
 use deltalakedb_log::{Object, Result};
-use futures::TryStreamExt;
+use futures::{FutureExt, TryStreamExt};
 use serde_json::{Value, json};
 
-use super::capture::NewFiles;
+use super::capture::{NewFiles, panicked};
 use super::log::{FileSelection, SnapshotLog};
 use super::log_store::VirtualLogStore;
 use super::write::Data;
 use super::{LogView, StagedCommit};
 use crate::error::Explain;
 use crate::write_options::WriteOptions;
+
+const FAILED: &str = "the rows cannot be written";
 
 /// A table to which rows can be appended unchanged.
 pub(crate) struct PlainAppend {
@@ -68,9 +71,10 @@ impl PlainAppend {
     /// Writes the rows, which have the table's columns. On failure the files are removed.
     pub(crate) async fn append(self, rows: Data) -> Result<StagedCommit> {
         let began = Instant::now();
-        let written = self.write(rows).await;
+        // delta-rs panics on some values, such as days that its calendar does not have.
+        let written = AssertUnwindSafe(self.write(rows)).catch_unwind().await;
         let commit = async {
-            let (rows, adds) = written?;
+            let (rows, adds) = written.map_err(|panic| panicked(FAILED, panic.as_ref()))??;
             self.commit(rows, adds, began, &self.log_store.new_files()).await
         };
         let (actions, files) = self.log_store.with_files(commit).await?;
@@ -79,7 +83,7 @@ impl PlainAppend {
 
     /// The number of rows written, and the adds in JSON.
     async fn write(&self, mut rows: Data) -> Result<(usize, Vec<Value>)> {
-        let failed = || "the rows cannot be written".to_string();
+        let failed = || FAILED.to_string();
         let (indexed, stats_columns) = get_num_idx_cols_and_stats_columns(Some(&self.properties), Default::default());
         let config = WriterConfig::new(
             self.schema.clone(),

@@ -76,11 +76,7 @@ impl StagedCommit {
 
     /// A commit of actions that name files that this operation did not write.
     pub(crate) fn of_actions(state: &LogView, actions: Vec<Action>) -> Result<Self> {
-        let files = NewFiles {
-            store: state.options.stores.open(&state.location, state.options.durability)?,
-            paths: Vec::new(),
-        };
-        Ok(Self { actions, files, seen: Some(Vec::new()), metrics: Value::Null })
+        Ok(Self { actions, files: NewFiles::none(state)?, seen: Some(Vec::new()), metrics: Value::Null })
     }
 }
 
@@ -92,6 +88,26 @@ pub struct NewFiles {
 }
 
 impl NewFiles {
+    /// Files at these paths below the table, which were written for a commit to be made.
+    pub(crate) fn at(table: &LogView, paths: Vec<Path>) -> Result<Self> {
+        let store = table.options.stores.open(&table.location, table.options.durability)?;
+        Ok(Self { store, paths })
+    }
+
+    /// No file of a table yet.
+    pub(crate) fn none(table: &LogView) -> Result<Self> {
+        Self::at(table, Vec::new())
+    }
+
+    pub(crate) fn push(&mut self, path: Path) {
+        self.paths.push(path);
+    }
+
+    /// Adds other files of the same table.
+    pub fn extend(&mut self, others: &Self) {
+        self.paths.extend_from_slice(&others.paths);
+    }
+
     /// Their paths below the table.
     pub fn paths(&self) -> &[Path] {
         &self.paths
@@ -181,14 +197,22 @@ impl VirtualTable {
     }
 }
 
-/// The decoded paths of the files that a commit names.
+/// The decoded paths of the files that a commit adds, those of deletion vectors among them.
 pub(crate) fn named_paths(actions: &[Action]) -> HashSet<Vec<u8>> {
-    let path = |action: &Action| match action {
-        Action::Add(add) => Some(canonical_path(&add.path)),
-        Action::Cdc(cdc) => Some(canonical_path(&cdc.path)),
-        _ => None,
-    };
-    actions.iter().filter_map(path).collect()
+    let mut paths = HashSet::new();
+    for action in actions {
+        match action {
+            Action::Add(add) => {
+                paths.insert(canonical_path(&add.path));
+                // A vector that does not say where it is was not written here.
+                let vector = add.deletion_vector.as_ref().and_then(|vector| vector.file().ok().flatten());
+                paths.extend(vector.map(|path| canonical_path(&path)));
+            }
+            Action::Cdc(cdc) => _ = paths.insert(canonical_path(&cdc.path)),
+            _ => {}
+        }
+    }
+    paths
 }
 
 /// The commit properties for delta-rs. The mirror writes checkpoints and cleans up.
@@ -264,7 +288,7 @@ async fn parsed(commits: Vec<Bytes>, files: &NewFiles, base: Option<&Snapshot>) 
     Ok(all)
 }
 
-fn panicked(what: &str, panic: &(dyn Any + Send)) -> TxnLogError {
+pub(super) fn panicked(what: &str, panic: &(dyn Any + Send)) -> TxnLogError {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     let said = text.map(|text| format!(": {text}")).unwrap_or_default();
     TxnLogError::new(ErrorKind::Internal, format!("{what}: delta-rs panicked{said}"))

@@ -7,10 +7,12 @@ use deltalake_core::operations::convert_to_delta::{ConvertToDeltaBuilder, Partit
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::operations::write::WriteBuilder;
 use deltalake_core::protocol::SaveMode;
-use deltalakedb_log::action::Action;
+use deltalakedb_log::action::{Action, Protocol};
+use deltalakedb_log::features::{check_features, has_writer_feature, with_features};
 use deltalakedb_log::{Location, Object, Result};
 use serde_json::Value;
 
+use super::alter::is_own_property;
 use super::capture::{capture, commit_properties};
 use super::log::{FileSelection, SnapshotLog};
 use super::log_store::VirtualLogStore;
@@ -107,13 +109,17 @@ impl FullTable {
     ) -> Result<StagedCommit> {
         let create = Create { location: at, spec, options: &self.0.options }.builder(columns)?;
         let create = create.with_log_store(self.0.log_store.clone()).with_save_mode(SaveMode::Overwrite);
-        self.0.capture("the table cannot be replaced", create, |_| Value::Null).await
+        let protocol = self.0.base.head.protocol.clone();
+        let mut captured = self.0.capture("the table cannot be replaced", create, |_| Value::Null).await?;
+        complete(&mut captured.actions, spec, Some(&protocol))?;
+        Ok(captured)
     }
 }
 
 impl Create<'_> {
     fn configuration(&self) -> Vec<(String, Option<String>)> {
-        self.spec.properties.iter().map(|(k, v)| (k.clone(), Some(v.clone()))).collect()
+        let known = self.spec.properties.iter().filter(|(key, _)| !is_own_property(key));
+        known.map(|(key, value)| (key.clone(), Some(value.clone()))).collect()
     }
 
     fn builder(&self, columns: Vec<StructField>) -> Result<CreateBuilder> {
@@ -142,10 +148,44 @@ impl Create<'_> {
 
 fn made(table: &Create<'_>, mut captured: StagedCommit) -> Result<StagedCommit> {
     masking::set_location(&mut captured.actions, table.location);
+    complete(&mut captured.actions, table.spec, None)?;
     Ok(captured)
 }
 
+/// Adds the properties and features that delta-rs does not know to the actions that create a table, or replace one with
+/// that protocol.
+fn complete(actions: &mut Vec<Action>, spec: &TableSpec, replaced: Option<&Protocol>) -> Result<()> {
+    let own: Vec<_> = spec.properties.iter().filter(|(key, _)| is_own_property(key)).collect();
+    let maps_columns = spec.properties.get("delta.columnMapping.mode").is_some_and(|mode| mode != "none");
+    let mut protocol = replaced.cloned();
+    for action in actions.iter_mut() {
+        match action {
+            Action::Metadata(metadata) => {
+                metadata.configuration.extend(own.iter().map(|(key, value)| ((*key).clone(), Some((*value).clone()))));
+            }
+            Action::Protocol(new) => {
+                *new = with_features(new, &spec.features)?;
+                // delta-rs omits it beside other features.
+                if maps_columns && !has_writer_feature(new, "columnMapping") {
+                    *new = with_features(new, &["columnMapping".into()])?;
+                }
+                protocol = None;
+            }
+            _ => {}
+        }
+    }
+    if let Some(old) = protocol {
+        let new = with_features(&old, &spec.features)?;
+        if new != old {
+            actions.push(Action::Protocol(new));
+        }
+    }
+    Ok(())
+}
+
 fn nothing_yet(table: &Create<'_>) -> Result<(Arc<SnapshotLog>, Arc<VirtualLogStore>)> {
+    // Before any file is written.
+    check_features(&table.spec.features)?;
     let log =
         Arc::new(SnapshotLog::new(&LogView::nothing_yet(table.location, &table.options.stores), FileSelection::None));
     let log_store = Arc::new(VirtualLogStore::new(table.location, log.clone(), table.options)?);

@@ -1,5 +1,6 @@
 //! The log store of delta-rs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,6 +12,7 @@ use deltalake_core::{DeltaResult, DeltaTableError};
 use deltalakedb_log::action::Add;
 use deltalakedb_log::{Location, Result, Stores, TxnLogError, Version};
 use object_store::{ObjectStore, ObjectStoreExt};
+use parking_lot::Mutex;
 use url::Url;
 use uuid::Uuid;
 
@@ -19,8 +21,12 @@ use super::engine::VirtualEngine;
 use super::log::SnapshotLog;
 use super::overlay_store::OverlayStore;
 use super::upload_tracker::UploadTracker;
+use super::vector_changes::VectorChanges;
 use super::{masking, stores};
 use crate::write_options::WriteOptions;
+
+/// The changes in files with deletion vectors, by the version that has them.
+pub(super) type KeptChanges = Arc<Mutex<BTreeMap<Version, VectorChanges>>>;
 
 #[derive(Clone)]
 pub(super) struct VirtualLogStore {
@@ -30,8 +36,8 @@ pub(super) struct VirtualLogStore {
     location: Location,
     /// The store of the table, which contains everything below the table's URL.
     table: Arc<OverlayStore>,
-    /// Whether commits name files by aliases, as the reader of change data needs them.
-    of_changes: bool,
+    /// For the reader of change data: commits name files by aliases, and what this reader must not see is kept here.
+    of_changes: Option<KeptChanges>,
     objects: Arc<dyn Engine>,
     stores: Arc<dyn Stores>,
 }
@@ -48,15 +54,15 @@ impl VirtualLogStore {
             table_url: url,
             location: location.clone(),
             table: Arc::new(OverlayStore::new(data, log.clone())),
-            of_changes: false,
+            of_changes: None,
             log,
             stores,
         })
     }
 
-    /// The log store for the reader of change data.
-    pub(super) fn of_changes(&self) -> Self {
-        Self { of_changes: true, ..self.clone() }
+    /// The log store for the reader of change data, which keeps the changes in files with deletion vectors.
+    pub(super) fn of_changes(&self, kept: KeptChanges) -> Self {
+        Self { of_changes: Some(kept), ..self.clone() }
     }
 
     /// The public URL of a URL within the table.
@@ -65,6 +71,11 @@ impl VirtualLogStore {
             Some(path) => alias::path_of_alias(path).unwrap_or_else(|| format!("{}{path}", self.location.url())),
             None => url.into(),
         }
+    }
+
+    /// Where the table is.
+    pub(super) fn location(&self) -> &Location {
+        &self.location
     }
 
     /// The object stores that it uses.
@@ -109,11 +120,13 @@ impl LogStore for VirtualLogStore {
             return Ok(None);
         }
         let commit = self.log.commit(version).await.map_err(to_delta_error)?;
-        match commit {
-            Some(bytes) if self.of_changes => {
-                masking::commit_of_changes(bytes, &self.location).map(Some).map_err(to_delta_error)
+        match (commit, &self.of_changes) {
+            (Some(bytes), Some(kept)) => {
+                let (bytes, vectors) = masking::commit_of_changes(bytes, &self.location).map_err(to_delta_error)?;
+                kept.lock().insert(version, vectors);
+                Ok(Some(bytes))
             }
-            commit => Ok(commit),
+            (commit, _) => Ok(commit),
         }
     }
 

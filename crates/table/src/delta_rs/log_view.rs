@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use deltalakedb_log::action::{Action, Add};
 use deltalakedb_log::snapshot::{Head, Replay, Snapshot};
-use deltalakedb_log::{Location, Result, Stores, TxnLogError, TxnLogReader};
+use deltalakedb_log::{Location, Predicate, Result, Stores, TxnLogError, TxnLogReader};
 use futures::TryStreamExt;
 
 use super::empty_log::EmptyLog;
@@ -99,11 +99,11 @@ impl LogView {
         self.staged.iter().map(|commit| commit.actions.as_slice())
     }
 
-    /// Its live files, including staged changes.
-    pub(crate) async fn files(&self) -> Result<Vec<Add>> {
+    /// Its live files in which a row may match (all without a predicate), including all staged ones.
+    pub(crate) async fn files(&self, predicate: Option<&Predicate>) -> Result<Vec<Add>> {
         let mut replay = Replay::default();
         if let Some(base) = &self.base {
-            let files = self.reader.files(base.version(), None).await?;
+            let files = self.reader.files(base.version(), predicate.filter(|p| **p != Predicate::Unknown)).await?;
             replay.files = files.map_ok(|add| (add.key(), add)).try_collect().await?;
         }
         for actions in self.staged() {

@@ -9,6 +9,7 @@ use deltalakedb_log::snapshot::{Head, Snapshot};
 use deltalakedb_log::{Commit, Location, Object, Result, Subject, TxnLogError, features};
 use serde_json::{Value, json};
 
+use super::vector_changes::VectorChanges;
 use super::{alias, generated};
 
 /// Features that the catalog enforces; generated columns, whose values are computed before delta-rs gets the rows; and
@@ -122,11 +123,13 @@ pub(super) fn commit(actions: &[Action]) -> Bytes {
     lines.map(|line| line + "\n").collect::<String>().into()
 }
 
-/// A commit for the reader of change data: every file has an alias.
-pub(super) fn commit_of_changes(bytes: Bytes, table: &Location) -> Result<Bytes> {
+/// A commit for the reader of change data: every file has an alias, and changes in files with deletion vectors are
+/// taken out.
+pub(super) fn commit_of_changes(bytes: Bytes, table: &Location) -> Result<(Bytes, VectorChanges)> {
     let mut actions = Commit::parse(bytes, "a commit of the table")?.into_actions();
+    let vectors = VectorChanges::take(&mut actions)?;
     actions.iter_mut().try_for_each(|action| alias::show_by_alias(action, table))?;
-    Ok(commit(&actions))
+    Ok((commit(&actions), vectors))
 }
 
 /// Restores hidden parts, if delta-rs wrote a new protocol or new metadata. A protocol that is equal to the table's,
@@ -137,9 +140,19 @@ pub(super) fn restore(actions: &mut Vec<Action>, table: &Head) {
 
 /// Restores them for new metadata that is based on that of another version.
 pub(super) fn restore_from(actions: &mut Vec<Action>, table: &Head, source: &Metadata) {
+    let has_vectors = |metadata: &Metadata| metadata.is_on("delta.enableDeletionVectors");
+    let gets_vectors = !has_vectors(&table.metadata)
+        && actions.iter().any(|action| matches!(action, Action::Metadata(new) if has_vectors(new)));
     for action in actions.iter_mut() {
         match action {
-            Action::Protocol(new) => restore_protocol(new, &table.protocol),
+            Action::Protocol(new) => {
+                // delta-rs lists only some of them. Where another feature is added by its name to a table whose columns
+                // are not mapped, its list is kept.
+                if gets_vectors || features::maps_columns(&table.protocol, &table.metadata) {
+                    features::list_implied(new, &table.protocol);
+                }
+                restore_protocol(new, &table.protocol);
+            }
             Action::Metadata(new) => restore_metadata(new, &table.metadata, source),
             _ => {}
         }
@@ -256,7 +269,7 @@ mod tests {
         let alias = |path: &str| {
             let add = r#"{"partitionValues":{},"size":1,"modificationTime":1,"dataChange":true,"path":"#;
             let line = format!("{{\"add\":{add}{}}}}}\n", serde_json::to_string(path).unwrap());
-            let bytes = commit_of_changes(line.into(), &table).unwrap();
+            let (bytes, _) = commit_of_changes(line.into(), &table).unwrap();
             let masked = Commit::parse(bytes, "shown").unwrap().into_actions().remove(0);
             let Action::Add(add) = masked else { panic!("{masked:?}") };
             assert_eq!(Path::from(add.path.as_str()), Path::parse(&add.path).unwrap(), "{path}");

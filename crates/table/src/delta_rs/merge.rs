@@ -11,7 +11,7 @@ use deltalake_core::DeltaResult;
 use deltalake_core::operations::merge::MergeBuilder;
 use deltalakedb_log::stores::environment;
 use deltalakedb_log::{Action, Object, Predicate, Result, TxnLogError};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::generated::Generated;
 use super::operations::{metrics, state};
@@ -95,21 +95,13 @@ impl Merge {
 
     /// Records the original conditions of its clauses in a commit.
     fn record_conditions(&self, info: &mut Object) {
-        use MergeClause as C;
         let Some(mut parameters) = info.get::<Object>("operationParameters") else { return };
-        let parameter_of = |clause: &C| match clause {
-            C::MatchedUpdate { .. } | C::MatchedDelete { .. } => "matchedPredicates",
-            C::NotMatchedInsert { .. } => "notMatchedPredicates",
-            C::NotMatchedBySourceUpdate { .. } | C::NotMatchedBySourceDelete { .. } => "notMatchedBySourcePredicates",
-        };
-        for key in ["matchedPredicates", "notMatchedPredicates", "notMatchedBySourcePredicates"] {
+        for (key, listed) in CLAUSE_LISTS {
             let predicates = parameters
                 .get::<String>(key)
                 .and_then(|predicates| serde_json::from_str::<Vec<Value>>(&predicates).ok());
             let Some(mut predicates) = predicates else { continue };
-            for (predicate, clause) in
-                predicates.iter_mut().zip(self.clauses.iter().filter(|clause| parameter_of(clause) == key))
-            {
+            for (predicate, clause) in predicates.iter_mut().zip(self.clauses.iter().filter(|clause| listed(clause))) {
                 if let Some(condition) = clause.condition() {
                     predicate["predicate"] = condition.into();
                 }
@@ -119,11 +111,28 @@ impl Merge {
         info.set("operationParameters", parameters);
     }
 
+    /// The parameters of its commit, as delta-rs writes them.
+    pub(crate) fn parameters(&self) -> Object {
+        use MergeClause as C;
+        let predicates = |listed: fn(&C) -> bool| {
+            let clauses = self.clauses.iter().filter(|clause| listed(clause));
+            let predicates = clauses.map(|clause| match clause.condition() {
+                Some(condition) => json!({"actionType": clause.action_type(), "predicate": condition}),
+                None => json!({"actionType": clause.action_type()}),
+            });
+            Value::from(predicates.collect::<Vec<_>>()).to_string()
+        };
+        let mut parameters = Object::default();
+        parameters.set("mergePredicate", &self.on);
+        for (key, listed) in CLAUSE_LISTS {
+            parameters.set(key, predicates(listed));
+        }
+        parameters
+    }
+
     /// The merge, if it only affects rows of the table with a match in the source; `None` if it affects others.
     pub(crate) fn matched_only(&self) -> Option<MatchedMerge<'_>> {
-        use MergeClause as C;
-        let without = |c: &C| matches!(c, C::NotMatchedBySourceUpdate { .. } | C::NotMatchedBySourceDelete { .. });
-        (!self.clauses.iter().any(without)).then_some(MatchedMerge(self))
+        (!self.clauses.iter().any(MergeClause::is_by_source)).then_some(MatchedMerge(self))
     }
 }
 
@@ -230,16 +239,23 @@ impl Columns {
 }
 
 impl VirtualTable {
+    /// Parses a merge of source rows into the table.
+    pub(crate) fn parse_merge<'a>(&self, merge: &'a Merge, source: &MergeSource) -> Result<ParsedMerge<'a>> {
+        let columns = Columns::of_merge(merge, &self.schema()?, &source.schema)?;
+        let generated = self.generated()?;
+        let clauses = merge.clauses.iter().map(|clause| clause.read(&columns, &generated, merge, source));
+        Ok(ParsedMerge { on: columns.read_condition("filter", &merge.on)?, clauses: clauses.collect::<Result<_>>()? })
+    }
+
     async fn merge(self, source: MergeSource, merge: &Merge) -> Result<StagedCommit> {
         let what = "the rows cannot be merged";
         let rows = MemTable::try_new(source.schema.clone(), vec![source.batches.clone()]).explain(|| what.into())?;
         let session = state(&self)?;
         let rows = session_context(self.log_store.stores())?.read_table(Arc::new(rows)).explain(|| what.into())?;
-        let columns = Columns::of_merge(merge, &self.schema()?, &source.schema)?;
-        let generated = self.generated()?;
+        let ParsedMerge { on, clauses } = self.parse_merge(merge, &source)?;
         let mut builder = self
             .delta_table()
-            .merge(rows, columns.read_condition("filter", &merge.on)?)
+            .merge(rows, on)
             .with_source_alias(&merge.source_alias)
             .with_target_alias(&merge.target_alias)
             .with_merge_schema(merge.evolve_schema)
@@ -250,8 +266,8 @@ impl VirtualTable {
         if let Some(parquet) = self.options.parquet.clone() {
             builder = builder.with_writer_properties(parquet);
         }
-        for clause in &merge.clauses {
-            builder = clause.read(&columns, &generated, merge, &source)?.add_to(builder).explain(|| what.into())?;
+        for clause in clauses {
+            builder = clause.add_to(builder).explain(|| what.into())?;
         }
         let mut captured = self.capture(what, builder, metrics).await?;
         for action in &mut captured.actions {
@@ -263,14 +279,48 @@ impl VirtualTable {
     }
 }
 
-/// A clause with parsed expressions.
-struct ParsedClause<'a> {
-    clause: &'a MergeClause,
-    condition: Option<Expr>,
-    set: Vec<(String, Expr)>,
+/// A merge with parsed expressions.
+pub(crate) struct ParsedMerge<'a> {
+    /// The join condition.
+    pub(crate) on: Expr,
+    pub(crate) clauses: Vec<ParsedClause<'a>>,
 }
 
+/// A clause with parsed expressions.
+pub(crate) struct ParsedClause<'a> {
+    pub(crate) clause: &'a MergeClause,
+    /// An additional condition, which is never null.
+    pub(crate) condition: Option<Expr>,
+    /// The columns as in expressions, and their values. Generated columns that depend on others are among them.
+    pub(crate) set: Vec<(String, Expr)>,
+}
+
+/// Whether a list of clauses has a clause.
+type IsListed = fn(&MergeClause) -> bool;
+
+/// The lists of clauses in the parameters of a commit, and which clauses each has.
+const CLAUSE_LISTS: [(&str, IsListed); 3] = [
+    ("matchedPredicates", |clause| {
+        matches!(clause, MergeClause::MatchedUpdate { .. } | MergeClause::MatchedDelete { .. })
+    }),
+    ("notMatchedPredicates", |clause| matches!(clause, MergeClause::NotMatchedInsert { .. })),
+    ("notMatchedBySourcePredicates", MergeClause::is_by_source),
+];
+
 impl MergeClause {
+    /// Whether it affects rows of the table without a match.
+    pub(crate) fn is_by_source(&self) -> bool {
+        matches!(self, Self::NotMatchedBySourceUpdate { .. } | Self::NotMatchedBySourceDelete { .. })
+    }
+
+    fn action_type(&self) -> &'static str {
+        match self {
+            Self::MatchedUpdate { .. } | Self::NotMatchedBySourceUpdate { .. } => "update",
+            Self::MatchedDelete { .. } | Self::NotMatchedBySourceDelete { .. } => "delete",
+            Self::NotMatchedInsert { .. } => "insert",
+        }
+    }
+
     fn condition(&self) -> Option<&str> {
         use MergeClause as C;
         match self {

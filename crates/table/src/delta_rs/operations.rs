@@ -7,6 +7,7 @@ use arrow::array::{AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use datafusion::execution::SessionState;
+use datafusion::logical_expr::Expr;
 use deltalake_core::DeltaTable;
 use deltalake_core::table::state::DeltaTableState;
 use deltalakedb_log::Result;
@@ -14,10 +15,17 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::log_store::VirtualLogStore;
-use super::{Columns, PrunedTable, StagedCommit, StringEncoding, VirtualTable, alias, session_context};
+use super::{Columns, PrunedTable, StagedCommit, VirtualTable, alias, session_context};
 use crate::error::Explain;
 
 impl VirtualTable {
+    /// The assignments of an update, with those of generated columns that depend on them; columns as in expressions.
+    pub(crate) fn assignments(&self, set: &[(String, String)]) -> Result<Vec<(String, Expr)>> {
+        let columns = Columns::of(&self.schema()?)?;
+        let set = set.iter().map(|(column, value)| Ok((column.clone(), columns.read("value", value)?)));
+        self.generated()?.complete_update(set.collect::<Result<_>>()?, None)
+    }
+
     /// The table as a type of delta-rs.
     pub(super) fn delta_table(&self) -> DeltaTable {
         self.delta_table_in(self.log_store.clone())
@@ -49,7 +57,7 @@ impl VirtualTable {
 
     /// The files that have deletion vectors, with a flag for each row that is kept.
     pub(crate) async fn deletion_vectors(&self) -> Result<Vec<(String, Vec<bool>)>> {
-        let (session, provider) = (session_context(self.log_store.stores())?, self.provider(StringEncoding::Utf8)?);
+        let (session, provider) = (session_context(self.log_store.stores())?, self.provider()?);
         let found = provider.deletion_vectors(&session.state()).await;
         let found = found.explain(|| "the deletion vectors cannot be read".into())?;
         Ok(found.into_iter().map(|vector| (self.log_store.public_url(&vector.filepath), vector.keep_mask)).collect())
@@ -83,9 +91,7 @@ impl PrunedTable {
         if let Some(condition) = &self.condition {
             update = update.with_predicate(condition.is_true.clone());
         }
-        let columns = Columns::of(&self.table.schema()?)?;
-        let set = set.iter().map(|(column, value)| Ok((column.clone(), columns.read("value", value)?)));
-        for (column, value) in self.table.generated()?.complete_update(set.collect::<Result<_>>()?, None)? {
+        for (column, value) in self.table.assignments(set)? {
             update = update.with_update(column.as_str(), value);
         }
         Ok(self.table.capture("the rows cannot be updated", update, metrics).await?.of(self.condition.as_ref()))

@@ -1,15 +1,19 @@
-//! Compaction and Z-order: small files are rewritten as larger ones.
+//! Compaction and Z-order: small files are rewritten as larger ones. delta-rs reads them by its own scan, which honours
+//! deletion vectors, so a file that is rewritten has none afterwards.
 
+use std::collections::HashSet;
+use std::fmt;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use deltalake_core::operations::optimize::{OptimizeBuilder, OptimizeType};
 use deltalake_core::partitions::{FilterLiteral, FilterValue, filter_literal};
-use deltalakedb_log::{Action, Result};
+use deltalakedb_log::{Action, Result, canonical_path};
+use futures::{TryStreamExt, future};
 use serde_json::Value;
 
 use super::operations::{metrics, state};
-use super::{FullTable, StagedCommit};
+use super::{FullTable, StagedCommit, alias};
 use crate::error::Explain;
 
 /// How files are compacted.
@@ -45,6 +49,17 @@ pub struct PartitionFilter {
     pub values: Vec<String>,
 }
 
+impl fmt::Display for PartitionFilter {
+    /// As a condition for people, with the values as texts.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let values: Vec<_> = self.values.iter().map(|value| format!("'{}'", value.replace('\'', "''"))).collect();
+        match values.as_slice() {
+            [value] if !self.operator.ends_with("in") => write!(f, "({} {} {value})", self.column, self.operator),
+            values => write!(f, "({} {} ({}))", self.column, self.operator, values.join(", ")),
+        }
+    }
+}
+
 impl PartitionFilter {
     fn literal(&self) -> Result<FilterLiteral<'_>> {
         let mut values: Vec<_> = self.values.iter().map(String::as_str).collect();
@@ -58,6 +73,19 @@ impl PartitionFilter {
 }
 
 impl FullTable {
+    /// The canonical paths of the files in partitions that match all filters.
+    pub(crate) async fn paths_in(&self, partitions: &[PartitionFilter]) -> Result<HashSet<Vec<u8>>> {
+        let filters: Vec<_> = partitions.iter().map(PartitionFilter::literal).collect::<Result<_>>()?;
+        let table = self.0.delta_table();
+        let paths = table.get_active_add_actions_by_partitions(&filters).and_then(|file| {
+            let path = file.path();
+            let real = alias::path_of_alias(&path);
+            // Other paths are decoded already.
+            future::ok(real.map_or_else(|| path.as_bytes().to_vec(), |real| canonical_path(&real)))
+        });
+        paths.try_collect().await.explain(|| "the files of the partitions cannot be listed".into())
+    }
+
     /// Compacts files.
     pub(crate) async fn optimize(self, how: &Optimize) -> Result<StagedCommit> {
         let (filters, applications) = (how.filters()?, self.applications());

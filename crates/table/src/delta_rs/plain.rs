@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
+use datafusion::physical_plan::collect;
 use delta_kernel::engine::to_json_bytes;
+use deltalake_core::DeltaTable;
 use deltalake_core::kernel::EagerSnapshot;
 use deltalake_core::logstore::{LogStore, StorageConfig, default_logstore};
+use deltalake_core::table::state::DeltaTableState;
 use deltalakedb_log::action::{Add, Commit};
 use deltalakedb_log::snapshot::Replay;
 use deltalakedb_log::stores::environment;
@@ -63,9 +66,21 @@ pub async fn replay_in(
 pub async fn read(location: &Location, version: Option<Version>) -> Result<Vec<RecordBatch>> {
     let failed = || format!("plain delta-rs cannot read {location}");
     let snapshot = EagerSnapshot::try_new(&log_store(location, &environment())?, version).await.explain(failed)?;
-    let rows = super::virtual_table::provider(snapshot, super::StringEncoding::Utf8)?;
+    let rows = super::virtual_table::provider(snapshot)?;
     let session = super::session_context(&environment())?;
     session.read_table(Arc::new(rows)).explain(failed)?.collect().await.explain(failed)
+}
+
+/// The changes of a table since a version, from its change data feed.
+pub async fn changes(location: &Location, from: Version) -> Result<Vec<RecordBatch>> {
+    let failed = || format!("plain delta-rs cannot read the changes of {location}");
+    let log_store = log_store(location, &environment())?;
+    let snapshot = EagerSnapshot::try_new(&log_store, None).await.explain(failed)?;
+    let mut table = DeltaTable::new(log_store);
+    table.state = Some(DeltaTableState::new(snapshot));
+    let session = super::session_context(&environment())?;
+    let scan = table.scan_cdf().with_starting_version(from).build(&session.state(), None).await.explain(failed)?;
+    collect(scan, session.task_ctx()).await.explain(failed)
 }
 
 fn log_store(location: &Location, stores: &Arc<dyn Stores>) -> Result<Arc<dyn LogStore>> {

@@ -69,7 +69,7 @@ impl FullTable {
 pub(crate) async fn repair(state: &LogView, dry_run: bool) -> Result<StagedCommit> {
     let log = Arc::new(SnapshotLog::new(state, FileSelection::None));
     let log_store = VirtualLogStore::new(&state.location, log, &state.options)?;
-    let live = state.files().await?;
+    let live = state.files(None).await?;
     let mut missing: HashMap<Vec<u8>, Add> = live.into_iter().map(|add| (canonical_path(&add.path), add)).collect();
     let mut listed = log_store.object_store(None).list(None);
     while !missing.is_empty()

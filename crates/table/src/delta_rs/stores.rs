@@ -34,9 +34,15 @@ const SCHEME: &str = "deltasql";
 ///
 /// The kernel requires the folder of a `file` URL to exist and follows links in it, and it reads deletion vectors by
 /// paths that it did not decode. A separate host avoids this for every table, whatever its folder is called.
-pub(super) fn url_of(location: &Location) -> Result<Url> {
+pub(crate) fn url_of(location: &Location) -> Result<Url> {
     let host: String = location.url().as_str().bytes().map(|b| format!("{b:02x}")).collect();
     Url::parse(&format!("{SCHEME}://{host}/")).explain(|| format!("{location} is not a valid location for a table"))
+}
+
+/// The path below that URL at which a session finds the data file of a path in the log.
+pub(crate) fn data_file_path(path: &str) -> Result<Path> {
+    let path_in_store = Path::from_url_path(alias::of_path(path).as_ref());
+    path_in_store.explain(|| format!("the path of the file {path:?} cannot be read"))
 }
 
 /// The location of such a URL.

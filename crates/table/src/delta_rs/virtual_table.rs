@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use datafusion::catalog::TableProvider;
 use deltalake_core::DeltaTableError;
 use deltalake_core::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
 use deltalake_core::kernel::EagerSnapshot;
@@ -15,6 +14,7 @@ use super::generated::{self, Generated};
 use super::log::{FileSelection, SnapshotLog};
 use super::log_store::VirtualLogStore;
 use super::log_view::LogView;
+use super::schema::{StringEncoding, arrow_schema};
 use crate::error::Explain;
 use crate::write_options::WriteOptions;
 
@@ -67,16 +67,17 @@ impl VirtualTable {
 
     /// Its columns in Arrow types.
     pub(crate) fn schema(&self) -> Result<SchemaRef> {
-        Ok(generated::marked(&self.base.head.metadata, self.provider(StringEncoding::Utf8)?.schema()))
+        let metadata = &self.base.head.metadata;
+        Ok(generated::marked(metadata, arrow_schema(metadata, StringEncoding::Utf8)?))
     }
 
     pub(super) fn generated(&self) -> Result<Generated> {
         Generated::of(&self.base.head.metadata, || self.schema())
     }
 
-    /// The scan of its files in DataFusion.
-    pub(crate) fn provider(&self, texts: StringEncoding) -> Result<DeltaScanNext> {
-        provider(self.snapshot.clone(), texts)
+    /// The scan of its files by delta-rs.
+    pub(super) fn provider(&self) -> Result<DeltaScanNext> {
+        provider(self.snapshot.clone())
     }
 
     /// Its state.
@@ -100,20 +101,8 @@ impl FullTable {
     }
 }
 
-/// The Arrow types of text and binary columns in a scan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StringEncoding {
-    /// Standard arrays.
-    Utf8,
-    /// View arrays, which are faster in DataFusion.
-    Utf8View,
-}
-
-pub(super) fn provider(snapshot: EagerSnapshot, texts: StringEncoding) -> Result<DeltaScanNext> {
-    let config = DeltaScanConfig {
-        wrap_partition_values: false,
-        schema_force_view_types: texts == StringEncoding::Utf8View,
-        ..DeltaScanConfig::default()
-    };
+pub(super) fn provider(snapshot: EagerSnapshot) -> Result<DeltaScanNext> {
+    let config =
+        DeltaScanConfig { wrap_partition_values: false, schema_force_view_types: false, ..DeltaScanConfig::default() };
     DeltaScanNext::new(snapshot, config).explain(|| "the table cannot be read".into())
 }

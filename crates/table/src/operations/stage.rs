@@ -1,5 +1,6 @@
 //! Writes the data files of an operation and describes its commit.
 
+use datafusion::logical_expr::{Expr, cast, try_cast};
 use deltalakedb_log::action::{Action, CommitInfo, Metadata, Remove};
 use deltalakedb_log::commit::Reads;
 use deltalakedb_log::schema::Schema as LogSchema;
@@ -8,14 +9,18 @@ use deltalakedb_log::{ErrorKind, Object, Predicate, Result, Subject, TxnLogError
 use futures::TryStreamExt;
 
 use super::checks::{check_known, check_new, check_optimize, named_columns};
+use super::mark::{MarkedTable, marks_rows};
+use super::purge::purge;
 use super::{CommitFiles, Operation, WriteRows};
 use crate::create::check_partitioning;
+use crate::data_files::append;
 use crate::delta_rs::{
-    Condition, FullTable, LogView, MatchedMergeTarget, Merge, MergeSource, PlainAppend, PrunedTable, SchemaMode,
-    StagedCommit, VirtualTable, check_writable, parse_schema, repair,
+    Condition, FullTable, LogView, MatchedMergeTarget, Merge, MergeSource, PrunedTable, SchemaMode, StagedCommit,
+    VirtualTable, check_writable, parse_schema, repair,
 };
 use crate::error::Explain;
 use crate::filter::{Filter, join_predicate};
+use crate::identifiers::unquoted;
 use crate::write::Rows;
 use crate::write_options::SaveMode;
 
@@ -35,6 +40,20 @@ impl Operation {
         let empty = async || VirtualTable::without_files(state).await;
         let staged = match self {
             Self::Write(write) => return write.stage(state, &base, table).await,
+            Self::Delete { filter } if marks_rows(&base) => {
+                let filter = read_filter(&empty().await?, filter)?;
+                let predicate = filter.as_ref().map_or(Predicate::Unknown, Filter::predicate);
+                let marked = MarkedTable::open(state, &base, &predicate).await?;
+                StagedOperation::matching(marked.delete(filter.as_ref()).await?, predicate)
+            }
+            Self::Update { set, filter, safe_cast } if marks_rows(&base) => {
+                let empty = empty().await?;
+                let set = typed(&empty, &named_columns(&empty, table, set)?, safe_cast)?;
+                let filter = read_filter(&empty, filter)?;
+                let predicate = filter.as_ref().map_or(Predicate::Unknown, Filter::predicate);
+                let marked = MarkedTable::open(state, &base, &predicate).await?;
+                StagedOperation::matching(marked.update(set, filter.as_ref()).await?, predicate)
+            }
             Self::Delete { filter } => {
                 let condition = condition(&empty().await?, filter)?;
                 let predicate = predicate_of(condition.as_ref());
@@ -50,12 +69,14 @@ impl Operation {
                     predicate,
                 )
             }
-            Self::Merge(merge, rows) => stage_merge(&empty().await?, state, table, merge, rows).await?,
+            Self::Merge(merge, rows) => stage_merge(&empty().await?, state, &base, table, merge, rows).await?,
             Self::Optimize(optimize) => {
                 check_optimize(state, &base, table, &optimize).await?;
                 // It moves rows and changes none: a concurrent change of its files removes them, a conflict.
                 StagedOperation::blind(FullTable::open(state).await?.optimize(&optimize).await?)
             }
+            // As above.
+            Self::Purge { partitions } => StagedOperation::blind(purge(state, &base, table, &partitions).await?),
             Self::Restore(restore) => {
                 let to = state.reader.snapshot(restore.to).await?;
                 StagedOperation {
@@ -139,29 +160,25 @@ impl WriteRows {
             }
             evolution = None;
         }
-        if self.mode == SaveMode::Append
-            && evolution.is_none()
-            && let Some(append) = PlainAppend::open(state, base)?
-        {
-            let (rows, refusal) = self.rows.adapted(table, append.schema(), None, self.casts)?;
-            return Ok(Some(StagedOperation::blind(refusal.or(append.append(rows).await)?)));
+        if self.mode == SaveMode::Append {
+            let appended = append(state, base, table, self.rows, evolution, self.casts).await?;
+            return Ok(Some(StagedOperation::blind(appended)));
         }
         let empty = VirtualTable::without_files(state).await?;
         let (columns, replaced) = (empty.schema()?, condition(&empty, self.replace_where)?);
         let (rows, refusal) = self.rows.adapted(table, &columns, evolution, self.casts)?;
-        Ok(Some(match (self.mode, replaced) {
-            (SaveMode::Overwrite, Some(replaced)) => {
+        Ok(Some(match replaced {
+            Some(replaced) => {
                 let predicate = replaced.predicate.clone();
                 let matching = PrunedTable::open(state, Some(replaced)).await?;
                 StagedOperation::matching(refusal.or(matching.replace(rows, evolution).await)?, predicate)
             }
-            (SaveMode::Overwrite, None) => {
+            None => {
                 let whole = FullTable::open(state).await?;
                 StagedOperation::with_all_files_read(
                     refusal.or(whole.overwrite(rows, evolution, self.partition_by).await)?,
                 )
             }
-            _ => StagedOperation::blind(refusal.or(empty.append(rows, evolution).await)?),
         }))
     }
 }
@@ -189,7 +206,7 @@ impl CommitFiles {
         actions.extend(state.options.applications.iter().cloned().map(Action::Txn));
         if self.overwrite {
             let now = state.options.clock.now_ms();
-            let live = state.files().await?;
+            let live = state.files(None).await?;
             actions.extend(live.into_iter().map(|add| Action::Remove(Remove::of(&add, now, true))));
         }
         let removes = self.overwrite || self.actions.iter().any(|action| matches!(action, Action::Remove(_)));
@@ -202,6 +219,7 @@ impl CommitFiles {
 async fn stage_merge(
     empty: &VirtualTable,
     state: &LogView,
+    base: &Snapshot,
     table: &str,
     merge: Merge,
     rows: Rows,
@@ -216,6 +234,18 @@ async fn stage_merge(
     let added = |name: &str| merge.evolve_schema && source.schema.column_with_name(name).is_some();
     let set = merge.columns();
     check_known(empty, table, set.iter().map(String::as_str).filter(|name| !added(name)))?;
+    // A merge that may add columns rewrites files: the metadata would have to change in the same commit.
+    if marks_rows(base) && !merge.evolve_schema && !merge.clauses.is_empty() {
+        let parsed = empty.parse_merge(&merge, &source)?;
+        let by_source = merge.matched_only().is_none();
+        let predicate = if by_source { Predicate::Unknown } else { join_predicate(&merge, &columns, &source)? };
+        let merged = MarkedTable::open(state, base, &predicate).await?.merge(&merge, parsed, source).await?;
+        return Ok(if by_source {
+            StagedOperation::with_all_files_read(merged)
+        } else {
+            StagedOperation::matching(merged, predicate)
+        });
+    }
     match merge.matched_only() {
         Some(matched_only) => {
             let predicate = join_predicate(&merge, &empty.schema()?, &source)?;
@@ -224,6 +254,23 @@ async fn stage_merge(
         }
         None => Ok(StagedOperation::with_all_files_read(FullTable::open(state).await?.merge(source, &merge).await?)),
     }
+}
+
+fn read_filter(table: &VirtualTable, sql: Option<String>) -> Result<Option<Filter>> {
+    sql.map(|sql| Filter::parse(&sql, &table.schema()?)).transpose()
+}
+
+/// The assignments of an update, as values of the columns' types.
+fn typed(table: &VirtualTable, set: &[(String, String)], safe_cast: bool) -> Result<Vec<(String, Expr)>> {
+    let schema = table.schema()?;
+    let typed = table.assignments(set)?.into_iter().map(|(column, value)| {
+        let name = unquoted(&column);
+        let field = schema.field_with_name(&name).explain(|| format!("the table has no column {name:?}"))?;
+        let data_type = field.data_type().clone();
+        let value = if safe_cast { try_cast(value, data_type) } else { cast(value, data_type) };
+        Ok((name, value))
+    });
+    typed.collect()
 }
 
 /// A condition in SQL, with its predicate for data skipping.

@@ -14,8 +14,10 @@ use deltalakedb_log::{Catalog, Result, TableEntry, TableId, TableName, TableRef,
 use futures::TryStreamExt;
 use parking_lot::RwLock;
 
+use super::relations::{HeldRelation, Relations};
 use crate::delta_rs::{LogView, StringEncoding, wait_beside};
-use crate::provider::{DeltaTableProvider, to_datafusion_error};
+use crate::error::to_datafusion_error;
+use crate::provider::DeltaTableProvider;
 
 /// All tables of a catalog, for registration in a DataFusion session.
 ///
@@ -73,13 +75,13 @@ impl DeltaCatalogProvider {
 
     /// Holds these tables, and no others, at their current versions, all at one point, until the next call.
     pub async fn hold(&self, names: &[TableName]) -> Result<()> {
-        let providers = load_providers(self.catalog.as_ref(), &self.stores, names).await?;
-        self.register_all(providers.into_iter().map(|(name, table)| (name, table as Arc<dyn TableProvider>)).collect());
+        self.register_all(&Relations::hold(self, names).await?);
         Ok(())
     }
 
-    pub(super) fn register_all(&self, tables: HashMap<TableName, Arc<dyn TableProvider>>) {
-        *self.providers.write() = tables;
+    /// Provides these relations, and no others, until the next call.
+    pub(super) fn register_all(&self, relations: &[HeldRelation]) {
+        *self.providers.write() = relations.iter().map(|r| (r.name().clone(), r.provider().clone())).collect();
     }
 
     /// Reads the names of all namespaces and tables. Only a runtime with a single thread needs that, for
@@ -134,23 +136,24 @@ impl DeltaCatalogProvider {
     }
 }
 
-/// The current versions of tables, all at one point: their heads are read in one statement.
-pub(super) async fn load_providers(
-    catalog: &dyn Catalog,
-    stores: &Arc<dyn Stores>,
-    names: &[TableName],
-) -> Result<Vec<(TableName, Arc<DeltaTableProvider>)>> {
-    let found = resolve(catalog, names).await?;
-    if found.is_empty() {
-        return Ok(Vec::new());
+/// The current versions of the tables: their heads are read in one statement.
+#[async_trait]
+impl Relations for DeltaCatalogProvider {
+    async fn hold(&self, names: &[TableName]) -> Result<Vec<HeldRelation>> {
+        let catalog = self.catalog.as_ref();
+        let found = resolve(catalog, names).await?;
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        let heads = catalog.begin(&found.iter().map(|t| t.id).collect::<Vec<TableId>>()).await?;
+        let mut held = Vec::with_capacity(found.len());
+        for (entry, head) in found.into_iter().zip(heads) {
+            let state = LogView::of_head(&entry.location, &self.stores, catalog.reader(entry.id), head);
+            let table = DeltaTableProvider::of_state(state, StringEncoding::Utf8View).await?;
+            held.push(HeldRelation::of_delta(entry.name, table));
+        }
+        Ok(held)
     }
-    let heads = catalog.begin(&found.iter().map(|t| t.id).collect::<Vec<TableId>>()).await?;
-    let mut providers = Vec::with_capacity(found.len());
-    for (entry, head) in found.into_iter().zip(heads) {
-        let state = LogView::of_head(&entry.location, stores, catalog.reader(entry.id), head);
-        providers.push((entry.name, Arc::new(DeltaTableProvider::of_state(state, StringEncoding::Utf8View).await?)));
-    }
-    Ok(providers)
 }
 
 /// The entries of these tables, or an error with names similar to the first missing one.

@@ -5,12 +5,18 @@
 //! `time_travel`). DataFusion plans it over the registered tables; names resolve to nothing else. The rows are streamed to
 //! the caller, or written to a table (`change`): every write is in a transaction, the open one or one for the
 //! statement. Tables are dropped and renamed outside transactions (`lifecycle`).
+//!
+//! A session may have a `guest`, another owner of relations and statements. It is asked in the first step whether the
+//! statement is its own, in the second for its relations, and in the last whether it owns the relation to be changed.
 
 mod catalog_provider;
 mod change;
 mod dialect;
+mod guest;
 mod lifecycle;
 mod names;
+mod relations;
+mod result;
 mod statement;
 #[cfg(test)]
 mod tests;
@@ -20,31 +26,34 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray, UInt64Array};
+use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{SQLOptions, SessionContext};
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{ObjectName, ShowStatementOptions};
-use deltalakedb_log::commit::Committed;
+use datafusion::sql::sqlparser::ast::{ObjectName, ShowStatementOptions, Statement as Ast};
 use deltalakedb_log::namespaces::all_namespaces;
 use deltalakedb_log::schema::Schema;
 use deltalakedb_log::{Catalog, Result, TableEntry, TableName, TablePage, TxnLogError, TxnLogTransactionError};
 use futures::stream;
 use parking_lot::Mutex;
 
-use self::catalog_provider::{load_providers, resolve};
+use self::catalog_provider::resolve;
 use self::names::ReferencedTables;
 use self::statement::{ParsedStatement, Statements};
 use self::time_travel::TimeTravelPlanner;
-use crate::delta_rs::{LogView, StringEncoding, literals, session_context};
-use crate::error::Explain;
-use crate::provider::{DeltaTableProvider, to_datafusion_error};
+use crate::delta_rs::{LogView, StringEncoding, TableSchema, literals, session_context};
+use crate::error::{Explain, to_datafusion_error};
+use crate::provider::DeltaTableProvider;
 use crate::transaction::{Transaction, TransactionOptions};
 use crate::write_options::WriteOptions;
 
 pub use self::catalog_provider::DeltaCatalogProvider;
+pub use self::guest::{GuestContext, GuestStatement, SqlGuest};
+pub use self::relations::{HeldRelation, Relations};
+pub use self::result::{CommandComplete, SqlResult};
 pub use self::statement::ScriptSummary;
 
 /// The name of DataFusion's default catalog in a session; table names need not be qualified with it.
@@ -57,26 +66,6 @@ pub struct SqlOptions {
     pub warehouse: Option<String>,
     /// The options of writes.
     pub write: WriteOptions,
-}
-
-/// The result of a statement.
-pub enum SqlResult {
-    /// A stream of rows, with their schema.
-    Rows(SendableRecordBatchStream),
-    /// The completion of a statement without rows.
-    CommandComplete(CommandComplete),
-}
-
-/// The completion of a statement without rows.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct CommandComplete {
-    /// The kind of statement, such as `INSERT`.
-    pub command: &'static str,
-    /// How many rows it wrote, changed or removed, if it did any of these.
-    pub rows: Option<u64>,
-    /// Its commits; empty within a transaction.
-    pub committed: Vec<Committed>,
 }
 
 /// A session that runs SQL statements over the tables of a catalog.
@@ -100,7 +89,8 @@ pub struct SqlSession {
     context: SessionContext,
     tables: DeltaCatalogProvider,
     past: TimeTravelPlanner,
-    /// The tables of the statement being planned.
+    guest: Option<Arc<dyn SqlGuest>>,
+    /// The Delta tables of the statement being planned.
     read: Mutex<Vec<(TableName, Arc<DeltaTableProvider>)>>,
     open: Option<Open>,
 }
@@ -128,7 +118,13 @@ impl SqlSession {
         context.register_catalog(DEFAULT_CATALOG, Arc::new(tables.clone()));
         let planner = context.register_relation_planner(Arc::new(past.clone()));
         planner.explain(|| "a session of SQL cannot be started".into())?;
-        Ok(Self { catalog, options, context, tables, past, read: Mutex::default(), open: None })
+        Ok(Self { catalog, options, context, tables, past, guest: None, read: Mutex::default(), open: None })
+    }
+
+    /// Adds another owner of relations and statements to the session. A name that it has, and the catalog has as well,
+    /// is the guest's.
+    pub fn with_guest(self, guest: Arc<dyn SqlGuest>) -> Self {
+        Self { guest: Some(guest), ..self }
     }
 
     /// Starts running statements separated by `;`. Each runs in a call of [`Script::next`].
@@ -187,6 +183,7 @@ impl SqlSession {
             }
             ParsedStatement::DropNamespace { name, if_exists } => self.drop_namespace(&name, if_exists).await,
             ParsedStatement::Rename { from, to, if_exists } => self.rename_table(&from, &to, if_exists).await,
+            ParsedStatement::Guest(statement) => self.run_of_guest(statement).await,
             writing => self.change(writing).await,
         };
         match result {
@@ -211,8 +208,34 @@ impl SqlSession {
         Ok(Open { transaction: Transaction::begin(self.catalog.clone(), options).await?, implicit })
     }
 
+    async fn run_of_guest(&self, statement: Box<dyn GuestStatement>) -> Result<SqlResult> {
+        self.read.lock().clear();
+        let result = statement.run(self.guest_context(&SessionTables(self))).await?;
+        self.note_reads().await?;
+        Ok(result)
+    }
+
+    /// Lets a guest change a relation that it owns.
+    async fn change_of_guest(&self, guest: &dyn SqlGuest, relation: &TableName, statement: Ast) -> Result<SqlResult> {
+        self.hold(&ReferencedTables::of(&Statement::Statement(Box::new(statement.clone())))?).await?;
+        let done = guest.change(relation, statement, self.guest_context(&SessionTables(self))).await?;
+        self.note_reads().await?;
+        Ok(SqlResult::CommandComplete(done))
+    }
+
+    fn guest_context<'a>(&'a self, tables: &'a SessionTables<'a>) -> GuestContext<'a> {
+        GuestContext { session: &self.context, transaction: self.open.as_ref().map(|open| &open.transaction), tables }
+    }
+
     /// Runs a statement that writes: in the open transaction, or in one of its own.
     async fn change(&mut self, parsed: ParsedStatement) -> Result<SqlResult> {
+        if let (Some(guest), Some(relation)) = (self.guest.clone(), parsed.changed_relation()) {
+            let relation = names::table_name(relation)?;
+            if guest.owns(&relation).await? {
+                let statement = parsed.into_change().ok_or_else(does_not_write)?;
+                return self.change_of_guest(guest.as_ref(), &relation, statement).await;
+            }
+        }
         if self.open.is_none() {
             // A single statement is serializable.
             self.open = Some(self.transaction(true, true).await?);
@@ -224,7 +247,7 @@ impl SqlSession {
             ParsedStatement::Update(update) => ("UPDATE", self.update(tx, *update).await?),
             ParsedStatement::Delete(delete) => ("DELETE", self.delete(tx, *delete).await?),
             ParsedStatement::Create(create) => ("CREATE TABLE", self.create(tx, *create).await?),
-            _ => return Err(TxnLogError::invalid("this statement does not write")),
+            _ => return Err(does_not_write()),
         };
         let committed = match self.open.take_if(|open| open.implicit) {
             Some(open) => open.transaction.commit().await?,
@@ -247,12 +270,9 @@ impl SqlSession {
     /// open transaction sees; and to earlier versions for time travel.
     async fn hold(&self, named: &ReferencedTables) -> Result<()> {
         let names: Vec<_> = named.now.iter().cloned().collect();
-        let providers = self.providers(&names).await?;
-        let provider = |(name, table): &(TableName, Arc<DeltaTableProvider>)| {
-            (name.clone(), table.clone() as Arc<dyn TableProvider>)
-        };
-        self.tables.register_all(providers.iter().map(provider).collect());
-        *self.read.lock() = providers;
+        let held = self.relations(&names).await?;
+        self.tables.register_all(&held);
+        *self.read.lock() = delta_tables(&held);
         let mut past = Vec::with_capacity(named.then.len());
         for (name, at) in &named.then {
             for entry in resolve(self.catalog.as_ref(), std::slice::from_ref(name)).await? {
@@ -267,17 +287,24 @@ impl SqlSession {
         Ok(())
     }
 
-    async fn providers(&self, names: &[TableName]) -> Result<Vec<(TableName, Arc<DeltaTableProvider>)>> {
-        let Some(open) = &self.open else {
-            return load_providers(self.catalog.as_ref(), &self.options.write.stores, names).await;
+    /// The relations with these names: the guest's, and the tables of the catalog for the other names.
+    async fn relations(&self, names: &[TableName]) -> Result<Vec<HeldRelation>> {
+        let mut held = match &self.guest {
+            Some(guest) => guest.hold(names).await?,
+            None => Vec::new(),
         };
-        let mut providers = Vec::with_capacity(names.len());
-        for name in names {
-            let state = open.transaction.state(name).await?;
-            providers
-                .push((name.clone(), Arc::new(DeltaTableProvider::of_state(state, StringEncoding::Utf8View).await?)));
+        let is_held = |name: &TableName| held.iter().any(|relation| relation.name() == name);
+        let others: Vec<_> = names.iter().filter(|name| !is_held(name)).cloned().collect();
+        held.extend(self.tables().hold(&others).await?);
+        Ok(held)
+    }
+
+    /// The tables of the catalog: as the open transaction sees them, or at their latest versions.
+    fn tables(&self) -> &dyn Relations {
+        match &self.open {
+            Some(open) => &open.transaction,
+            None => &self.tables,
         }
-        Ok(providers)
     }
 
     /// Adds the predicates of a planned statement to the read set of the open transaction.
@@ -328,10 +355,15 @@ impl SqlSession {
 
     async fn describe(&self, name: &ObjectName) -> Result<SqlResult> {
         let name: TableName = names::table_name(name)?;
-        let providers = self.providers(std::slice::from_ref(&name)).await?;
-        let table = providers.first().ok_or_else(|| TxnLogError::not_found(format!("there is no table {name}")))?;
-        let metadata = &table.1.head().metadata;
-        let schema = Schema::parse(&metadata.schema_string, &metadata.partition_columns)?;
+        let held = self.relations(std::slice::from_ref(&name)).await?;
+        let relation = held.first().ok_or_else(|| TxnLogError::not_found(format!("there is no table {name}")))?;
+        let schema = match relation.delta() {
+            Some(table) => {
+                let metadata = &table.head().metadata;
+                Schema::parse(&metadata.schema_string, &metadata.partition_columns)?
+            }
+            None => Schema::parse(&TableSchema::from_arrow(&relation.provider().schema())?.to_json()?, &[])?,
+        };
         let text = |f: &dyn Fn(&deltalakedb_log::schema::Column) -> String| -> ArrayRef {
             Arc::new(schema.columns().iter().map(|c| Some(f(c))).collect::<StringArray>())
         };
@@ -345,6 +377,27 @@ impl SqlSession {
             ("partition", flag(&|c| c.is_partition)),
         ])
     }
+}
+
+/// The tables of the catalog for a statement of the guest. What it reads of them is recorded.
+struct SessionTables<'a>(&'a SqlSession);
+
+#[async_trait]
+impl Relations for SessionTables<'_> {
+    async fn hold(&self, names: &[TableName]) -> Result<Vec<HeldRelation>> {
+        let held = self.0.tables().hold(names).await?;
+        self.0.read.lock().extend(delta_tables(&held));
+        Ok(held)
+    }
+}
+
+fn delta_tables(held: &[HeldRelation]) -> Vec<(TableName, Arc<DeltaTableProvider>)> {
+    let table = |relation: &HeldRelation| Some((relation.name().clone(), relation.delta()?.clone()));
+    held.iter().filter_map(table).collect()
+}
+
+fn does_not_write() -> TxnLogError {
+    TxnLogError::invalid("this statement does not write")
 }
 
 /// A stream of the rows of a read-only plan.
@@ -393,7 +446,7 @@ pub struct Script<'a> {
 impl Script<'_> {
     /// Runs the next statement; `None` after the last one. After an error no further statement runs.
     pub async fn next(&mut self) -> Result<Option<SqlResult>> {
-        let Some(parsed) = self.statements.next() else { return Ok(None) };
+        let Some(parsed) = self.statements.next(self.session.guest.as_deref()) else { return Ok(None) };
         let result = match parsed {
             Ok(parsed) => self.session.run(parsed).await,
             Err(e) => Err(e),

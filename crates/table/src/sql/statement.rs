@@ -4,16 +4,20 @@ use std::collections::VecDeque;
 
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
-    AlterTable, AlterTableOperation, CreateTable, Delete, Insert, ObjectName, ObjectType, RenameTableNameKind,
-    SchemaName, ShowStatementOptions, Statement as Ast, TransactionIsolationLevel, TransactionMode, Update,
+    AlterTable, AlterTableOperation, CreateTable, Delete, FromTable, Insert, ObjectName, ObjectType,
+    RenameTableNameKind, SchemaName, ShowStatementOptions, Statement as Ast, TableFactor, TableObject,
+    TransactionIsolationLevel, TransactionMode, Update,
 };
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 use deltalakedb_log::{Result, TxnLogError};
 
 use super::dialect::DeltaDialect;
+use super::guest::{GuestStatement, SqlGuest};
 use crate::error::Explain;
 
 pub(super) enum ParsedStatement {
+    /// A statement of the guest.
+    Guest(Box<dyn GuestStatement>),
     /// A query, planned by DataFusion.
     Query(Box<Statement>),
     ShowTables(Box<ShowStatementOptions>),
@@ -47,6 +51,37 @@ pub(super) enum ParsedStatement {
     },
 }
 
+impl ParsedStatement {
+    /// The relation whose rows the statement changes, if its syntax names one.
+    pub(super) fn changed_relation(&self) -> Option<&ObjectName> {
+        let table = match self {
+            Self::Insert(insert, _) => match &insert.table {
+                TableObject::TableName(name) => return Some(name),
+                _ => return None,
+            },
+            Self::Update(update) => &update.table,
+            Self::Delete(delete) => match &delete.from {
+                FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from) => from.first()?,
+            },
+            _ => return None,
+        };
+        match &table.relation {
+            TableFactor::Table { name, args: None, .. } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The syntax tree of a statement that changes rows.
+    pub(super) fn into_change(self) -> Option<Ast> {
+        match self {
+            Self::Insert(insert, _) => Some(Ast::Insert(*insert)),
+            Self::Update(update) => Some(Ast::Update(*update)),
+            Self::Delete(delete) => Some(Ast::Delete(*delete)),
+            _ => None,
+        }
+    }
+}
+
 /// Statements that are parsed one after the other, each on request.
 pub(super) struct Statements(VecDeque<Vec<TokenWithSpan>>);
 
@@ -58,9 +93,14 @@ impl Statements {
         Ok(Self(statements.map(<[_]>::to_vec).collect()))
     }
 
-    /// The next statement; `None` after the last.
-    pub(super) fn next(&mut self) -> Option<Result<ParsedStatement>> {
-        self.0.pop_front().map(read)
+    /// The next statement, which may be one of the guest; `None` after the last.
+    pub(super) fn next(&mut self, guest: Option<&dyn SqlGuest>) -> Option<Result<ParsedStatement>> {
+        let tokens = self.0.pop_front()?;
+        match guest.map(|guest| guest.claim(&tokens)) {
+            Some(Err(e)) => Some(Err(e)),
+            Some(Ok(Some(claimed))) => Some(Ok(ParsedStatement::Guest(claimed))),
+            Some(Ok(None)) | None => Some(read(tokens)),
+        }
     }
 
     pub(super) fn stop(&mut self) {
@@ -82,7 +122,7 @@ impl ScriptSummary {
     /// Analyzes statements without running them.
     pub fn of(text: &str) -> Result<Self> {
         let (mut statements, mut outlook) = (Statements::of(text)?, Self::default());
-        while let Some(Ok(parsed)) = statements.next() {
+        while let Some(Ok(parsed)) = statements.next(None) {
             match parsed {
                 ParsedStatement::Query(_)
                 | ParsedStatement::ShowTables(_)
@@ -93,7 +133,8 @@ impl ScriptSummary {
                 ParsedStatement::Insert(..)
                 | ParsedStatement::Update(_)
                 | ParsedStatement::Delete(_)
-                | ParsedStatement::Create(_) => outlook.writes = true,
+                | ParsedStatement::Create(_)
+                | ParsedStatement::Guest(_) => outlook.writes = true,
                 ParsedStatement::CreateNamespace { .. } => outlook.writes = true,
                 // A catalog that does not exist has no table to drop or to rename.
                 ParsedStatement::Drop { .. }
@@ -278,7 +319,7 @@ mod tests {
     #[test]
     fn unsupported_statements_name_the_command_to_use() {
         let check = |text: &str, says: &str| {
-            let e = Statements::of(text).unwrap().next().unwrap().err().unwrap();
+            let e = Statements::of(text).unwrap().next(None).unwrap().err().unwrap();
             let message = e.to_string();
             assert!(message.contains(says) && !message.contains('\n'), "{message}");
         };

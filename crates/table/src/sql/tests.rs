@@ -417,7 +417,7 @@ async fn statements_that_cannot_run_are_refused_in_one_sentence() {
 async fn plans_have_table_names_and_few_files() {
     let (_fixture, mut s) = shop().await;
     let plan = plan(&mut s, "SELECT day FROM sales.orders WHERE id = 4").await;
-    assert!(plan.contains("TableScan: sales.orders") && plan.contains("DeltaScanExec"), "{plan}");
+    assert!(plan.contains("TableScan: sales.orders") && plan.contains("DataSourceExec"), "{plan}");
     assert_eq!(plan.matches(".parquet").count(), 1, "one file holds 4: {plan}");
     let provider = DeltaTableProvider::open(&_fixture.open("sales.orders").await, At::Latest).await.unwrap();
     let context = session_context(&deltalakedb_log::stores::environment()).unwrap();

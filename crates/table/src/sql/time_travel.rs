@@ -13,7 +13,7 @@ use deltalakedb_log::snapshot::At;
 use parking_lot::RwLock;
 
 use super::names::past;
-use crate::provider::to_datafusion_error;
+use crate::error::to_datafusion_error;
 
 /// A table at an earlier version, and its reference in the query.
 pub(super) type TimeTravelTable = ((TableName, At), Arc<dyn TableProvider>);

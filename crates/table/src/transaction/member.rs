@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use deltalakedb_log::action::{Action, Add, CommitInfo, Remove};
 use deltalakedb_log::commit::{Base, Reads};
-use deltalakedb_log::{FileKey, Object, Result, TableId, TableName, TableOwner, TxnLogError};
+use deltalakedb_log::{FileKey, Object, PathKey, Result, TableId, TableName, TableOwner, TxnLogError};
 use serde_json::Value;
 
 use crate::delta_rs::{LogView, NewFiles, StagedCommit};
@@ -14,6 +14,8 @@ use crate::delta_rs::{LogView, NewFiles, StagedCommit};
 pub(super) struct Member {
     pub(super) id: TableId,
     pub(super) owner: Option<TableOwner>,
+    /// The owner in whose name a prepared write was added; `None` for that of the transaction's options.
+    pub(super) writer: Option<TableOwner>,
     pub(super) base: Base,
     /// The table with the staged commits of its operations on top.
     pub(super) state: LogView,
@@ -28,7 +30,7 @@ pub(super) struct Member {
 impl Member {
     pub(super) fn new(id: TableId, owner: Option<TableOwner>, base: Base, state: LogView) -> Self {
         let (files, reads, rewritten) = (Vec::new(), Reads::default(), HashSet::new());
-        Self { id, owner, base, state, files, reads, in_changes: None, rewritten }
+        Self { id, owner, writer: None, base, state, files, reads, in_changes: None, rewritten }
     }
 
     /// Stages the commit of an operation.
@@ -76,8 +78,14 @@ impl Member {
         }
         self.in_changes = Some(in_changes);
         if in_changes {
+            let removed = actions.iter().filter_map(|a| match a {
+                Action::Remove(remove) => Some(PathKey::new(&remove.path)),
+                _ => None,
+            });
+            // The rows of a file that got another deletion vector did not change: the vector hides those that did.
+            let removed: HashSet<_> = removed.collect();
             self.rewritten.extend(actions.iter().filter_map(|a| match a {
-                Action::Add(add) => Some(add.key()),
+                Action::Add(add) if !removed.contains(&PathKey::new(&add.path)) => Some(add.key()),
                 _ => None,
             }));
         }

@@ -1,12 +1,14 @@
 //! The options of a vacuum, and its result.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deltalakedb_log::Version;
 use object_store::path::Path;
 
 /// The options of a vacuum.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Vacuum {
     /// Versions that were the table's newest within this time keep their files; `None`: the table's
     /// `delta.deletedFileRetentionDuration`, by default a week.
@@ -19,11 +21,53 @@ pub struct Vacuum {
     pub enforce_retention: bool,
     /// Versions whose files are kept, however old they are.
     pub keep_versions: Vec<Version>,
+    /// Further files that are kept.
+    pub spare: SparedFiles,
+}
+
+/// Files that a vacuum keeps although no version needs them: those of a program that owns the table, such as files of a
+/// commit to be made that are older than [`MAX_TIMEOUT`](crate::MAX_TIMEOUT), or files that are not data.
+///
+/// ```
+/// use deltalakedb_table::{SparedFiles, Vacuum};
+///
+/// let spare = SparedFiles::by(|path| path == "manifest.json" || path.ends_with("/manifest.json"));
+/// let vacuum = Vacuum { spare, ..Vacuum::default() };
+/// # let _ = vacuum;
+/// ```
+#[derive(Clone, Default)]
+pub struct SparedFiles(Option<Arc<Test>>);
+
+type Test = dyn Fn(&str) -> bool + Send + Sync;
+
+impl SparedFiles {
+    /// The files whose paths below the table satisfy a test, which is called when the vacuum has found what can be
+    /// removed.
+    pub fn by(is_spared: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(is_spared)))
+    }
+
+    pub(super) fn has(&self, path: &Path) -> bool {
+        self.0.as_ref().is_some_and(|is_spared| is_spared(path.as_ref()))
+    }
+}
+
+impl fmt::Debug for SparedFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SparedFiles").field(&self.0.is_some()).finish()
+    }
 }
 
 impl Default for Vacuum {
     fn default() -> Self {
-        Self { retain: None, lite: false, dry_run: false, enforce_retention: true, keep_versions: Vec::new() }
+        Self {
+            retain: None,
+            lite: false,
+            dry_run: false,
+            enforce_retention: true,
+            keep_versions: Vec::new(),
+            spare: SparedFiles::default(),
+        }
     }
 }
 

@@ -307,8 +307,11 @@ fn facts(commit: &Commit, place: &Location, protocol: &mut Protocol) -> Value {
             other => facts[other.name()] = parsed(other.to_json()),
         }
     }
-    // delta-rs sometimes repeats features.
+    // delta-rs sometimes repeats features, and omits those that the versions before an upgrade implied.
+    let implied =
+        ["appendOnly", "changeDataFeed", "checkConstraints", "columnMapping", "generatedColumns", "invariants"];
     for list in [&mut protocol.reader_features, &mut protocol.writer_features].into_iter().flatten() {
+        list.retain(|feature| !implied.contains(&feature.as_str()));
         list.sort();
     }
     facts["protocol"] = parsed(protocol.to_json());

@@ -9,11 +9,12 @@ fn behind(start: &TestFolder, database: Database) -> TestFolder {
     place
 }
 
-/// Runs a command that is killed at the n-th such call; it may finish before.
-fn killed_at(place: &TestFolder, command: &[&str], call: &str, nth: usize) {
+/// Runs a command that is killed at the n-th such call. Returns whether it ended before.
+pub(super) fn killed_at(place: &TestFolder, command: &[&str], call: &str, nth: usize) -> bool {
     let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=SIGKILL:when={nth}"));
     let ran = traced_as(command, place, &["-o", "/dev/null", "-e", &trace, "-e", &inject], &[]);
     assert!(ran.code.is_none() || ran.code == Some(0), "{command:?} at {call} {nth}: {ran:?}");
+    ran.code.is_some()
 }
 
 fn listed(place: &TestFolder, args: &[&str]) -> Vec<(String, String)> {
@@ -43,7 +44,7 @@ fn check_goes_on(place: &TestFolder, name: &str) {
 }
 
 /// The calls at which the disk changes, with their numbers.
-fn points(database: Database) -> Vec<(&'static str, usize)> {
+pub(super) fn points(database: Database) -> Vec<(&'static str, usize)> {
     match database {
         Database::Sqlite => {
             let calls = [("pwrite64", [1, 9]), ("fdatasync,fsync", [2, 4]), ("linkat,link", [1, 2])];

@@ -1,0 +1,92 @@
+//! Which rows of data files are hidden: deletion vectors as bitmaps.
+
+use deltalakedb_log::action::{Action, Add, Remove};
+use deltalakedb_log::{Object, Result, TxnLogError};
+
+use crate::delta_rs::{LogView, MaskedFile, NewFiles, load_masks, write_vectors};
+use crate::table::DeltaTable;
+use crate::write_options::WriteOptions;
+
+/// Deletion vectors that were written and are not committed yet.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct WrittenMasks {
+    /// The actions that replace each file by the same file with its vector. A file of which no row is visible is only
+    /// removed.
+    pub actions: Vec<Action>,
+    /// The file of the vectors, which the caller removes if it does not commit them.
+    pub files: NewFiles,
+    /// A time before the file was written, in milliseconds since 1970.
+    pub began_at_ms: i64,
+}
+
+impl DeltaTable {
+    /// Files of the table with the rows that their deletion vectors hide; none of a file without a vector. Each file of
+    /// vectors is read once, however many vectors it has.
+    ///
+    /// # Errors
+    /// [`Corrupt`](deltalakedb_log::ErrorKind::Corrupt) for a vector whose checksum or number of rows differs from the
+    /// log.
+    pub async fn load_masks(&self, files: Vec<Add>) -> Result<Vec<MaskedFile>> {
+        load_masks(files, &self.location, &self.stores).await
+    }
+
+    /// Writes deletion vectors for files of the table into one new file, and commits nothing. The file is durable when
+    /// this returns.
+    ///
+    /// `add` of each file is its current state, and `hidden` has all rows to be hidden, including those that its current
+    /// vector hides. The commit of the actions conflicts with every other change of these files.
+    pub async fn write_masks(&self, files: Vec<MaskedFile>, options: &WriteOptions) -> Result<WrittenMasks> {
+        self.check_owner(options)?;
+        let began_at_ms = options.clock.now_ms();
+        let state = LogView::nothing_yet(&self.location, &self.stores).writing(options);
+        let removed = |add: &Add| Action::Remove(Remove::of(add, began_at_ms, true));
+        let mut actions: Vec<_> = files.iter().map(|file| removed(&file.add)).collect();
+        let mut masked = Vec::with_capacity(files.len());
+        for file in files {
+            let rows = self.rows_in(&file)?;
+            if file.hidden.len() < rows {
+                masked.push(file);
+            }
+        }
+        let mut written = NewFiles::none(&state)?;
+        if !masked.is_empty() {
+            let (adds, hidden): (Vec<_>, Vec<_>) = masked.into_iter().map(|file| (file.add, file.hidden)).unzip();
+            let vectors = write_vectors(&self.location, &state.options, hidden).await?;
+            written.push(vectors.path);
+            let adds = adds.into_iter().zip(vectors.vectors).map(|(add, vector)| {
+                let stats = add.stats.as_deref().map(without_tight_bounds);
+                Action::add(Add { deletion_vector: Some(vector), stats, data_change: true, ..add })
+            });
+            actions.extend(adds);
+        }
+        Ok(WrittenMasks { actions, files: written, began_at_ms })
+    }
+
+    /// The number of rows in a file, if the rows to be hidden are among them.
+    fn rows_in(&self, MaskedFile { add, hidden }: &MaskedFile) -> Result<u64> {
+        let refuse = |what: &str| Err(TxnLogError::invalid(format!("the file {:?} of {self} {what}", add.path)));
+        let stats = add.stats.as_deref().and_then(|stats| serde_json::from_str::<Object>(stats).ok());
+        let Some(rows) = stats.and_then(|stats| stats.get::<u64>("numRecords")) else {
+            return refuse("has no number of rows in its statistics, which a deletion vector needs: rewrite the file");
+        };
+        match hidden.max() {
+            None => refuse("has no row to be hidden: omit it"),
+            Some(last) if last >= rows => {
+                refuse(&format!("has {rows} rows, and a deletion vector would hide the row at position {last}"))
+            }
+            Some(_) => Ok(rows),
+        }
+    }
+}
+
+/// Statistics of a file whose rows with the least and the greatest values may be hidden.
+fn without_tight_bounds(stats: &str) -> String {
+    serde_json::from_str::<Object>(stats).map_or_else(
+        |_| stats.to_string(),
+        |mut stats| {
+            stats.set("tightBounds", false);
+            stats.to_json()
+        },
+    )
+}

@@ -1,0 +1,164 @@
+//! The scan of a table whose files may have deletion vectors.
+//!
+//! Each file carries the selection of the rows that no vector hides, and the Parquet reader skips the others while it
+//! decodes. So everything else works as on files without vectors: files and row groups are spread over the cores,
+//! filters are evaluated in the reader, the page index prunes, and a limit ends the scan early.
+
+mod casts;
+mod columns;
+mod footers;
+mod partitions;
+mod row_positions;
+mod selection;
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use chrono::DateTime;
+use datafusion::catalog::Session;
+use datafusion::common::stats::Precision;
+use datafusion::common::{Statistics, config::TableParquetOptions};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::object_store::ObjectStoreUrl;
+use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
+use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use deltalakedb_log::snapshot::Head;
+use deltalakedb_log::{Location, Result, TxnLogError};
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::{ObjectMeta, ObjectStore};
+
+use self::casts::FileCasts;
+use self::columns::ScanColumns;
+pub(crate) use self::columns::{FILE, POSITION, with_positions};
+pub(crate) use self::footers::check_positions;
+use self::partitions::ScanFile;
+pub(crate) use self::partitions::selects_files;
+pub(crate) use self::row_positions::RowPositions;
+use crate::delta_rs::{MaskedFile, data_file_path, table_url};
+use crate::error::Explain;
+
+/// How many footers are read at the same time.
+const CONCURRENT_FOOTERS: usize = 16;
+
+/// Files of one version of a table, to be scanned.
+pub(crate) struct PositionScan<'a> {
+    /// Where the table is.
+    pub(crate) location: &'a Location,
+    /// Its protocol, columns and partitioning in the log.
+    pub(crate) head: &'a Head,
+    /// Its columns as the scan returns them.
+    pub(crate) schema: &'a SchemaRef,
+    /// The files, and which of their rows are hidden.
+    pub(crate) files: Vec<MaskedFile>,
+}
+
+impl PositionScan<'_> {
+    /// Plans the scan of these columns (all without a projection). The number of rows is known exactly.
+    ///
+    /// Of the filters, those that [`selects_files`] are applied; the others are left to the caller.
+    pub(crate) async fn plan(
+        mut self,
+        session: &dyn Session,
+        projection: Option<&[usize]>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let failed = || format!("the scan of the table at {} cannot be planned", self.location);
+        let columns = ScanColumns::of(self.schema, self.head)?;
+        let files = std::mem::take(&mut self.files);
+        let scanned = self.scan_files(session, &columns, files).await?;
+        let scanned: Vec<_> = scanned.into_iter().filter(|file| file.visible > 0).collect();
+        let of_files = filters.iter().filter(|filter| selects_files(filter, self.schema, &self.head.metadata));
+        let scanned = partitions::satisfying(of_files.cloned().collect(), &columns.of_partitions()?, scanned, session);
+        let scanned = scanned.explain(failed)?;
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let projection = projection.unwrap_or(&all);
+        if scanned.is_empty() {
+            return Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(projection).explain(failed)?))));
+        }
+        let rows: usize = scanned.iter().map(|f| f.visible).sum();
+        let bytes = scanned.iter().filter_map(|f| usize::try_from(f.file.object_meta.size).ok()).sum();
+        let statistics = Statistics {
+            num_rows: Precision::Exact(rows),
+            total_byte_size: Precision::Inexact(bytes),
+            ..Statistics::new_unknown(columns.in_scan().table_schema())
+        };
+        let options = session.config().options();
+        // The tables' times have microseconds; nanoseconds would not hold the years of all old files.
+        let mut parquet = TableParquetOptions { global: options.execution.parquet.clone(), ..Default::default() };
+        parquet.global.coerce_int96 = Some("us".into());
+        let source = ParquetSource::new(columns.in_scan().clone())
+            .with_table_parquet_options(parquet)
+            .with_pushdown_filters(true);
+        let store = ObjectStoreUrl::parse(table_url(self.location)?).explain(failed)?;
+        let files = FileGroup::new(scanned.into_iter().map(|f| f.file).collect());
+        let config = FileScanConfigBuilder::new(store, Arc::new(source))
+            .with_file_groups(files.split_files(session.config().target_partitions()))
+            .with_statistics(statistics)
+            .with_limit(limit)
+            .with_expr_adapter(Some(Arc::new(FileCasts)))
+            .with_projection_indices(Some(columns.indices_in_scan(projection)))
+            .explain(failed)?
+            .build();
+        columns.as_in_table(DataSourceExec::from_data_source(config), projection, options).explain(failed)
+    }
+
+    async fn scan_files(
+        &self,
+        session: &dyn Session,
+        columns: &ScanColumns,
+        files: Vec<MaskedFile>,
+    ) -> Result<Vec<ScanFile>> {
+        let failed = || format!("the files of the table at {} cannot be read", self.location);
+        let url = ObjectStoreUrl::parse(table_url(self.location)?).explain(failed)?;
+        let store = session.runtime_env().object_store(&url).explain(failed)?;
+        let files = (0..).zip(files).map(|(number, file)| self.scan_file(&store, columns, number, file));
+        stream::iter(files).buffered(CONCURRENT_FOOTERS).try_collect().await
+    }
+
+    async fn scan_file(
+        &self,
+        store: &Arc<dyn ObjectStore>,
+        columns: &ScanColumns,
+        number: u32,
+        MaskedFile { add, hidden }: MaskedFile,
+    ) -> Result<ScanFile> {
+        let damaged = |what: &str| {
+            TxnLogError::corrupt(format!("the file {:?} of the table at {} {what}", add.path, self.location))
+        };
+        let meta = ObjectMeta {
+            location: data_file_path(&add.path)?,
+            last_modified: DateTime::UNIX_EPOCH,
+            size: u64::try_from(add.size).map_err(|_| damaged("has a negative size in the log"))?,
+            e_tag: None,
+            version: None,
+        };
+        let rows = match columns.rows_in(&add) {
+            Some(rows) => rows,
+            None => self.rows_in_footer(store, &meta).await?,
+        };
+        let rows = usize::try_from(rows).map_err(|_| damaged("has a negative number of rows"))?;
+        let file = PartitionedFile::new_from_meta(meta).with_partition_values(columns.partition_values(&add, number)?);
+        if hidden.is_empty() {
+            return Ok(ScanFile { file, visible: rows });
+        }
+        if hidden.max().is_some_and(|last| last >= rows as u64) {
+            return Err(damaged("has a deletion vector that hides rows behind its end"));
+        }
+        let selection = selection::of_visible_rows(&hidden, rows);
+        let visible = selection.row_count();
+        Ok(ScanFile { file: file.with_extension(ParquetRowSelection::new(selection)), visible })
+    }
+
+    /// The number of rows, where the log does not say it.
+    async fn rows_in_footer(&self, store: &Arc<dyn ObjectStore>, file: &ObjectMeta) -> Result<i64> {
+        let footer = DFParquetMetadata::new(store.as_ref(), file).fetch_metadata().await;
+        let footer = footer.explain(|| format!("a file of the table at {} cannot be read", self.location))?;
+        Ok(footer.file_metadata().num_rows())
+    }
+}
