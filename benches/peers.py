@@ -12,6 +12,8 @@ usage: peers.py versions
        peers.py append-at-once FOLDER CLIENTS SECONDS REPEATED
                                                   delta-rs, DuckLake; rows `rate` and `slow` (99 of 100 in so many seconds)
        peers.py select TABLE CONDITIONS           delta-rs; the table has its checkpoint
+       peers.py scan TABLE QUERY N                delta-rs, DuckDB delta; the query calls the table `scanned`
+       peers.py delete TABLE FOLDER               delta-rs, DuckLake; each with a copy of the table
        peers.py lineitem FOLDER SCALE             no figure: makes lineitem.parquet of TPC-H
        peers.py python-open URI TABLE N           our Python package beside `deltalake`; the table has its checkpoint
        peers.py python-append FOLDER N            our Python package beside `deltalake`
@@ -228,7 +230,7 @@ def python_append(folder: Path, n: int) -> None:
     (folder / "config.toml").write_text('durability = "catalog"\n')
     os.environ["DELTALAKEDB_CONFIG"] = str(folder / "config.toml")
     os.environ["DELTALAKEDB_CATALOG"] = f"deltasql://sqlite/{folder.resolve()}/meta.db"
-    row = "`write_deltalake(…, mode=\"append\")` of 100 rows in Python, the catalog alone durable"
+    row = '`write_deltalake(…, mode="append")` of 100 rows in Python, the catalog alone durable'
     timed(row, OURS, [""] * n, lambda: of(our_package(), folder / "ours"))
     timed(row, DELTA_RS, [""] * n, lambda: of(deltalake, folder / "theirs"))
 
@@ -376,6 +378,58 @@ def select(table: str, conditions: list[str]) -> None:
     timed("select", DELTA_RS, conditions, delta_rs)
 
 
+def scan(table: str, query: str, n: int) -> None:
+    """A query of the table `scanned`, to its last row."""
+
+    def delta_rs() -> Call:
+        def run_query(sql: str) -> None:
+            QueryBuilder().register("scanned", DeltaTable(table)).execute(sql).read_all()
+
+        return run_query
+
+    def duckdb_delta() -> Call:
+        connection = duck("delta")
+
+        def run_query(sql: str) -> None:
+            connection.execute(sql.replace(" scanned", f" delta_scan('{table}') AS scanned")).fetchall()
+
+        return run_query
+
+    timed("scan", DELTA_RS, [query] * n, delta_rs)
+    timed("scan", DUCKDB_DELTA, [query] * n, duckdb_delta)
+
+
+def delete(table: str, folder: Path) -> None:
+    """Deletes of one row from a copy of a table of one file."""
+    conditions = [f"id = {n * 7919 + 13}" for n in range(9)]
+
+    def delta_rs() -> Call:
+        copy = str(folder / "delta-rs")
+        write_deltalake(copy, rows_of(table))
+
+        def delete_row(condition: str) -> None:
+            DeltaTable(copy).delete(condition)
+
+        return delete_row
+
+    def ducklake() -> Call:
+        connection = attached(folder / "ducklake")
+        rows = rows_of(table)  # noqa: F841 - DuckDB finds it by its name
+        connection.execute("CREATE TABLE lake.t AS SELECT * FROM rows")
+
+        def delete_row(condition: str) -> None:
+            connection.execute(f"DELETE FROM lake.t WHERE {condition}")
+
+        return delete_row
+
+    timed("delete", DELTA_RS, conditions, delta_rs)
+    timed("delete", DUCKLAKE, conditions, ducklake)
+
+
+def rows_of(table: str) -> pa.Table:
+    return pa.table(QueryBuilder().register("t", DeltaTable(table)).execute("SELECT * FROM t").read_all())
+
+
 def lineitem(folder: Path, scale: str) -> None:
     program = Path(sys.executable).parent / "tpchgen-cli"
     asked = ["parquet", "-s", scale, "--tables=lineitem", f"--output-dir={folder}"]
@@ -400,6 +454,10 @@ def main() -> int:
             append_at_once(Path(folder), int(clients), float(seconds), int(repeated))
         case ["select", table, conditions]:
             select(table, json.loads(conditions))
+        case ["scan", table, query, n]:
+            scan(table, query, int(n))
+        case ["delete", table, folder]:
+            delete(table, Path(folder))
         case ["python-open", uri, table, n]:
             python_open(uri, table, int(n))
         case ["python-append", folder, n]:

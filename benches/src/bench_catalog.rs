@@ -13,11 +13,12 @@ use deltalakedb_log::action::Add;
 use deltalakedb_log::commit::{Base, CommitRequest, NewTable};
 use deltalakedb_log::conformance::actions;
 use deltalakedb_log::predicate::{Comparison, Literal};
+use deltalakedb_log::snapshot::At;
 use deltalakedb_log::{
-    Action, Catalog, Clock, Durability, ErrorKind, Location, Predicate, Result, SystemClock, TableId, TableName,
-    TableRef, TxnLogError, Version, require,
+    Action, Catalog, Clock, Durability, ErrorKind, Location, Predicate, Result, Retention, SystemClock, TableId,
+    TableName, TableRef, TxnLogError, Version, require,
 };
-use deltalakedb_mirror::Mirror;
+use deltalakedb_mirror::{ExpireOptions, Mirror};
 use deltalakedb_table::{
     DeltaTable, SaveMode, SqlOptions, SqlResult, SqlSession, Transaction, TransactionOptions, WriteOptions,
     create_table, create_with_data, parse_schema, query_error,
@@ -44,17 +45,23 @@ pub(crate) struct BenchCatalog {
 impl BenchCatalog {
     /// A catalog in each database, new and empty.
     pub(crate) async fn everywhere(folder: &Path, server: &Server) -> Result<Vec<Self>> {
-        let mut all = Vec::new();
-        for (system, uri) in [
-            (System::Sqlite, format!("deltasql://sqlite/{}", sqlite_file(folder).display())),
-            (System::Postgres, server.catalog_uri()),
-            (System::DuckDb, format!("deltasql://duckdb/{}", folder.join("catalog.duckdb").display())),
-        ] {
-            let options = ConnectOptions { create: true, ..ConnectOptions::default() };
-            let catalog = SqlCatalog::connect(&CatalogUri::parse(&uri)?, options).await?;
-            all.push(Self { system, uri, catalog });
-        }
-        Ok(all)
+        let duckdb = format!("deltasql://duckdb/{}", folder.join("catalog.duckdb").display());
+        Ok(vec![
+            Self::in_sqlite(folder).await?,
+            Self::connect(System::Postgres, server.catalog_uri()).await?,
+            Self::connect(System::DuckDb, duckdb).await?,
+        ])
+    }
+
+    /// A catalog in SQLite, new and empty.
+    pub(crate) async fn in_sqlite(folder: &Path) -> Result<Self> {
+        Self::connect(System::Sqlite, format!("deltasql://sqlite/{}", sqlite_file(folder).display())).await
+    }
+
+    async fn connect(system: System, uri: String) -> Result<Self> {
+        let options = ConnectOptions { create: true, ..ConnectOptions::default() };
+        let catalog = SqlCatalog::connect(&CatalogUri::parse(&uri)?, options).await?;
+        Ok(Self { system, uri, catalog })
     }
 
     /// The URI of a table.
@@ -171,21 +178,82 @@ impl BenchCatalog {
         Ok(())
     }
 
+    /// Runs a query once, to its last row.
+    pub(crate) async fn query(&self, sql: &str) -> Result<()> {
+        query(&self.catalog(), sql).await
+    }
+
+    async fn table(&self, name: &str) -> Result<DeltaTable> {
+        DeltaTable::open_in(self.catalog(), &TableRef::Name(name.parse()?)).await
+    }
+
     /// Sets a property of a table.
     pub(crate) async fn set(&self, name: &str, property: (&str, &str)) -> Result<()> {
-        let table = DeltaTable::open_in(self.catalog(), &TableRef::Name(name.parse()?)).await?;
-        table.set_properties(&[property], &WriteOptions::default()).await?;
+        self.table(name).await?.set_properties(&[property], &WriteOptions::default()).await?;
         Ok(())
     }
 
     /// Creates a table for [`rows`].
     pub(crate) async fn create(&self, folder: &Path, name: &str) -> Result<TableId> {
+        self.create_with(folder, name, "id long, v double, s string", &[], &[]).await
+    }
+
+    /// Creates a table with these columns, partition columns and properties.
+    pub(crate) async fn create_with(
+        &self,
+        folder: &Path,
+        name: &str,
+        schema: &str,
+        partition_by: &[&str],
+        properties: &[(&str, &str)],
+    ) -> Result<TableId> {
         fs::create_dir_all(folder).map_err(unavailable)?;
         let name: TableName = name.parse()?;
         let new = NewTable::new(name.clone(), Location::parse(&folder.to_string_lossy())?);
-        let (schema, options) = (parse_schema("id long, v double, s string")?, WriteOptions::default());
-        create_table(self.catalog().as_ref(), new, &schema, &[], &HashMap::new(), &options).await?;
+        let (schema, options) = (parse_schema(schema)?, WriteOptions::default());
+        let properties: HashMap<_, _> = properties.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let partition_by: Vec<_> = partition_by.iter().map(|column| column.to_string()).collect();
+        create_table(self.catalog().as_ref(), new, &schema, &partition_by, &properties, &options).await?;
         Ok(require(&self.catalog, &TableRef::Name(name)).await?.id)
+    }
+
+    /// Appends rows once.
+    pub(crate) async fn write(&self, name: &str, rows: RecordBatch) -> Result<()> {
+        self.table(name).await?.write(vec![rows], SaveMode::Append, &WriteOptions::default()).await?;
+        Ok(())
+    }
+
+    /// Deletes the rows that satisfy a condition.
+    pub(crate) async fn delete(&self, name: &str, condition: &str) -> Result<()> {
+        self.table(name).await?.delete(Some(condition), &WriteOptions::default()).await?;
+        Ok(())
+    }
+
+    /// Restores a version of a table.
+    pub(crate) async fn restore(&self, name: &str, version: Version) -> Result<()> {
+        self.table(name).await?.restore(At::Version(version), &WriteOptions::default()).await?;
+        Ok(())
+    }
+
+    /// Expires all versions of a table but this many.
+    pub(crate) async fn expire(&self, name: &str, versions: u64) -> Result<()> {
+        let id = require(&self.catalog, &TableRef::Name(name.parse()?)).await?.id;
+        let options = ExpireOptions {
+            keep: Retention { time: Some(Duration::ZERO), versions: Some(versions) },
+            default: Retention { time: None, versions: None },
+            at_most: None,
+            dry_run: false,
+            committer: WriteOptions::default().committer(),
+        };
+        self.mirror(Durability::Full).expire(id, &options).await?;
+        Ok(())
+    }
+
+    /// Publishes what was committed to a table.
+    pub(crate) async fn publish(&self, name: &str) -> Result<()> {
+        let id = require(&self.catalog, &TableRef::Name(name.parse()?)).await?.id;
+        self.mirror(Durability::Full).publish(id).await?;
+        Ok(())
     }
 
     /// The same against the first retained version, however many versions follow it.

@@ -2,14 +2,15 @@
 //!
 //! `make bench` builds this in release mode and runs it with a PostgreSQL server. The rows are below, in the order of
 //! the table; `docs/benchmarks.md` describes them and contains the results, which are also in `results.json` next to
-//! this crate's manifest. The argument `small` runs everything on small tables, and `clients`, `large` or `transfers`
-//! only some of the rows; then no file is written.
+//! this crate's manifest. The argument `small` runs everything on small tables, and `clients`, `large`, `transfers`
+//! or `vectors` only some of the rows, and `growth` a report of its own; then no file is written.
 #![allow(clippy::print_stdout, reason = "a table on standard output is what this program is for")]
 
 mod bench_catalog;
 mod chart;
 mod clients;
 mod databases;
+mod growth;
 mod large;
 mod machine;
 mod peers;
@@ -17,6 +18,7 @@ mod report;
 mod scans;
 mod tables;
 mod transfers;
+mod vectors;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -63,7 +65,11 @@ async fn main() -> Result<()> {
     let report = match arguments.as_slice() {
         [] => measure(FULL).await?,
         ["small"] => measure(SMALL).await?,
-        [part @ ("clients" | "large" | "transfers")] => measure_part(part).await?,
+        [part @ ("clients" | "large" | "transfers" | "vectors")] => measure_part(part).await?,
+        ["growth"] => {
+            let folder = tempfile::tempdir().map_err(unavailable)?;
+            return growth::report(folder.path()).await;
+        }
         ["large-commit", uri, table, count] => return print_numbers(&large::commit(uri, table, count).await?),
         ["import", uri, table] => return print_numbers(&transfers::import(uri, table).await?),
         ["copy", from, to] => return print_numbers(&transfers::copy(from, to).await?),
@@ -71,7 +77,11 @@ async fn main() -> Result<()> {
         ["memory-of-query", uri, table, id] => {
             return print_numbers(&[bench_catalog::memory_of_query(uri, table, id).await?]);
         }
-        _ => return Err(TxnLogError::invalid("usage: deltalakedb-benches [small | clients | large | transfers]")),
+        _ => {
+            return Err(TxnLogError::invalid(
+                "usage: deltalakedb-benches [small | clients | large | transfers | vectors | growth]",
+            ));
+        }
     };
     print!("{}", report.table());
     if !arguments.is_empty() {
@@ -116,6 +126,7 @@ async fn measure(scale: Scale) -> Result<Report> {
     appends_to_many_files(&mut report, scale, folder, &loaded).await?;
     scan(&mut report, scale, folder, &loaded).await?;
     let is_small = scale.few == SMALL.few;
+    vectors::measure(&mut report, folder, is_small).await?;
     clients::measure(&mut report, folder, &server, is_small).await?;
     large::measure(&mut report, folder, &server, is_small).await?;
     transfers::measure(&mut report, folder, &server, scale.many).await?;
@@ -131,6 +142,7 @@ async fn measure_part(part: &str) -> Result<Report> {
     match part {
         "clients" => clients::measure(&mut report, folder, &server, false).await?,
         "large" => large::measure(&mut report, folder, &server, false).await?,
+        "vectors" => vectors::measure(&mut report, folder, false).await?,
         _ => transfers::measure(&mut report, folder, &server, FULL.many).await?,
     }
     Ok(report)

@@ -16,14 +16,18 @@ pub(crate) const EVERY_VALUE: &str = "SELECT sum(l_orderkey), sum(l_partkey), su
 
 /// The seconds of that query on the Parquet files of a folder without a log.
 pub(crate) async fn on_bare_files(folder: &Path) -> Result<Vec<f64>> {
+    sampled(FEWEST, async |_| bare(folder, "lineitem", EVERY_VALUE).await).await
+}
+
+/// Runs a query of the Parquet files of a folder without a log, to its last row.
+pub(crate) async fn bare(folder: &Path, name: &str, sql: &str) -> Result<()> {
     let failed = |e| TxnLogError::new(ErrorKind::Internal, "DataFusion cannot read the bare files").with_source(e);
-    sampled(FEWEST, async |_| {
-        let session = SessionContext::new();
-        let place = folder.to_string_lossy();
-        session.register_parquet("lineitem", place.as_ref(), ParquetReadOptions::default()).await.map_err(failed)?;
-        let mut rows = session.sql(EVERY_VALUE).await.map_err(failed)?.execute_stream().await.map_err(failed)?;
-        while rows.try_next().await.map_err(failed)?.is_some() {}
-        Ok(())
-    })
-    .await
+    let session = SessionContext::new();
+    session
+        .register_parquet(name, folder.to_string_lossy().as_ref(), ParquetReadOptions::default())
+        .await
+        .map_err(failed)?;
+    let mut rows = session.sql(sql).await.map_err(failed)?.execute_stream().await.map_err(failed)?;
+    while rows.try_next().await.map_err(failed)?.is_some() {}
+    Ok(())
 }
