@@ -1,4 +1,4 @@
-//! Deletion vectors: scans of a table of which rows are hidden, beside the same files without a log and the peers, and
+//! Deletion vectors: scans of a table with hidden rows, compared with the same files without a log and with the peers, and
 //! deletes of one row.
 
 use std::path::Path;
@@ -26,13 +26,13 @@ const WARM_UP: usize = 2;
 struct Pattern {
     name: &'static str,
     hidden: Option<&'static str>,
-    beside: Beside,
+    baseline: Baseline,
     at_most: f64,
 }
 
-/// The files that DataFusion scans beside.
+/// The files that DataFusion scans for comparison.
 #[derive(Clone, Copy)]
-enum Beside {
+enum Baseline {
     /// The same files, as if nothing were hidden.
     BareFiles,
     /// A file of the rows that are left.
@@ -40,14 +40,14 @@ enum Beside {
 }
 
 const fn pattern(name: &'static str, hidden: Option<&'static str>, at_most: f64) -> Pattern {
-    Pattern { name, hidden, beside: Beside::BareFiles, at_most }
+    Pattern { name, hidden, baseline: Baseline::BareFiles, at_most }
 }
 
 const PATTERNS: [Pattern; 5] = [
     pattern("nothing hidden", None, 1.03),
     pattern("1 % hidden at random", Some("k % 100 = 0"), 1.10),
     pattern("5 % hidden in runs", Some("id % 10000 < 500"), 1.05),
-    Pattern { beside: Beside::Compacted, ..pattern("99 % hidden in runs", Some("id % 100000 >= 1000"), 2.0) },
+    Pattern { baseline: Baseline::Compacted, ..pattern("99 % hidden in runs", Some("id % 100000 >= 1000"), 2.0) },
     pattern("5 % hidden at random", Some("k % 20 = 0"), 1.25),
 ];
 
@@ -70,15 +70,15 @@ async fn scans(report: &mut Report, bench: &BenchCatalog, folder: &Path, rows: i
     bench.write("compacted", self::rows(0..20 * rows, |id| id % 100_000 < 1000)?).await?;
     let bare = folder.join("bare");
     link_data(&table, &bare)?;
-    for Pattern { name, hidden, beside, at_most } in PATTERNS {
+    for Pattern { name, hidden, baseline, at_most } in PATTERNS {
         if let Some(condition) = hidden {
             bench.restore("scanned", 20).await?;
             bench.delete("scanned", condition).await?;
         }
         bench.publish("scanned").await?;
-        let files = match beside {
-            Beside::BareFiles => &bare,
-            Beside::Compacted => &compacted,
+        let files = match baseline {
+            Baseline::BareFiles => &bare,
+            Baseline::Compacted => &compacted,
         };
         // In turn, since the speed of a machine drifts.
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -97,14 +97,14 @@ async fn scans(report: &mut Report, bench: &BenchCatalog, folder: &Path, rows: i
         report.add(&row, System::Disk, Unit::Seconds, theirs);
         let lines = peers::run(&["scan", &table.to_string_lossy(), EVERY_VALUE, "5"])?;
         add_peers(report, Some(&row), Unit::Seconds, lines);
-        let text = match (beside, hidden) {
-            (Beside::BareFiles, None) => format!("at most {at_most} times the bare files"),
-            (Beside::BareFiles, Some(_)) => format!("at most {at_most} times the bare files, 1/1.8 of delta-rs"),
-            (Beside::Compacted, _) => format!("at most {at_most} times a file of what is left"),
+        let text = match (baseline, hidden) {
+            (Baseline::BareFiles, None) => format!("at most {at_most} times the bare files"),
+            (Baseline::BareFiles, Some(_)) => format!("at most {at_most} times the bare files, 1/1.8 of delta-rs"),
+            (Baseline::Compacted, _) => format!("at most {at_most} times a file of what is left"),
         };
         report.promise(&row, &text, &[System::Sqlite], |report, _, p50| {
-            let is_faster = match (beside, hidden) {
-                (Beside::BareFiles, Some(_)) => p50 * 1.8 <= report.p50(&row, System::DeltaRs)?,
+            let is_faster = match (baseline, hidden) {
+                (Baseline::BareFiles, Some(_)) => p50 * 1.8 <= report.p50(&row, System::DeltaRs)?,
                 _ => true,
             };
             Some(p50 <= at_most * report.p50(&row, System::Disk)? && is_faster)

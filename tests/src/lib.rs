@@ -105,6 +105,46 @@ pub fn spark() -> Option<PathBuf> {
     python
 }
 
+/// DuckDB reads the same rows of these tables: descriptions for `scripts/check_outside_readers.py`, which get into the
+/// file `list`.
+pub fn read_by_duckdb(list: &Path, tables: Vec<Value>) {
+    let Some(python) = python("duckdb, deltalake, pyarrow") else { return };
+    std::fs::write(list, Value::Array(tables).to_string()).unwrap();
+    let script = repository().join("scripts/check_outside_readers.py");
+    let checked = Command::new(python).arg(script).arg(list).arg("duckdb").output().unwrap();
+    let said = String::from_utf8_lossy(&checked.stdout);
+    let differ: Vec<_> = said.lines().filter(|line| !line.ends_with(" same")).collect();
+    assert!(checked.status.success(), "{}\n{}", differ.join("\n"), String::from_utf8_lossy(&checked.stderr));
+}
+
+/// A program that asks DuckDB, delta-rs and Polars for the tables at the places of its arguments, and prints an object
+/// by place, each an object by reader: an answer, or the text of an error. `answers` defines the three functions.
+pub fn asking_readers(answers: &str) -> String {
+    format!("{READERS}{answers}{ASK}")
+}
+
+const READERS: &str = r#"
+import glob, json, os, sys
+import duckdb, polars
+from deltalake import DeltaTable, QueryBuilder
+site = os.path.dirname(os.path.dirname(duckdb.__file__))
+[extension] = glob.glob(f"{site}/duckdb_extension_delta/extensions/*/delta.duckdb_extension")
+connection = duckdb.connect()
+connection.execute(f"LOAD '{extension}'")
+"#;
+
+const ASK: &str = r#"
+found = {}
+for place in sys.argv[1:]:
+    found[place] = {}
+    for reader in (by_duckdb, by_deltalake, by_polars):
+        try:
+            found[place][reader.__name__] = reader(place)
+        except Exception as e:
+            found[place][reader.__name__] = str(e)
+print(json.dumps(found))
+"#;
+
 /// The root of the repository.
 pub fn repository() -> PathBuf {
     // Read when the tests run, because a build may be shared with a clone that was removed.

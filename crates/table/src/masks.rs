@@ -51,14 +51,9 @@ impl DeltaTable {
         }
         let mut written = NewFiles::none(&state)?;
         if !masked.is_empty() {
-            let (adds, hidden): (Vec<_>, Vec<_>) = masked.into_iter().map(|file| (file.add, file.hidden)).unzip();
-            let vectors = write_vectors(&self.location, &state.options, hidden).await?;
+            let vectors = write_vectors(&self.location, &state.options, masked).await?;
             written.push(vectors.path);
-            let adds = adds.into_iter().zip(vectors.vectors).map(|(add, vector)| {
-                let stats = add.stats.as_deref().map(without_tight_bounds);
-                Action::add(Add { deletion_vector: Some(vector), stats, data_change: true, ..add })
-            });
-            actions.extend(adds);
+            actions.extend(vectors.adds.into_iter().map(Action::add));
         }
         Ok(WrittenMasks { actions, files: written, began_at_ms })
     }
@@ -78,15 +73,4 @@ impl DeltaTable {
             Some(_) => Ok(rows),
         }
     }
-}
-
-/// Statistics of a file whose rows with the least and the greatest values may be hidden.
-fn without_tight_bounds(stats: &str) -> String {
-    serde_json::from_str::<Object>(stats).map_or_else(
-        |_| stats.to_string(),
-        |mut stats| {
-            stats.set("tightBounds", false);
-            stats.to_json()
-        },
-    )
 }

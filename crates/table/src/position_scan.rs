@@ -1,4 +1,4 @@
-//! The scan of a table whose files may have deletion vectors.
+//! The scan of a table's files, whether they have deletion vectors or not.
 //!
 //! Each file carries the selection of the rows that no vector hides, and the Parquet reader skips the others while it
 //! decodes. So everything else works as on files without vectors: files and row groups are spread over the cores,
@@ -14,14 +14,12 @@ mod selection;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use chrono::DateTime;
 use datafusion::catalog::Session;
 use datafusion::common::stats::Precision;
 use datafusion::common::{Statistics, config::TableParquetOptions};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
-use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::logical_expr::Expr;
@@ -30,20 +28,18 @@ use datafusion::physical_plan::empty::EmptyExec;
 use deltalakedb_log::snapshot::Head;
 use deltalakedb_log::{Location, Result, TxnLogError};
 use futures::{StreamExt, TryStreamExt, stream};
-use object_store::{ObjectMeta, ObjectStore};
+use object_store::ObjectStore;
 
 use self::casts::FileCasts;
 use self::columns::ScanColumns;
 pub(crate) use self::columns::{FILE, POSITION, with_positions};
+use self::footers::CONCURRENT_FOOTERS;
 pub(crate) use self::footers::check_positions;
 use self::partitions::ScanFile;
 pub(crate) use self::partitions::selects_files;
 pub(crate) use self::row_positions::RowPositions;
-use crate::delta_rs::{MaskedFile, data_file_path, table_url};
+use crate::delta_rs::{MaskedFile, table_url};
 use crate::error::Explain;
-
-/// How many footers are read at the same time.
-const CONCURRENT_FOOTERS: usize = 16;
 
 /// Files of one version of a table, to be scanned.
 pub(crate) struct PositionScan<'a> {
@@ -131,16 +127,10 @@ impl PositionScan<'_> {
         let damaged = |what: &str| {
             TxnLogError::corrupt(format!("the file {:?} of the table at {} {what}", add.path, self.location))
         };
-        let meta = ObjectMeta {
-            location: data_file_path(&add.path)?,
-            last_modified: DateTime::UNIX_EPOCH,
-            size: u64::try_from(add.size).map_err(|_| damaged("has a negative size in the log"))?,
-            e_tag: None,
-            version: None,
-        };
+        let meta = footers::object_of(&add)?;
         let rows = match columns.rows_in(&add) {
             Some(rows) => rows,
-            None => self.rows_in_footer(store, &meta).await?,
+            None => footers::read(store.as_ref(), &meta, &add).await?.file_metadata().num_rows(),
         };
         let rows = usize::try_from(rows).map_err(|_| damaged("has a negative number of rows"))?;
         let file = PartitionedFile::new_from_meta(meta).with_partition_values(columns.partition_values(&add, number)?);
@@ -153,12 +143,5 @@ impl PositionScan<'_> {
         let selection = selection::of_visible_rows(&hidden, rows);
         let visible = selection.row_count();
         Ok(ScanFile { file: file.with_extension(ParquetRowSelection::new(selection)), visible })
-    }
-
-    /// The number of rows, where the log does not say it.
-    async fn rows_in_footer(&self, store: &Arc<dyn ObjectStore>, file: &ObjectMeta) -> Result<i64> {
-        let footer = DFParquetMetadata::new(store.as_ref(), file).fetch_metadata().await;
-        let footer = footer.explain(|| format!("a file of the table at {} cannot be read", self.location))?;
-        Ok(footer.file_metadata().num_rows())
     }
 }

@@ -117,7 +117,7 @@ pub(crate) async fn statistics(
 }
 
 /// A value of the log as a scalar of a column's type; `None` if it cannot be converted exactly.
-fn scalar(value: Literal, data_type: &DataType) -> Option<ScalarValue> {
+pub(crate) fn scalar(value: Literal, data_type: &DataType) -> Option<ScalarValue> {
     let value = match value {
         Literal::Boolean(b) => ScalarValue::Boolean(Some(b)),
         Literal::Long(n) => ScalarValue::Int64(Some(n)),

@@ -15,7 +15,7 @@ pub struct TableSpec {
     pub properties: HashMap<String, String>,
     /// Accepts properties unknown to Delta. Those of this library, which begin with `deltalakedb.`, are always accepted.
     pub unknown_properties: bool,
-    /// Features of its protocol, such as `domainMetadata`, beside those that its columns and properties need.
+    /// Features of its protocol, such as `domainMetadata`, in addition to those that its columns and properties need.
     pub features: Vec<String>,
     /// The name in its metadata, which is independent of the catalog's.
     pub name: Option<String>,

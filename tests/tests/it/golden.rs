@@ -213,6 +213,10 @@ async fn answers(
         states.insert(version, our_state(catalog.as_ref(), table, version).await);
     }
     let history = catalog.reader(table.id).history(HistoryRange::default()).await.unwrap();
-    let rows = our_rows(catalog, table, table.current_version).await.map_err(|e| e.to_string());
+    let rows = our_rows(catalog, table, table.current_version).await;
+    // Databases return files in any order, so which of several broken files is named may differ.
+    let files = &states[&table.current_version];
+    let paths = || files.values().filter_map(|action| action["path"].as_str());
+    let rows = rows.map_err(|e| paths().fold(e.to_string(), |text, path| text.replace(&format!("{path:?}"), "a file")));
     (states, format!("{history:#?}"), rows)
 }

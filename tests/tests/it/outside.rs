@@ -4,33 +4,19 @@ use std::sync::Arc;
 
 use deltalakedb_log::SystemClock;
 use deltalakedb_mirror::Mirror;
-use deltalakedb_tests::{golden, import, location, our_rows, python, run_python, sqlite, their_rows, unpack};
+use deltalakedb_tests::{
+    asking_readers, golden, import, location, our_rows, python, run_python, sqlite, their_rows, unpack,
+};
 use serde_json::Value;
 
-/// Prints how many rows each reader finds at each place: an object by place, each an object by reader.
+/// How many rows each reader finds at a place.
 const COUNT: &str = r#"
-import glob, json, os, sys
-import duckdb, polars
-from deltalake import DeltaTable, QueryBuilder
-site = os.path.dirname(os.path.dirname(duckdb.__file__))
-[extension] = glob.glob(f"{site}/duckdb_extension_delta/extensions/*/delta.duckdb_extension")
-connection = duckdb.connect()
-connection.execute(f"LOAD '{extension}'")
 def by_duckdb(place):
     return connection.execute("SELECT count(*) FROM (SELECT * FROM delta_scan($1)) AS t", [place]).fetchone()[0]
 def by_deltalake(place):
     return sum(b.num_rows for b in QueryBuilder().register("t", DeltaTable(place)).execute("SELECT * FROM t").read_all().to_batches())
 def by_polars(place):
     return polars.read_delta(place).height
-found = {}
-for place in sys.argv[1:]:
-    found[place] = {}
-    for reader in (by_duckdb, by_deltalake, by_polars):
-        try:
-            found[place][reader.__name__] = reader(place)
-        except Exception as e:
-            found[place][reader.__name__] = str(e)
-print(json.dumps(found))
 "#;
 
 /// Tables, and the readers that cannot read them, with or without a checkpoint.
@@ -61,7 +47,7 @@ async fn outside_readers_read_a_table_from_our_checkpoint() {
         places.push((at.to_str().unwrap().to_string(), rows, cannot));
     }
     let arguments: Vec<_> = places.iter().map(|(at, ..)| at.as_str()).collect();
-    let found: Value = serde_json::from_str(&run_python(&python, COUNT, &arguments)).unwrap();
+    let found: Value = serde_json::from_str(&run_python(&python, &asking_readers(COUNT), &arguments)).unwrap();
     for (at, rows, cannot) in &places {
         for reader in ["by_duckdb", "by_deltalake", "by_polars"].iter().filter(|reader| !cannot.contains(reader)) {
             assert_eq!(found[at][reader], Value::from(*rows), "{at} {reader}: {}", found[at]);

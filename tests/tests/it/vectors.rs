@@ -9,7 +9,6 @@ mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ use deltalakedb_table::{
     WriteOptions, commit, create_table, parse_schema, plain, query, query_session,
 };
 use deltalakedb_tests::{
-    SeedReport, contents, copy, location, our_state, python, repository, same_state, seeds, soak, sqlite, their_state,
+    SeedReport, contents, copy, location, our_state, read_by_duckdb, same_state, seeds, soak, sqlite, their_state,
 };
 use fastrand::Rng;
 use futures::{StreamExt, TryStreamExt};
@@ -350,14 +349,4 @@ fn rows_of(batches: &[RecordBatch]) -> Vec<Row> {
 
 fn longs(column: &ArrayRef) -> Vec<Option<i64>> {
     column.as_primitive::<Int64Type>().iter().collect()
-}
-
-fn read_by_duckdb(list: &Path, tables: Vec<Value>) {
-    let Some(python) = python("duckdb, deltalake, pyarrow") else { return };
-    std::fs::write(list, Value::Array(tables).to_string()).unwrap();
-    let script = repository().join("scripts/check_outside_readers.py");
-    let checked = Command::new(python).arg(script).arg(list).arg("duckdb").output().unwrap();
-    let said = String::from_utf8_lossy(&checked.stdout);
-    let differ: Vec<_> = said.lines().filter(|line| !line.ends_with(" same")).collect();
-    assert!(checked.status.success(), "{}\n{}", differ.join("\n"), String::from_utf8_lossy(&checked.stderr));
 }

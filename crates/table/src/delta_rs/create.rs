@@ -165,7 +165,7 @@ fn complete(actions: &mut Vec<Action>, spec: &TableSpec, replaced: Option<&Proto
             }
             Action::Protocol(new) => {
                 *new = with_features(new, &spec.features)?;
-                // delta-rs omits it beside other features.
+                // delta-rs omits it if the table gets other features.
                 if maps_columns && !has_writer_feature(new, "columnMapping") {
                     *new = with_features(new, &["columnMapping".into()])?;
                 }

@@ -8,7 +8,7 @@ use delta_kernel::actions::deletion_vector::{DeletionVectorDescriptor, DeletionV
 use delta_kernel::actions::deletion_vector_writer::{DeletionVector as KernelVector, StreamingDeletionVectorWriter};
 use delta_kernel::{DeltaResult, Error, FileMeta, FileSlice, StorageHandler};
 use deltalakedb_log::action::{Add, DeletionVector};
-use deltalakedb_log::{Durability, Location, Object, Result, Stores, TxnLogError};
+use deltalakedb_log::{Location, Object, Result, Stores, TxnLogError};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -45,7 +45,7 @@ pub(crate) async fn load_masks(files: Vec<Add>, table: &Location, stores: &Arc<d
     for vector in vectors.iter().flatten() {
         urls.extend(vector.absolute_path(table.url()).explain(|| unreadable(table))?);
     }
-    let store = stores::root_store(stores, &stores::url_of(table)?, Durability::Full)?;
+    let store = stores::table_store(stores, table)?;
     let bytes: HashMap<_, _> = stream::iter(urls)
         .map(async |url| {
             let failed = || format!("the deletion vectors in {url} cannot be read");
@@ -77,36 +77,49 @@ pub(crate) async fn load_masks(files: Vec<Add>, table: &Location, stores: &Arc<d
 pub(crate) struct WrittenVectors {
     /// The path of the file below the table.
     pub(crate) path: Path,
-    /// The vectors, in the order in which they were given.
-    pub(crate) vectors: Vec<DeletionVector>,
+    /// The data files with their vectors, in the order in which they were given.
+    pub(crate) adds: Vec<Add>,
 }
 
-/// Writes deletion vectors into one new file of a table.
+/// Writes the deletion vectors of data files into one new file of their table.
 pub(crate) async fn write_vectors(
     table: &Location,
     options: &WriteOptions,
-    hidden: impl IntoIterator<Item = RoaringTreemap>,
+    files: Vec<MaskedFile>,
 ) -> Result<WrittenVectors> {
     let failed = || format!("the deletion vectors of the table at {table} cannot be written");
     let uuid = options.clock.new_uuid();
-    let (mut bytes, mut vectors) = (Vec::new(), Vec::new());
+    let (mut bytes, mut adds) = (Vec::new(), Vec::new());
     let mut writer = StreamingDeletionVectorWriter::new(&mut bytes);
-    for rows in hidden {
-        let written = writer.write_deletion_vector(RunLengthVector(rows)).explain(failed)?;
-        vectors.push(DeletionVector {
+    for MaskedFile { add, hidden } in files {
+        let written = writer.write_deletion_vector(RunLengthVector(hidden)).explain(failed)?;
+        let vector = DeletionVector {
             storage_type: "u".into(),
             path_or_inline_dv: z85::encode(uuid.as_bytes()),
             offset: Some(written.offset.into()),
             size_in_bytes: written.size_in_bytes.into(),
             cardinality: written.cardinality,
             extra: Object::default(),
-        });
+        };
+        let stats = add.stats.as_deref().map(without_tight_bounds);
+        adds.push(Add { deletion_vector: Some(vector), stats, data_change: true, ..add });
     }
     writer.finalize().explain(failed)?;
     let path = Path::from(format!("deletion_vector_{uuid}.bin"));
     let store = options.stores.open(table, options.durability)?;
     store.put(&path, bytes.into()).await.explain(failed)?;
-    Ok(WrittenVectors { path, vectors })
+    Ok(WrittenVectors { path, adds })
+}
+
+/// Statistics of a file whose rows with the least and the greatest values may be hidden.
+fn without_tight_bounds(stats: &str) -> String {
+    serde_json::from_str::<Object>(stats).map_or_else(
+        |_| stats.to_string(),
+        |mut stats| {
+            stats.set("tightBounds", false);
+            stats.to_json()
+        },
+    )
 }
 
 /// A vector whose runs of hidden rows are written as runs.

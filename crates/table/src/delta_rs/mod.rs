@@ -75,7 +75,7 @@ pub(crate) use self::schema_adapter::SchemaAdapter;
 pub use self::schema_adapter::{CastMode, type_name};
 pub(crate) use self::session::session_context;
 pub use self::session::{query, query_session};
-pub(crate) use self::stores::{data_file_path, register, url_of as table_url};
+pub(crate) use self::stores::{data_file_path, register, table_store, url_of as table_url};
 pub(crate) use self::vector_changes::ChangedFile;
 pub(crate) use self::virtual_table::{FullTable, PrunedTable, VirtualTable};
 pub use self::write::SchemaMode;

@@ -39,6 +39,11 @@ pub(crate) fn url_of(location: &Location) -> Result<Url> {
     Url::parse(&format!("{SCHEME}://{host}/")).explain(|| format!("{location} is not a valid location for a table"))
 }
 
+/// The store of a table's data files, at the paths of [`data_file_path`].
+pub(crate) fn table_store(stores: &Arc<dyn Stores>, location: &Location) -> Result<Arc<dyn ObjectStore>> {
+    root_store(stores, &url_of(location)?, Durability::Full)
+}
+
 /// The path below that URL at which a session finds the data file of a path in the log.
 pub(crate) fn data_file_path(path: &str) -> Result<Path> {
     let path_in_store = Path::from_url_path(alias::of_path(path).as_ref());
@@ -69,7 +74,7 @@ pub(super) fn root_store(stores: &Arc<dyn Stores>, url: &Url, durability: Durabi
 /// and for files named by the URL of its bucket.
 pub(crate) fn register(env: &RuntimeEnv, location: &Location, stores: &Arc<dyn Stores>) -> Result<()> {
     let url = url_of(location)?;
-    env.register_object_store(&url, root_store(stores, &url, Durability::Full)?);
+    env.register_object_store(&url, table_store(stores, location)?);
     if location.local_path().is_none() && env.object_store_registry.get_store(location.url()).is_err() {
         env.register_object_store(location.url(), root_store(stores, location.url(), Durability::Full)?);
     }

@@ -136,7 +136,6 @@ impl Statement {
                     "num_target_rows_copied": totals.copied,
                     "num_output_rows": totals.copied.map(|copied| copied + inserted + updated),
                     "num_target_files_scanned": totals.files_read,
-                    "num_target_files_skipped_during_scan": 0,
                     "num_target_files_added": totals.files_added,
                     "num_target_files_removed": totals.files_removed,
                     "num_deletion_vectors": totals.vectors,
@@ -212,6 +211,7 @@ impl<'a> MarkedTable<'a> {
             Statement::Update => "the rows cannot be updated".to_string(),
             Statement::Merge { .. } => "the rows cannot be merged".to_string(),
         };
+        let max_share = self.max_hidden_share()?;
         let PlannedChange { rows, clauses, new, table } = planned;
         let writes = !new.is_empty();
         let of_table = |name: &str| Expr::Column(Column::new(table.clone(), name));
@@ -260,7 +260,7 @@ impl<'a> MarkedTable<'a> {
             }
         };
         let mut written: Vec<_> = written.into_iter().collect();
-        let changes = self.changes(hidden).await;
+        let changes = self.changes(hidden, max_share).await;
         let recorded = match (feed, &changes) {
             (None, _) => Ok(()),
             // The removes of whole files alone say that their rows are deleted.
@@ -314,16 +314,16 @@ impl<'a> MarkedTable<'a> {
         FileStats::new(&self.log_schema, &file.add).num_records()?.try_into().ok()
     }
 
+    /// The share of hidden rows above which a file is rewritten.
+    fn max_hidden_share(&self) -> Result<f64> {
+        let Some(text) = self.head.metadata.property(MAX_HIDDEN_SHARE) else { return Ok(DEFAULT_MAX_HIDDEN_SHARE) };
+        text.trim().parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| {
+            TxnLogError::invalid(format!("invalid property {MAX_HIDDEN_SHARE}: {text:?} is not a number from 0 to 1"))
+        })
+    }
+
     /// How the files are changed to hide the rows that were found.
-    async fn changes(&self, found: Vec<RoaringTreemap>) -> Result<Changes> {
-        let max_share = match self.head.metadata.property(MAX_HIDDEN_SHARE) {
-            None => DEFAULT_MAX_HIDDEN_SHARE,
-            Some(text) => text.trim().parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| {
-                TxnLogError::invalid(format!(
-                    "invalid property {MAX_HIDDEN_SHARE}: {text:?} is not a number from 0 to 1"
-                ))
-            })?,
-        };
+    async fn changes(&self, found: Vec<RoaringTreemap>, max_share: f64) -> Result<Changes> {
         let mut changes = Changes::default();
         let found: Vec<_> = self.files.iter().zip(found).filter(|(_, found)| !found.is_empty()).collect();
         let changed = found.iter().map(|(file, _)| (file.add.clone(), self.rows_in(file))).collect();
@@ -381,7 +381,13 @@ impl<'a> MarkedTable<'a> {
             files.extend(&commit.files);
         }
         let vectors = masked.len();
-        let masked = if masked.is_empty() { Vec::new() } else { self.mask(masked, &mut files).await? };
+        let masked = if masked.is_empty() {
+            Vec::new()
+        } else {
+            let vectors = write_vectors(&self.state.location, &self.state.options, masked).await?;
+            files.push(vectors.path);
+            vectors.adds
+        };
         let is_file = |action: &&Action| matches!(action, Action::Add(_) | Action::Cdc(_));
         let new: Vec<_> = written.iter().flat_map(|commit| &commit.actions).filter(is_file).cloned().collect();
         let metrics = statement.metrics(&Totals {
@@ -401,7 +407,7 @@ impl<'a> MarkedTable<'a> {
             actions.push(Action::CommitInfo(CommitInfo(info)));
             actions.extend(options.applications.iter().cloned().map(Action::Txn));
             actions.extend(removes);
-            actions.extend(masked);
+            actions.extend(masked.into_iter().map(Action::add));
             actions.extend(new);
         }
         let seen = Some(self.files.iter().map(|file| file.add.key()).collect());
@@ -417,23 +423,6 @@ impl<'a> MarkedTable<'a> {
         let scan = scan.plan(&session.state(), None, &[], None).await?;
         let rows = execute_stream(scan, session.task_ctx()).explain(failed)?;
         VirtualTable::without_files(self.state).await?.append(rows, None).await
-    }
-
-    /// Writes the vectors of files, and says with which actions these come back.
-    async fn mask(&self, masked: Vec<MaskedFile>, files: &mut NewFiles) -> Result<Vec<Action>> {
-        let (adds, hidden): (Vec<_>, Vec<_>) = masked.into_iter().map(|file| (file.add, file.hidden)).unzip();
-        let written = write_vectors(&self.state.location, &self.state.options, hidden).await?;
-        files.push(written.path);
-        let adds = adds.into_iter().zip(written.vectors).map(|(add, vector)| {
-            // The rows that have the least and the greatest value may be hidden now.
-            let stats = add.stats.as_deref().and_then(|stats| serde_json::from_str::<Object>(stats).ok());
-            let stats = stats.map(|mut stats| {
-                stats.set("tightBounds", false);
-                stats.to_json()
-            });
-            Action::Add(Arc::new(Add { deletion_vector: Some(vector), stats, data_change: true, ..add }))
-        });
-        Ok(adds.collect())
     }
 }
 

@@ -26,6 +26,7 @@ use parquet::arrow::RowNumber;
 
 use super::casts::with_type_of;
 use crate::error::Explain;
+use crate::statistics_request::scalar;
 
 /// The key under which a field has its name in data files.
 const PHYSICAL_NAME: &str = "delta.columnMapping.physicalName";
@@ -180,24 +181,15 @@ fn type_in_files(data_type: &DataType, is_mapped: bool) -> DataType {
 
 /// The value that the text of a partition value means, as one of that type; `None` if it means none.
 fn partition_value(column: &LogColumn, text: &str, data_type: &DataType) -> Option<ScalarValue> {
-    let value = match column.data_type.map(|of| of.parse_partition_value(text)) {
+    let Some(of) = column.data_type else {
         // Bytes, which have no order that planning uses.
-        None => ScalarValue::Binary(Some(text.into())),
-        Some(literal) => match literal? {
-            Literal::Boolean(b) => ScalarValue::Boolean(Some(b)),
-            Literal::Long(n) => ScalarValue::Int64(Some(n)),
-            Literal::Double(x) => ScalarValue::Float64(Some(x)),
-            Literal::Decimal(n, scale) => ScalarValue::Decimal128(Some(n), 38, scale),
-            Literal::String(s) => ScalarValue::Utf8(Some(s)),
-            Literal::Date(days) => ScalarValue::Date32(Some(days)),
-            Literal::Timestamp(at) => ScalarValue::TimestampMicrosecond(Some(at), Some("UTC".into())),
-        },
+        return ScalarValue::Binary(Some(text.into())).cast_to(data_type).ok();
     };
-    match (value, data_type) {
+    match (of.parse_partition_value(text)?, data_type) {
         // A cast to a type without a zone would be a change of the value in another zone than UTC.
-        (ScalarValue::TimestampMicrosecond(at, _), DataType::Timestamp(_, zone)) => {
-            Some(ScalarValue::TimestampMicrosecond(at, zone.clone()))
+        (Literal::Timestamp(at), DataType::Timestamp(_, zone)) => {
+            Some(ScalarValue::TimestampMicrosecond(Some(at), zone.clone()))
         }
-        (value, data_type) => value.cast_to(data_type).ok().filter(|value| !value.is_null()),
+        (value, data_type) => scalar(value, data_type),
     }
 }

@@ -3,17 +3,33 @@
 use std::sync::Arc;
 
 use chrono::DateTime;
-use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use deltalakedb_log::action::Add;
 use deltalakedb_log::{Location, Result, Stores, TxnLogError};
 use futures::{StreamExt, TryStreamExt, stream};
-use object_store::ObjectMeta;
+use object_store::{ObjectMeta, ObjectStore};
 use parquet::file::metadata::ParquetMetaData;
 
-use super::CONCURRENT_FOOTERS;
-use crate::delta_rs::{data_file_path, register, session_context, table_url};
+use crate::delta_rs::{data_file_path, table_store};
 use crate::error::Explain;
+
+/// How many footers are read at the same time.
+pub(super) const CONCURRENT_FOOTERS: usize = 16;
+
+/// The object of a data file, as its log describes it.
+pub(super) fn object_of(add: &Add) -> Result<ObjectMeta> {
+    let size = u64::try_from(add.size).map_err(|e| {
+        TxnLogError::corrupt(format!("the file {:?} has a negative size in the log", add.path)).with_source(e)
+    })?;
+    let (location, last_modified) = (data_file_path(&add.path)?, DateTime::UNIX_EPOCH);
+    Ok(ObjectMeta { location, last_modified, size, e_tag: None, version: None })
+}
+
+/// Reads the footer of a data file.
+pub(super) async fn read(store: &dyn ObjectStore, object: &ObjectMeta, add: &Add) -> Result<Arc<ParquetMetaData>> {
+    let footer = DFParquetMetadata::new(store, object).fetch_metadata().await;
+    footer.explain(|| format!("the file {:?} cannot be read", add.path))
+}
 
 /// Checks that positions in files, each with the number of its rows in the log, are those of the rows that a scan
 /// returned with them. Otherwise other rows than those would be hidden, or a file with visible rows would be removed.
@@ -22,20 +38,11 @@ pub(crate) async fn check_positions(
     stores: &Arc<dyn Stores>,
     files: Vec<(Add, Option<u64>)>,
 ) -> Result<()> {
-    let session = session_context(stores)?;
-    let environment = session.runtime_env();
-    register(&environment, location, stores)?;
-    let failed = || format!("the files of the table at {location} cannot be read");
-    let url = ObjectStoreUrl::parse(table_url(location)?).explain(failed)?;
-    let store = environment.object_store(&url).explain(failed)?;
+    let store = table_store(stores, location)?;
     let checks = stream::iter(files).map(|(add, rows)| {
         let store = store.clone();
         async move {
-            let (size, last_modified) = (u64::try_from(add.size).unwrap_or_default(), DateTime::UNIX_EPOCH);
-            let place = data_file_path(&add.path)?;
-            let meta = ObjectMeta { location: place, last_modified, size, e_tag: None, version: None };
-            let footer = DFParquetMetadata::new(store.as_ref(), &meta).fetch_metadata().await;
-            let footer = footer.explain(|| format!("the file {:?} cannot be read", add.path))?;
+            let footer = read(store.as_ref(), &object_of(&add)?, &add).await?;
             match misleading(&footer, rows) {
                 None => Ok(()),
                 Some(why) => Err(TxnLogError::corrupt(format!(

@@ -1,5 +1,5 @@
 //! The position scan over files that the tests write themselves: with small row groups and pages, of older schemas, of
-//! other writers, and beside rows that deletion vectors hide.
+//! other writers, and with rows that deletion vectors hide.
 
 mod answers;
 mod files;
@@ -15,7 +15,7 @@ use roaring::RoaringTreemap;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::delta_rs::write_vectors;
+use crate::delta_rs::{MaskedFile, write_vectors};
 
 /// The columns of a table, as its schema in the log says.
 struct Columns {
@@ -107,9 +107,7 @@ async fn build(fixture: &Fixture, name: &str, columns: &Columns, files: Vec<Data
     let properties = properties.iter().filter(|_| columns.mapped).chain(&[("delta.enableDeletionVectors", "true")]);
     head.metadata.configuration.extend(properties.map(|(key, value)| (key.to_string(), Some(value.to_string()))));
     let mut actions = vec![Action::Protocol(head.protocol), Action::Metadata(head.metadata)];
-    let hidden = files.iter().map(|file| file.hidden.clone()).filter(|hidden| !hidden.is_empty());
-    let mut vectors =
-        write_vectors(table.location(), &WriteOptions::default(), hidden).await.unwrap().vectors.into_iter();
+    let mut all = Vec::new();
     for file in files {
         let path = String::from_utf8(canonical_path(&file.path)).unwrap();
         let path = table.location().local_path().unwrap().join(path);
@@ -119,10 +117,9 @@ async fn build(fixture: &Fixture, name: &str, columns: &Columns, files: Vec<Data
         let mut stats = file.stats;
         if stats.is_object() {
             stats["numRecords"] = file.rows.into();
-            stats["tightBounds"] = file.hidden.is_empty().into();
+            stats["tightBounds"] = true.into();
         }
-        let deletion_vector = (!file.hidden.is_empty()).then(|| vectors.next().unwrap());
-        actions.push(Action::add(Add {
+        let add = Add {
             path: file.path,
             partition_values: StringMap::from_iter(values),
             size: file.bytes.len().try_into().unwrap(),
@@ -130,13 +127,19 @@ async fn build(fixture: &Fixture, name: &str, columns: &Columns, files: Vec<Data
             data_change: true,
             stats: stats.is_object().then(|| stats.to_string()),
             tags: None,
-            deletion_vector,
+            deletion_vector: None,
             base_row_id: None,
             default_row_commit_version: None,
             clustering_provider: None,
             extra: Default::default(),
-        }));
+        };
+        all.push(MaskedFile { add, hidden: file.hidden });
     }
+    let masked = all.iter().filter(|file| !file.hidden.is_empty()).cloned().collect();
+    let masked = write_vectors(table.location(), &WriteOptions::default(), masked).await.unwrap();
+    let mut masked = masked.adds.into_iter();
+    let adds = all.into_iter().map(|file| if file.hidden.is_empty() { file.add } else { masked.next().unwrap() });
+    actions.extend(adds.map(Action::add));
     let request = CommitRequest::new(fixture.id(name).await, Uuid::nil(), Base::Exactly(0), actions);
     fixture.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
     table

@@ -343,7 +343,7 @@ async fn values_of_merges_are_cast_and_checked() {
     let source = random_rows(&mut random, [40]);
     let run = async |merge: Merge| twins.run(|| Operation::Merge(merge.clone(), source.clone().into())).await;
     assert!(run(merge(insert("NULL", "1"))).await.is_none(), "an id that must not be null");
-    assert!(run(merge(insert("source.id", "'x' || source.day"))).await.is_none(), "a text that is no number");
+    assert!(run(merge(insert("source.id", "'x' || source.day"))).await.is_none(), "a text that is not a number");
     assert!(run(merge(insert("source.id", "source.id + 3000000000"))).await.is_none(), "a number that is too large");
     let safe = Merge { safe_cast: true, ..merge(insert("source.id", "source.id + 3000000000")) };
     assert!(run(safe).await.is_some());

@@ -9,11 +9,10 @@ use arrow::ipc::writer::StreamWriter;
 use deltalakedb_log::{SystemClock, TableId};
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{Alter, DeltaTable, Operation, Scan, WriteOptions};
-use deltalakedb_tests::{golden, import, lines, location, parquet_rows, sqlite, their_rows, unpack};
+use deltalakedb_tests::{golden, import, lines, location, parquet_rows, read_by_duckdb, sqlite, their_rows, unpack};
 use serde_json::json;
 
 use super::outside::cardinality;
-use super::read_by_duckdb;
 
 /// Tables, and a column of numbers of each, of which no value is null.
 const TABLES: &[(&str, &str)] = &[

@@ -10,19 +10,12 @@ use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{Catalog, SystemClock, TableRef};
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{DeltaTable, SaveMode, Scan, WriteOptions, create_table, parse_schema};
-use deltalakedb_tests::{import, location, python, run_python, spark, sqlite};
+use deltalakedb_tests::{asking_readers, import, location, python, run_python, spark, sqlite};
 use futures::TryStreamExt;
 use serde_json::Value;
 
-/// Prints the ids that each reader finds at each place, or its error: an object by place, each an object by reader.
+/// The ids that each reader finds at a place.
 const READ: &str = r#"
-import glob, json, os, sys
-import duckdb, polars
-from deltalake import DeltaTable, QueryBuilder
-site = os.path.dirname(os.path.dirname(duckdb.__file__))
-[extension] = glob.glob(f"{site}/duckdb_extension_delta/extensions/*/delta.duckdb_extension")
-connection = duckdb.connect()
-connection.execute(f"LOAD '{extension}'")
 def by_duckdb(place):
     return [id for id, in connection.execute("SELECT id FROM delta_scan($1) ORDER BY id", [place]).fetchall()]
 def by_deltalake(place):
@@ -30,15 +23,6 @@ def by_deltalake(place):
     return sorted(id.as_py() for id in rows.column(0))
 def by_polars(place):
     return polars.read_delta(place)["id"].sort().to_list()
-found = {}
-for place in sys.argv[1:]:
-    found[place] = {}
-    for reader in (by_duckdb, by_deltalake, by_polars):
-        try:
-            found[place][reader.__name__] = reader(place)
-        except Exception as e:
-            found[place][reader.__name__] = str(e)
-print(json.dumps(found))
 "#;
 
 /// Deletes rows at each place, unless that is empty, and prints the ids that are left: an object by place.
@@ -85,7 +69,7 @@ async fn outside_readers_honour_our_deletion_vectors() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = sqlite(dir.path()).await;
     let made = made(&catalog, dir.path()).await;
-    let found: Value = serde_json::from_str(&run_python(&python, READ, &places(&made))).unwrap();
+    let found: Value = serde_json::from_str(&run_python(&python, &asking_readers(READ), &places(&made))).unwrap();
     for Made { table, at } in &made {
         let (ids, by) = (Value::from(ids(table).await), &found[at.to_str().unwrap()]);
         assert_eq!((&by["by_duckdb"], &by["by_deltalake"]), (&ids, &ids), "{table}");

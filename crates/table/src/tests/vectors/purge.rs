@@ -3,10 +3,9 @@
 use std::sync::LazyLock;
 
 use deltalakedb_log::action::Remove;
-use roaring::RoaringTreemap;
 
 use super::*;
-use crate::delta_rs::{LogView, write_vectors};
+use crate::delta_rs::{LogView, MaskedFile, write_vectors};
 
 /// Vectors stay whatever the share of hidden rows.
 const ALWAYS: (&str, &str) = ("deltalakedb.deletionVectors.maxShare", "1");
@@ -37,11 +36,10 @@ async fn hide_all(fixture: &Fixture, table: &DeltaTable, name: &str, rows: u64) 
     let version = base.version();
     let state = LogView::at(table.location(), &OPTIONS.stores, reader, base);
     let add = live(table).await.remove(0);
-    let written =
-        write_vectors(&state.location, &state.options, [(0..rows).collect::<RoaringTreemap>()]).await.unwrap();
     let remove = Remove::of(&add, 1, true);
-    let add = Add { deletion_vector: written.vectors.into_iter().next(), ..add };
-    let actions = vec![Action::Remove(remove), Action::Add(Arc::new(add))];
+    let masked = vec![MaskedFile { add, hidden: (0..rows).collect() }];
+    let written = write_vectors(&state.location, &state.options, masked).await.unwrap();
+    let actions = [Action::Remove(remove)].into_iter().chain(written.adds.into_iter().map(Action::add)).collect();
     let request = CommitRequest::new(fixture.id(name).await, Uuid::from_u128(9), Base::Exactly(version), actions);
     fixture.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
 }
