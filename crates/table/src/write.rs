@@ -14,6 +14,7 @@ use deltalakedb_log::stores::Stores;
 use deltalakedb_log::{Catalog, Clock, ErrorKind, Result, TableId, TxnLogError, TxnLogTransactionError};
 use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
+use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 use crate::delta_rs::{CastMode, NewFiles, SchemaAdapter, SchemaMode, StagedCommit, TableSchema};
 use crate::error::query_error;
@@ -61,10 +62,11 @@ impl Rows {
         self.schema.as_ref()
     }
 
-    /// The rows with large lists converted to lists, the only list type of Delta. A file keeps the type it was written
-    /// with: a file with large lists would be unreadable after the structs in them got another field.
+    /// The rows with large lists converted to lists, the only list type of Delta, and without the field ids of other
+    /// files. A file keeps the type it was written with: a file with large lists would be unreadable after the structs
+    /// in them got another field.
     pub(crate) fn in_delta_types(self) -> (SendableRecordBatchStream, Refusal) {
-        let fit = self.schema.as_deref().filter(|schema| holds_large_lists(schema.fields())).and_then(|schema| {
+        let fit = self.schema.as_deref().filter(|schema| is_foreign(schema.fields())).and_then(|schema| {
             // Columns with unsupported types are rejected by delta-rs.
             let columns = TableSchema::from_arrow(schema).and_then(|columns| columns.to_arrow()).ok()?;
             SchemaAdapter::new("a table", schema, &columns, CastMode::Any).ok()
@@ -128,15 +130,20 @@ impl Rows {
     }
 }
 
-fn holds_large_lists(fields: &Fields) -> bool {
+/// Whether rows have columns that no table keeps as they are: large lists, or the field ids of the Parquet files from
+/// which they come.
+fn is_foreign(fields: &Fields) -> bool {
     use DataType as T;
-    fields.iter().any(|field| match field.data_type() {
-        T::LargeList(_) => true,
-        T::Struct(fields) => holds_large_lists(fields),
-        T::List(within) | T::FixedSizeList(within, _) | T::Map(within, _) => {
-            holds_large_lists(&Fields::from(vec![within.clone()]))
-        }
-        _ => false,
+    fields.iter().any(|field| {
+        field.metadata().contains_key(PARQUET_FIELD_ID_META_KEY)
+            || match field.data_type() {
+                T::LargeList(_) => true,
+                T::Struct(fields) => is_foreign(fields),
+                T::List(within) | T::FixedSizeList(within, _) | T::Map(within, _) => {
+                    is_foreign(&Fields::from(vec![within.clone()]))
+                }
+                _ => false,
+            }
     })
 }
 

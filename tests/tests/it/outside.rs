@@ -1,13 +1,23 @@
-//! Outside readers of a table that consists of the newest commit and our checkpoint of it.
+//! Outside readers of tables whose log has only our checkpoint and the newest commit, and of tables with rows that come
+//! from other Parquet files.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use deltalakedb_log::SystemClock;
+use arrow::array::{Array, ArrayRef, Int64Array, ListArray, RecordBatch, StructArray};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, Fields, Schema};
+use deltalakedb_log::commit::NewTable;
+use deltalakedb_log::{SystemClock, TableRef};
 use deltalakedb_mirror::Mirror;
+use deltalakedb_table::{
+    DeltaTable, Operation, SaveMode, SchemaMode, WriteOptions, WriteRows, create_table, create_with_data, parse_schema,
+};
 use deltalakedb_tests::{
     asking_readers, golden, import, location, our_rows, python, run_python, sqlite, their_rows, unpack,
 };
-use serde_json::Value;
+use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
+use serde_json::{Value, json};
 
 /// How many rows each reader finds at a place.
 const COUNT: &str = r#"
@@ -51,6 +61,82 @@ async fn outside_readers_read_a_table_from_our_checkpoint() {
     for (at, rows, cannot) in &places {
         for reader in ["by_duckdb", "by_deltalake", "by_polars"].iter().filter(|reader| !cannot.contains(reader)) {
             assert_eq!(found[at][reader], Value::from(*rows), "{at} {reader}: {}", found[at]);
+        }
+    }
+}
+
+/// The values of a table with the columns of [`with_field_ids`].
+const VALUES: &str = r#"
+def by_duckdb(place):
+    query = "SELECT CAST(sum(a) AS BIGINT), CAST(sum(s.b) AS BIGINT), CAST(sum(l[1].b) AS BIGINT) FROM delta_scan($1)"
+    return list(connection.execute(query, [place]).fetchone())
+def by_deltalake(place):
+    query = "SELECT sum(a), sum(s['b']), sum(l[1]['b']) FROM t"
+    rows = QueryBuilder().register("t", DeltaTable(place)).execute(query).read_all()
+    return [column[0].as_py() for column in rows.columns]
+def by_polars(place):
+    rows = polars.read_delta(place)
+    structs = [rows["s"], rows["l"].explode()]
+    return [rows["a"].sum()] + [column.struct.field("b").sum() for column in structs]
+"#;
+
+/// A field with an id, as a reader of Parquet files returns it.
+fn with_field_id(name: &str, data_type: DataType, id: usize) -> Arc<Field> {
+    let id = (PARQUET_FIELD_ID_META_KEY.to_string(), id.to_string());
+    Arc::new(Field::new(name, data_type, true).with_metadata([id].into()))
+}
+
+/// One row of a long, a struct and a list of structs, whose fields all have ids.
+fn with_field_ids(ids_from: usize) -> RecordBatch {
+    let ones: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    let b = with_field_id("b", DataType::Int64, ids_from + 1);
+    let of_b: ArrayRef = Arc::new(StructArray::from(vec![(b.clone(), ones.clone())]));
+    let element = with_field_id("element", of_b.data_type().clone(), ids_from + 2);
+    let list: ArrayRef = Arc::new(ListArray::new(element, OffsetBuffer::from_lengths([1]), of_b.clone(), None));
+    let columns = [("a", ones), ("s", of_b), ("l", list)]
+        .map(|(name, column)| (with_field_id(name, column.data_type().clone(), ids_from + name.len()), column));
+    let fields: Fields = columns.iter().map(|(field, _)| field.clone()).collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.into_iter().map(|(_, column)| column).collect())
+        .unwrap()
+}
+
+/// DuckDB returns null for a column that has a field id in the log (docs/limits.md).
+#[tokio::test(flavor = "multi_thread")]
+async fn outside_readers_find_columns_that_had_field_ids_in_other_files() {
+    let Some(python) = python("deltalake, duckdb, polars") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = sqlite(dir.path()).await;
+    let options = WriteOptions::default();
+    let merged = |rows: RecordBatch| {
+        let write = WriteRows::new(vec![rows], SaveMode::Append);
+        Operation::Write(WriteRows { schema_mode: Some(SchemaMode::Merge), ..write })
+    };
+    for name in ["created", "evolved"] {
+        let new = NewTable::new(name.parse().unwrap(), location(&dir.path().join(name)));
+        let (rows, none) = (with_field_ids(10), HashMap::new());
+        if name == "created" {
+            create_with_data(catalog.as_ref(), new, vec![rows], &[], &none, &options).await.unwrap();
+            continue;
+        }
+        let schema = parse_schema("id long").unwrap();
+        create_table(catalog.as_ref(), new, &schema, &[], &none, &options).await.unwrap();
+        let table = DeltaTable::open_in(catalog.clone(), &TableRef::Name(name.parse().unwrap())).await.unwrap();
+        table.run(merged(rows), &options).await.unwrap();
+    }
+    let mut places = Vec::new();
+    for name in ["created", "evolved"] {
+        let table = catalog.find(&TableRef::Name(name.parse().unwrap())).await.unwrap().unwrap();
+        let open = DeltaTable::open_in(catalog.clone(), &TableRef::Id(table.id)).await.unwrap();
+        open.run(merged(with_field_ids(20)), &options).await.unwrap();
+        assert!(!open.head().await.unwrap().metadata.schema_string.contains("parquet.field.id"), "{name}");
+        Mirror::new(catalog.clone(), Arc::new(SystemClock)).publish(table.id).await.unwrap();
+        places.push(dir.path().join(name).to_str().unwrap().to_string());
+    }
+    let arguments: Vec<_> = places.iter().map(String::as_str).collect();
+    let found: Value = serde_json::from_str(&run_python(&python, &asking_readers(VALUES), &arguments)).unwrap();
+    for at in &places {
+        for reader in ["by_duckdb", "by_deltalake", "by_polars"] {
+            assert_eq!(found[at][reader], json!([2, 2, 2]), "{at} {reader}: {}", found[at]);
         }
     }
 }

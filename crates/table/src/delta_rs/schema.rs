@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType as ArrowType, Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType as ArrowType, Field, FieldRef, Fields, Schema, SchemaRef};
 use deltalake_core::kernel::engine::arrow_conversion::{TryIntoArrow as _, TryIntoKernel as _};
 use deltalake_core::kernel::{DataType, PrimitiveType, StructField, StructType, normalize_for_delta};
 use deltalakedb_log::action::Metadata;
 use deltalakedb_log::{Result, TxnLogError};
+use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 use crate::error::Explain;
 
@@ -47,9 +48,10 @@ impl TableSchema {
         Ok(Self(StructType::try_new(columns).explain(|| "the schema is not valid for a Delta table".into())?))
     }
 
-    /// The schema of rows in Arrow types.
+    /// The schema of rows in Arrow types, without the field ids of the Parquet files from which they may come: a reader
+    /// that found these in the log would look for them in the files of the table.
     pub fn from_arrow(schema: &Schema) -> Result<Self> {
-        let normal = normalize_for_delta(&Arc::new(schema.clone()));
+        let normal = normalize_for_delta(&Arc::new(Schema::new(without_field_ids(schema.fields()))));
         let schema: StructType =
             normal.as_ref().try_into_kernel().explain(|| "a Delta table cannot have these columns".into())?;
         Self::of(schema.fields().cloned().collect())
@@ -95,6 +97,26 @@ pub(crate) fn arrow_schema(metadata: &Metadata, texts: StringEncoding) -> Result
         schema = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));
     }
     Ok(schema)
+}
+
+pub(super) fn without_field_ids(fields: &Fields) -> Fields {
+    let of_field = |field: &FieldRef| {
+        let mut metadata = field.metadata().clone();
+        metadata.remove(PARQUET_FIELD_ID_META_KEY);
+        let within = |field: &FieldRef| without_field_ids(&Fields::from(vec![field.clone()]))[0].clone();
+        let data_type = match field.data_type() {
+            ArrowType::Struct(fields) => ArrowType::Struct(without_field_ids(fields)),
+            ArrowType::List(item) => ArrowType::List(within(item)),
+            ArrowType::LargeList(item) => ArrowType::LargeList(within(item)),
+            ArrowType::ListView(item) => ArrowType::ListView(within(item)),
+            ArrowType::LargeListView(item) => ArrowType::LargeListView(within(item)),
+            ArrowType::FixedSizeList(item, length) => ArrowType::FixedSizeList(within(item), *length),
+            ArrowType::Map(entries, is_sorted) => ArrowType::Map(within(entries), *is_sorted),
+            other => other.clone(),
+        };
+        Arc::new(Field::clone(field).with_metadata(metadata).with_data_type(data_type))
+    };
+    fields.iter().map(of_field).collect()
 }
 
 fn with_views(field: &FieldRef) -> FieldRef {

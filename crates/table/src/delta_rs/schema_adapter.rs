@@ -13,6 +13,7 @@ use deltalakedb_log::{Result, Subject, TxnLogError};
 
 use super::TableSchema;
 use super::generated::is_generated;
+use super::schema::without_field_ids;
 use crate::error::Explain;
 
 /// The conversion of rows of one schema to that of a table.
@@ -51,7 +52,7 @@ impl SchemaAdapter {
         let new = Schema::new(new.cloned().collect::<Fields>());
         // Only the Delta type of a new column matters.
         let new = if new.fields().is_empty() { Ok(new.into()) } else { TableSchema::from_arrow(&new)?.to_arrow() }?;
-        let grown = grown_fields(table_columns.fields(), data.fields());
+        let grown = grown_fields(table_columns.fields(), &without_field_ids(data.fields()));
         let nullable = |f: &FieldRef| f.as_ref().clone().with_nullable(true).into();
         let all: Fields = grown.iter().cloned().chain(new.fields().iter().map(nullable)).collect();
         Self::new(table, data, &Schema::new(all), casts)
