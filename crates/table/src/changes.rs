@@ -80,7 +80,7 @@ async fn changes_of_vectors(
         schema: &schema,
         files: changed.iter().map(|changed| changed.file.clone()).collect(),
     };
-    let scan = scan.plan(&session.state(), Some(scanned.as_slice()), &[], None).await?;
+    let scan = scan.plan(&session.state(), Some(scanned.as_slice()), None).await?;
     let rows = execute_stream(scan, session.task_ctx()).explain(failed)?;
     let schema = feed.clone();
     let rows = rows.map(move |batch| with_changes(&batch?, &schema, &changed));

@@ -6,6 +6,7 @@
 mod checks;
 mod mark;
 mod purge;
+mod rewrite;
 mod run;
 mod stage;
 

@@ -22,7 +22,6 @@ use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
-use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use deltalakedb_log::snapshot::Head;
@@ -35,8 +34,7 @@ use self::columns::ScanColumns;
 pub(crate) use self::columns::{FILE, POSITION, with_positions};
 use self::footers::CONCURRENT_FOOTERS;
 pub(crate) use self::footers::check_positions;
-use self::partitions::ScanFile;
-pub(crate) use self::partitions::selects_files;
+pub(crate) use self::partitions::{satisfying, selects_files};
 pub(crate) use self::row_positions::RowPositions;
 use crate::delta_rs::{MaskedFile, table_url};
 use crate::error::Explain;
@@ -55,13 +53,10 @@ pub(crate) struct PositionScan<'a> {
 
 impl PositionScan<'_> {
     /// Plans the scan of these columns (all without a projection). The number of rows is known exactly.
-    ///
-    /// Of the filters, those that [`selects_files`] are applied; the others are left to the caller.
     pub(crate) async fn plan(
         mut self,
         session: &dyn Session,
         projection: Option<&[usize]>,
-        filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let failed = || format!("the scan of the table at {} cannot be planned", self.location);
@@ -69,9 +64,6 @@ impl PositionScan<'_> {
         let files = std::mem::take(&mut self.files);
         let scanned = self.scan_files(session, &columns, files).await?;
         let scanned: Vec<_> = scanned.into_iter().filter(|file| file.visible > 0).collect();
-        let of_files = filters.iter().filter(|filter| selects_files(filter, self.schema, &self.head.metadata));
-        let scanned = partitions::satisfying(of_files.cloned().collect(), &columns.of_partitions()?, scanned, session);
-        let scanned = scanned.explain(failed)?;
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();
         let projection = projection.unwrap_or(&all);
         if scanned.is_empty() {
@@ -144,4 +136,10 @@ impl PositionScan<'_> {
         let visible = selection.row_count();
         Ok(ScanFile { file: file.with_extension(ParquetRowSelection::new(selection)), visible })
     }
+}
+
+/// A file, and how many of its rows are visible.
+struct ScanFile {
+    file: PartitionedFile,
+    visible: usize,
 }

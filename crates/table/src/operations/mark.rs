@@ -14,7 +14,6 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::{Column, TableReference};
 use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::{Expr, lit};
-use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use deltalakedb_log::action::{Action, Add, CommitInfo, Remove};
 use deltalakedb_log::features::{has_deletion_vectors, has_writer_feature, maps_columns};
@@ -28,13 +27,14 @@ use roaring::RoaringTreemap;
 use serde_json::{Value, json};
 
 use self::rows::{CLAUSE, ChangedRows, Clause, Found, RowChange, RowCounts};
+use super::rewrite::{Rewritten, rewrite};
 use crate::delta_rs::{
     ChangeFiles, LogView, MaskedFile, NewFiles, StagedCommit, StringEncoding, VirtualTable, arrow_schema, load_masks,
     register, session_context, write_vectors,
 };
 use crate::error::Explain;
 use crate::filter::Filter;
-use crate::position_scan::{FILE, POSITION, PositionScan, RowPositions, check_positions};
+use crate::position_scan::{FILE, POSITION, RowPositions, check_positions};
 
 /// The property that says of which share of hidden rows a file is rewritten.
 const MAX_HIDDEN_SHARE: &str = "deltalakedb.deletionVectors.maxShare";
@@ -62,6 +62,8 @@ fn records_changes(table: &Snapshot) -> bool {
 /// A table whose rows are marked, with the files in which a row may match.
 pub(super) struct MarkedTable<'a> {
     state: &'a LogView,
+    /// Its name in messages.
+    table: &'a str,
     head: Head,
     log_schema: LogSchema,
     schema: SchemaRef,
@@ -104,7 +106,7 @@ struct Totals {
     rows: RowCounts,
     /// The number of rows is not known where whole files are removed whose statistics do not have it.
     are_rows_known: bool,
-    copied: Option<u64>,
+    copied: u64,
     files_read: usize,
     files_added: usize,
     files_removed: usize,
@@ -134,7 +136,7 @@ impl Statement {
                     "num_target_rows_updated": updated,
                     "num_target_rows_deleted": deleted,
                     "num_target_rows_copied": totals.copied,
-                    "num_output_rows": totals.copied.map(|copied| copied + inserted + updated),
+                    "num_output_rows": totals.copied + inserted + updated,
                     "num_target_files_scanned": totals.files_read,
                     "num_target_files_added": totals.files_added,
                     "num_target_files_removed": totals.files_removed,
@@ -156,13 +158,15 @@ impl Statement {
 
 impl<'a> MarkedTable<'a> {
     /// The table with the files in which a row may satisfy a predicate.
-    pub(super) async fn open(state: &'a LogView, table: &Snapshot, predicate: &Predicate) -> Result<Self> {
+    pub(super) async fn open(state: &'a LogView, table: &'a str, predicate: &Predicate) -> Result<Self> {
         let began = Instant::now();
-        let head = table.head.clone();
+        let base = state.snapshot()?;
+        let records_changes = records_changes(&base);
+        let head = base.head;
         let log_schema = LogSchema::parse(&head.metadata.schema_string, &head.metadata.partition_columns)?;
         let schema = arrow_schema(&head.metadata, StringEncoding::Utf8)?;
         let files = load_masks(state.files(Some(predicate)).await?, &state.location, &state.options.stores).await?;
-        Ok(Self { state, head, log_schema, schema, records_changes: records_changes(table), files, began })
+        Ok(Self { state, table, head, log_schema, schema, records_changes, files, began })
     }
 
     /// Deletes the rows that satisfy a condition; all, without one.
@@ -369,12 +373,15 @@ impl<'a> MarkedTable<'a> {
         written: &mut Vec<StagedCommit>,
     ) -> Result<StagedCommit> {
         let Changes { removed, masked, rewritten } = changes;
-        let copied: Option<u64> = rewritten.iter().map(|file| self.visible_rows(file)).sum();
         let changed: Vec<&Add> = removed.iter().chain(masked.iter().chain(&rewritten).map(|file| &file.add)).collect();
         let (options, now) = (&self.state.options, self.state.options.clock.now_ms());
         let removes: Vec<_> = changed.iter().map(|add| Action::Remove(Remove::of(add, now, true))).collect();
+        let mut copied = 0;
         if !rewritten.is_empty() {
-            written.push(self.rewrite(rewritten).await?);
+            let Rewritten { adds, files, rows } = rewrite(self.state, self.table, rewritten).await?;
+            let actions = adds.into_iter().map(Action::add).collect();
+            written.push(StagedCommit { actions, files, seen: None, metrics: Value::Null });
+            copied = rows;
         }
         let mut files = NewFiles::none(self.state)?;
         for commit in written.iter() {
@@ -412,17 +419,6 @@ impl<'a> MarkedTable<'a> {
         }
         let seen = Some(self.files.iter().map(|file| file.add.key()).collect());
         Ok(StagedCommit { actions, files, seen, metrics })
-    }
-
-    /// Writes the visible rows of files to new ones.
-    async fn rewrite(&self, files: Vec<MaskedFile>) -> Result<StagedCommit> {
-        let failed = || "the rows that stay cannot be copied".to_string();
-        let session = self.session()?;
-        let (location, head, schema) = (&self.state.location, &self.head, &self.schema);
-        let scan = PositionScan { location, head, schema, files };
-        let scan = scan.plan(&session.state(), None, &[], None).await?;
-        let rows = execute_stream(scan, session.task_ctx()).explain(failed)?;
-        VirtualTable::without_files(self.state).await?.append(rows, None).await
     }
 }
 

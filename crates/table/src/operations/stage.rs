@@ -43,7 +43,7 @@ impl Operation {
             Self::Delete { filter } if marks_rows(&base) => {
                 let filter = read_filter(&empty().await?, filter)?;
                 let predicate = filter.as_ref().map_or(Predicate::Unknown, Filter::predicate);
-                let marked = MarkedTable::open(state, &base, &predicate).await?;
+                let marked = MarkedTable::open(state, table, &predicate).await?;
                 StagedOperation::matching(marked.delete(filter.as_ref()).await?, predicate)
             }
             Self::Update { set, filter, safe_cast } if marks_rows(&base) => {
@@ -51,7 +51,7 @@ impl Operation {
                 let set = typed(&empty, &named_columns(&empty, table, set)?, safe_cast)?;
                 let filter = read_filter(&empty, filter)?;
                 let predicate = filter.as_ref().map_or(Predicate::Unknown, Filter::predicate);
-                let marked = MarkedTable::open(state, &base, &predicate).await?;
+                let marked = MarkedTable::open(state, table, &predicate).await?;
                 StagedOperation::matching(marked.update(set, filter.as_ref()).await?, predicate)
             }
             Self::Delete { filter } => {
@@ -76,7 +76,7 @@ impl Operation {
                 StagedOperation::blind(FullTable::open(state).await?.optimize(&optimize).await?)
             }
             // As above.
-            Self::Purge { partitions } => StagedOperation::blind(purge(state, &base, table, &partitions).await?),
+            Self::Purge { partitions } => StagedOperation::blind(purge(state, table, &partitions).await?),
             Self::Restore(restore) => {
                 let to = state.reader.snapshot(restore.to).await?;
                 StagedOperation {
@@ -239,7 +239,7 @@ async fn stage_merge(
         let parsed = empty.parse_merge(&merge, &source)?;
         let by_source = merge.matched_only().is_none();
         let predicate = if by_source { Predicate::Unknown } else { join_predicate(&merge, &columns, &source)? };
-        let merged = MarkedTable::open(state, base, &predicate).await?.merge(&merge, parsed, source).await?;
+        let merged = MarkedTable::open(state, table, &predicate).await?.merge(&merge, parsed, source).await?;
         return Ok(if by_source {
             StagedOperation::with_all_files_read(merged)
         } else {

@@ -4,18 +4,15 @@ use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::{DFSchema, Result as PlanResult, ScalarValue};
-use datafusion::datasource::listing::PartitionedFile;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::conjunction;
-use deltalakedb_log::action::Metadata;
+use deltalakedb_log::Result;
+use deltalakedb_log::action::{Add, Metadata};
+use deltalakedb_log::snapshot::Head;
 
+use super::columns::ScanColumns;
 use crate::delta_rs::floats;
-
-/// A file, and how many of its rows are visible.
-pub(super) struct ScanFile {
-    pub(super) file: PartitionedFile,
-    pub(super) visible: usize,
-}
+use crate::error::Explain;
 
 /// Whether a filter uses the columns that partition the table only, so that it is true of all rows of a file or of
 /// none.
@@ -26,27 +23,41 @@ pub(crate) fn selects_files(filter: &Expr, schema: &Schema, metadata: &Metadata)
     !columns.is_empty() && of_partitions() && !filter.is_volatile() && !floats::uses_floats(filter, schema)
 }
 
-/// The files that satisfy those filters. `columns` are those of the partition values.
-pub(super) fn satisfying(
-    filters: Vec<Expr>,
-    columns: &SchemaRef,
-    files: Vec<ScanFile>,
+/// The files that satisfy those of the filters that [`selects_files`]. `table` are the columns of the table.
+pub(crate) fn satisfying(
+    filters: &[Expr],
+    table: &SchemaRef,
+    head: &Head,
+    files: Vec<Add>,
     session: &dyn Session,
-) -> PlanResult<Vec<ScanFile>> {
-    let (Some(filter), false) = (conjunction(filters), files.is_empty()) else { return Ok(files) };
-    let values = (0..columns.fields().len()).map(|n| {
-        let null = ScalarValue::Null;
-        ScalarValue::iter_to_array(files.iter().map(|file| file.file.partition_values.get(n).unwrap_or(&null).clone()))
-    });
+) -> Result<Vec<Add>> {
+    let of_files = filters.iter().filter(|filter| selects_files(filter, table, &head.metadata));
+    let (Some(filter), false) = (conjunction(of_files.cloned()), files.is_empty()) else { return Ok(files) };
+    let columns = ScanColumns::of(table, head)?;
+    let rows: Vec<_> = files.iter().map(|add| columns.partition_values(add, 0)).collect::<Result<_>>()?;
+    let satisfied = evaluate(filter, &columns.of_partitions()?, &rows, session);
+    let satisfied = satisfied.explain(|| "the filters over partition columns cannot be evaluated".into())?;
+    Ok(files.into_iter().zip(satisfied).filter_map(|(file, is)| is.then_some(file)).collect())
+}
+
+/// Whether each of the rows with these columns satisfies a filter.
+fn evaluate(
+    filter: Expr,
+    columns: &SchemaRef,
+    rows: &[Vec<ScalarValue>],
+    session: &dyn Session,
+) -> PlanResult<Vec<bool>> {
+    let null = ScalarValue::Null;
+    let values = (0..columns.fields().len())
+        .map(|n| ScalarValue::iter_to_array(rows.iter().map(|row| row.get(n).unwrap_or(&null).clone())));
     let values: Vec<ArrayRef> = values.collect::<PlanResult<_>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some(files.len()));
-    let rows = RecordBatch::try_new_with_options(columns.clone(), values, &options)?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    let batch = RecordBatch::try_new_with_options(columns.clone(), values, &options)?;
     let filter = session.create_physical_expr(filter, &DFSchema::try_from(columns.clone())?)?;
-    let satisfied = filter.evaluate(&rows)?.into_array(files.len())?;
+    let satisfied = filter.evaluate(&batch)?.into_array(rows.len())?;
     // A condition that is the literal null has no type.
     if satisfied.data_type() != &DataType::Boolean {
-        return Ok(Vec::new());
+        return Ok(vec![false; rows.len()]);
     }
-    let satisfied = satisfied.as_boolean().iter().map(|is| is == Some(true));
-    Ok(files.into_iter().zip(satisfied).filter_map(|(file, is)| is.then_some(file)).collect())
+    Ok(satisfied.as_boolean().iter().map(|is| is == Some(true)).collect())
 }

@@ -54,7 +54,7 @@ impl TableProvider for RowPositions {
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
         let Self { location, head, schema, files } = self;
         let scan = PositionScan { location, head, schema, files: files.clone() };
-        let scan = scan.plan(session, projection.map(Vec::as_slice), &[], limit).await.map_err(to_datafusion_error)?;
+        let scan = scan.plan(session, projection.map(Vec::as_slice), limit).await.map_err(to_datafusion_error)?;
         floats::one_nan_in_scan(scan, session.config().options())
     }
 }
