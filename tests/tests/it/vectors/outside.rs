@@ -10,7 +10,7 @@ use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{Catalog, SystemClock, TableRef};
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{DeltaTable, SaveMode, Scan, WriteOptions, create_table, parse_schema};
-use deltalakedb_tests::{asking_readers, import, location, python, run_python, spark, sqlite};
+use deltalakedb_tests::{asking_readers, contents, import, location, python, run_python, spark, sqlite};
 use futures::TryStreamExt;
 use serde_json::Value;
 
@@ -25,14 +25,14 @@ def by_polars(place):
     return polars.read_delta(place)["id"].sort().to_list()
 "#;
 
-/// Deletes rows at each place, unless that is empty, and prints the ids that are left: an object by place.
+/// Deletes rows at each place, unless the condition is empty, and prints those that are left: an object by place.
 const SPARK: &str = r#"
 import json, os, sys
 from pyspark.sql import SparkSession
 builder = SparkSession.builder.master("local[2]")
 settings = {
     "spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "2", "spark.log.level": "ERROR",
-    "spark.databricks.delta.snapshotPartitions": "1", "spark.driver.bindAddress": "127.0.0.1",
+    "spark.databricks.delta.snapshotPartitions": "1", "spark.driver.host": "127.0.0.1",
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     # A list of jars, or else a package that Spark finds itself.
@@ -47,7 +47,7 @@ condition, found = sys.argv[1], {}
 for place in sys.argv[2:]:
     if condition:
         spark.sql(f"DELETE FROM delta.`{place}` WHERE {condition}")
-    found[place] = sorted(row.id for row in spark.sql(f"SELECT id FROM delta.`{place}`").collect())
+    found[place] = [row.asDict() for row in spark.sql(f"SELECT * FROM delta.`{place}`").collect()]
 print("\n" + json.dumps(found))
 "#;
 
@@ -89,12 +89,12 @@ async fn spark_and_we_hide_rows_in_turn() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = sqlite(dir.path()).await;
     let mut made = made(&catalog, dir.path()).await;
-    let deleted: Value = spark_finds(&python, "id % 10 = 3", &made);
+    let deleted = spark_finds(&python, "id % 10 = 3", &places(&made));
     let options = WriteOptions::default();
     for Made { table, at } in &mut made {
         let mut left = ids(table).await;
         left.retain(|id| id % 10 != 3);
-        assert_eq!(deleted[at.to_str().unwrap()], Value::from(left.clone()), "{table}");
+        assert_eq!(ids_of(&deleted[at.to_str().unwrap()]), left, "{table}");
         let name = at.file_name().unwrap().to_str().unwrap();
         let entry = import(&catalog, at, name).await.unwrap();
         *table = DeltaTable::of_entry(catalog.clone(), entry.clone());
@@ -104,12 +104,53 @@ async fn spark_and_we_hide_rows_in_turn() {
         assert!(cardinality(table).await > hidden, "{table}");
         Mirror::new(catalog.clone(), Arc::new(SystemClock)).publish(entry.id).await.unwrap();
     }
-    let read: Value = spark_finds(&python, "", &made);
+    let read = spark_finds(&python, "", &places(&made));
     for Made { table, at } in &made {
         let ids = ids(table).await;
         assert!(ids.iter().all(|id| id % 10 != 3 && id % 10 != 7) && ids.len() > 50, "{table}: {ids:?}");
-        assert_eq!(read[at.to_str().unwrap()], Value::from(ids), "{table}");
+        assert_eq!(ids_of(&read[at.to_str().unwrap()]), ids, "{table}");
     }
+}
+
+/// Spark reads the same rows of these tables, described as for [`deltalakedb_tests::read_by_duckdb`].
+pub(super) fn read_by_spark<'a>(tables: impl Iterator<Item = &'a Value>) {
+    let Some(python) = spark() else { return };
+    let tables: Vec<_> = tables.map(|table| (table["location"].as_str().unwrap(), table)).collect();
+    let places: Vec<_> = tables.iter().map(|(at, _)| *at).collect();
+    let read = spark_finds(&python, "", &places);
+    for (at, table) in &tables {
+        let rows = |rows: &Value| rows.as_array().unwrap().iter().map(Value::to_string).collect::<Vec<_>>();
+        let [mut ours, mut theirs] = [rows(&table["rows"]), rows(&read[*at])];
+        ours.sort();
+        theirs.sort();
+        assert_eq!(theirs, ours, "Spark reads {}", table["table"]);
+    }
+    eprintln!("Spark read {} tables", tables.len());
+}
+
+/// A vector, the commit and its checksum, however large the data file is.
+#[tokio::test]
+async fn a_delete_of_one_row_writes_at_most_4_kib() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = sqlite(dir.path()).await;
+    let (at, name) = (dir.path().join("t"), "t".parse().unwrap());
+    let properties = [("delta.enableDeletionVectors".to_string(), "true".to_string())].into();
+    let (schema, options) = (parse_schema("id long, day string").unwrap(), WriteOptions::default());
+    let new = NewTable::new(name, location(&at));
+    create_table(catalog.as_ref(), new, &schema, &[], &properties, &options).await.unwrap();
+    let table = DeltaTable::open_in(catalog.clone(), &TableRef::Name("t".parse().unwrap())).await.unwrap();
+    table.write(rows("t", 0..200_000), SaveMode::Append, &options).await.unwrap();
+    let id = catalog.find(&TableRef::Name("t".parse().unwrap())).await.unwrap().unwrap().id;
+    let mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock));
+    mirror.publish(id).await.unwrap();
+    let before = contents(&at);
+    table.delete(Some("id = 123456"), &options).await.unwrap();
+    mirror.publish(id).await.unwrap();
+    let written: Vec<_> = contents(&at).into_iter().filter(|(path, _)| !before.contains_key(path)).collect();
+    let ends = |end: &str| written.iter().filter(|(path, _)| path.to_str().unwrap().ends_with(end)).count();
+    assert_eq!((ends(".bin"), ends(".json"), ends(".parquet")), (1, 1, 0), "{written:?}");
+    let bytes: usize = written.iter().map(|(_, bytes)| bytes.len()).sum();
+    assert!(bytes <= 4 << 10, "{bytes} bytes");
 }
 
 struct Made {
@@ -170,7 +211,13 @@ fn places(made: &[Made]) -> Vec<&str> {
     made.iter().map(|made| made.at.to_str().unwrap()).collect()
 }
 
-fn spark_finds(python: &Path, condition: &str, made: &[Made]) -> Value {
-    let said = run_python(python, SPARK, &[vec![condition], places(made)].concat());
+fn spark_finds(python: &Path, condition: &str, places: &[&str]) -> Value {
+    let said = run_python(python, SPARK, &[&[condition], places].concat());
     serde_json::from_str(said.lines().last().unwrap()).unwrap()
+}
+
+fn ids_of(rows: &Value) -> Vec<i64> {
+    let mut ids: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["id"].as_i64().unwrap()).collect();
+    ids.sort_unstable();
+    ids
 }
