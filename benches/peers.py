@@ -14,13 +14,16 @@ usage: peers.py versions
        peers.py select TABLE CONDITIONS           delta-rs; the table has its checkpoint
        peers.py scan TABLE QUERY N                delta-rs, DuckDB delta; the query calls the table `scanned`
        peers.py delete TABLE FOLDER               delta-rs, DuckLake; each with a copy of the table
-       peers.py lineitem FOLDER SCALE             no figure: makes lineitem.parquet of TPC-H
+       peers.py tpch FOLDER SCALE                 no figure: makes the tables of TPC-H, each a Parquet file
+       peers.py tpch-queries TABLES QUERIES ANSWERS N
+                                                  DuckDB delta; fails where an answer of ours is not the same
        peers.py python-open URI TABLE N           our Python package beside `deltalake`; the table has its checkpoint
        peers.py python-append FOLDER N            our Python package beside `deltalake`
 
 TABLE is a Delta log of COMMITS commits with FILES files each, as benches/src/tables.rs writes it; LAKE is a folder for
 the same table as DuckLake keeps it. ROWS is a JSON object, row of the report to conditions: sample n takes condition
-n modulo their number.
+n modulo their number. TABLES is a folder of the tables of TPC-H, as TABLE each; QUERIES is benches/tpch.sql; ANSWERS
+is a folder of our answers to them, 1.parquet and so on.
 
 A line is {"row", "system", "samples", "files"}: samples in seconds, or bytes for memory; files, where the system says
 it, is how many it would read. Or it is {"row", "system", "why"}: it could not be measured.
@@ -29,12 +32,15 @@ it, is how many it would read. Or it is {"row", "system", "why"}: it could not b
 import importlib
 import importlib.util
 import json
+import math
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 
 import deltalake
@@ -46,6 +52,7 @@ from deltalake import __version__ as deltalake_version
 Call = Callable[[str], int | None]
 DELTA_RS, DUCKDB_DELTA, DUCKLAKE = "delta-rs", "DuckDB delta", "DuckLake"
 OURS = "SQLite"
+TPCH = ("customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier")
 
 
 def say(row: str, system: str, **rest) -> None:
@@ -430,10 +437,73 @@ def rows_of(table: str) -> pa.Table:
     return pa.table(QueryBuilder().register("t", DeltaTable(table)).execute("SELECT * FROM t").read_all())
 
 
-def lineitem(folder: Path, scale: str) -> None:
+def tpch(folder: Path, scale: str) -> None:
     program = Path(sys.executable).parent / "tpchgen-cli"
-    asked = ["parquet", "-s", scale, "--tables=lineitem", f"--output-dir={folder}"]
+    asked = ["parquet", "-s", scale, f"--output-dir={folder}"]
     subprocess.run([program, *asked], check=True, stdout=subprocess.DEVNULL)
+
+
+def tpch_queries(tables: Path, queries: Path, answers: Path, n: int) -> None:
+    """All queries of TPC-H in turn, n times, after DuckDB's answers were compared with ours."""
+    asked = dict(re.findall(r"^-- (\d+)$(.*?);", queries.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE))
+    if not asked:
+        raise RuntimeError(f"{queries} has no query")
+    connection = duck("delta")
+    for table in TPCH:
+        connection.execute(f"CREATE VIEW {table} AS SELECT * FROM delta_scan('{tables.resolve() / table}')")
+    theirs = {query: connection.execute(sql).fetchall() for query, sql in asked.items()}
+    for query, rows in theirs.items():
+        ours = duckdb.execute("SELECT * FROM read_parquet(?)", [str(answers / f"{query}.parquet")]).fetchall()
+        only_theirs, only_ours = differing(rows, ours)
+        if only_theirs or only_ours:
+            found = f"DuckDB has {len(rows)} rows, with {only_theirs[:3]}; we have {len(ours)}, with {only_ours[:3]}"
+            raise RuntimeError(f"query {query} of TPC-H: {found}")
+
+    def run_queries(_: str) -> None:
+        for sql in asked.values():
+            connection.execute(sql).fetchall()
+
+    timed("tpch", DUCKDB_DELTA, [""] * n, lambda: run_queries)
+
+
+def differing(theirs: list[tuple], ours: list[tuple]) -> tuple[list[tuple], list[tuple]]:
+    """The rows of each that the other does not have as often, in whatever order they are."""
+    unmatched: dict[tuple, list[tuple]] = {}
+    for row in ours:
+        unmatched.setdefault(without_numbers(row), []).append(row)
+    only_theirs = []
+    for row in theirs:
+        candidates = unmatched.get(without_numbers(row), [])
+        for at, candidate in enumerate(candidates):
+            if all(map(same_number, row, candidate)):
+                del candidates[at]
+                break
+        else:
+            only_theirs.append(row)
+    return only_theirs, [row for rows in unmatched.values() for row in rows]
+
+
+def without_numbers(row: tuple) -> tuple:
+    """What must be equal to the letter in equal rows: all but the numbers, as text."""
+    return tuple(0 if is_number(value) else None if value is None else str(value) for value in row)
+
+
+def same_number(one, other) -> bool:
+    """Whether two values, both of them numbers or none, are the same number but for rounding.
+
+    An average of decimals is a float in one system; in another it is a decimal, of which the last digit may be rounded.
+    """
+    if not is_number(one):
+        return True
+    digit = 0.0
+    for decimal, number in ((one, other), (other, one)):
+        if isinstance(decimal, Decimal) and isinstance(number, float):
+            digit = 10.0 ** int(decimal.as_tuple().exponent)
+    return math.isclose(one, other, rel_tol=1e-6, abs_tol=digit)
+
+
+def is_number(value) -> bool:
+    return isinstance(value, (int, float, Decimal))
 
 
 def main() -> int:
@@ -462,8 +532,10 @@ def main() -> int:
             python_open(uri, table, int(n))
         case ["python-append", folder, n]:
             python_append(Path(folder), int(n))
-        case ["lineitem", folder, scale]:
-            lineitem(Path(folder), scale)
+        case ["tpch", folder, scale]:
+            tpch(Path(folder), scale)
+        case ["tpch-queries", tables, queries, answers, n]:
+            tpch_queries(Path(tables), Path(queries), Path(answers), int(n))
         case _:
             print((__doc__ or "").split("\n\n")[1], file=sys.stderr)
             return 2

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, RecordBatchReader, StringArray};
+use arrow::datatypes::SchemaRef;
 use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::action::Add;
 use deltalakedb_log::commit::{Base, CommitRequest, NewTable};
@@ -176,6 +177,18 @@ impl BenchCatalog {
         let (properties, options) = (HashMap::new(), WriteOptions::default());
         create_with_data(self.catalog().as_ref(), new, rows, &[], &properties, &options).await?;
         Ok(())
+    }
+
+    /// The columns and rows of a query.
+    pub(crate) async fn rows(&self, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+        let mut session = SqlSession::new(self.catalog(), SqlOptions::default())?;
+        match session.execute(sql)?.next().await? {
+            Some(SqlResult::Rows(rows)) => {
+                let failed = |e| query_error(e, "the query of the benchmark failed");
+                Ok((rows.schema(), rows.try_collect().await.map_err(failed)?))
+            }
+            _ => Err(TxnLogError::invalid("this is not a query")),
+        }
     }
 
     /// Runs a query once, to its last row.

@@ -2,8 +2,8 @@
 //!
 //! `make bench` builds this in release mode and runs it with a PostgreSQL server. The rows are below, in the order of
 //! the table; `docs/benchmarks.md` describes them and contains the results, which are also in `results.json` next to
-//! this crate's manifest. The argument `small` runs everything on small tables, and `clients`, `large`, `transfers`
-//! or `vectors` only some of the rows, and `growth` a report of its own; then no file is written.
+//! this crate's manifest. The argument `small` runs everything on small tables, and `clients`, `large`, `selects`,
+//! `tpch`, `transfers` or `vectors` only some of the rows, and `growth` a report of its own; then no file is written.
 #![allow(clippy::print_stdout, reason = "a table on standard output is what this program is for")]
 
 mod bench_catalog;
@@ -17,6 +17,7 @@ mod peers;
 mod report;
 mod scans;
 mod tables;
+mod tpch;
 mod transfers;
 mod vectors;
 
@@ -51,12 +52,11 @@ struct Scale {
     long: (u64, u64),
     few: (u64, u64),
     many: (u64, u64),
-    lineitem: &'static str,
+    tpch: &'static str,
 }
 
-const FULL: Scale =
-    Scale { short: (1_000, 100), long: (50_000, 2), few: (10, 10), many: (1_000, 1_000), lineitem: "1" };
-const SMALL: Scale = Scale { short: (100, 20), long: (1_000, 2), few: (5, 2), many: (50, 100), lineitem: "0.01" };
+const FULL: Scale = Scale { short: (1_000, 100), long: (50_000, 2), few: (10, 10), many: (1_000, 1_000), tpch: "1" };
+const SMALL: Scale = Scale { short: (100, 20), long: (1_000, 2), few: (5, 2), many: (50, 100), tpch: "0.01" };
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -65,7 +65,7 @@ async fn main() -> Result<()> {
     let report = match arguments.as_slice() {
         [] => measure(FULL).await?,
         ["small"] => measure(SMALL).await?,
-        [part @ ("clients" | "large" | "transfers" | "vectors")] => measure_part(part).await?,
+        [part @ ("clients" | "large" | "selects" | "tpch" | "transfers" | "vectors")] => measure_part(part).await?,
         ["growth"] => {
             let folder = tempfile::tempdir().map_err(unavailable)?;
             return growth::report(folder.path()).await;
@@ -79,7 +79,7 @@ async fn main() -> Result<()> {
         }
         _ => {
             return Err(TxnLogError::invalid(
-                "usage: deltalakedb-benches [small | clients | large | transfers | vectors | growth]",
+                "usage: deltalakedb-benches [small | clients | large | selects | tpch | transfers | vectors | growth]",
             ));
         }
     };
@@ -124,7 +124,7 @@ async fn measure(scale: Scale) -> Result<Report> {
     appends(&mut report, folder, &loaded).await?;
     python(&mut report, folder, &loaded, &short)?;
     appends_to_many_files(&mut report, scale, folder, &loaded).await?;
-    scan(&mut report, scale, folder, &loaded).await?;
+    tpch::measure(&mut report, folder, scale.tpch).await?;
     let is_small = scale.few == SMALL.few;
     vectors::measure(&mut report, folder, is_small).await?;
     clients::measure(&mut report, folder, &server, is_small).await?;
@@ -142,6 +142,13 @@ async fn measure_part(part: &str) -> Result<Report> {
     match part {
         "clients" => clients::measure(&mut report, folder, &server, false).await?,
         "large" => large::measure(&mut report, folder, &server, false).await?,
+        "selects" => {
+            let table = tables::write(folder, FULL.short.0, FULL.short.1).map_err(unavailable)?;
+            let bench = BenchCatalog::in_sqlite(folder).await?;
+            let (short, _) = bench.import(&table, "short").await?;
+            selects(&mut report, FULL, &[Loaded { bench, short, long: short }], &table).await?;
+        }
+        "tpch" => tpch::measure(&mut report, folder, FULL.tpch).await?,
         "vectors" => vectors::measure(&mut report, folder, false).await?,
         _ => transfers::measure(&mut report, folder, &server, FULL.many).await?,
     }
@@ -462,24 +469,6 @@ async fn appends_to_many_files(report: &mut Report, scale: Scale, folder: &Path,
         Some(p50 <= report.p50(&rows[0], system)? * 1.25 + 0.000_5)
     });
     report.promise(&memory, "less than 64 MiB", &[System::Sqlite], |_, _, p50| Some(p50 < f64::from(64 << 20)));
-    Ok(())
-}
-
-/// Reads every value of a TPC-H table.
-async fn scan(report: &mut Report, scale: Scale, folder: &Path, loaded: &[Loaded]) -> Result<()> {
-    let row = format!("every value of TPC-H's lineitem, scale {}", scale.lineitem);
-    let bare = "the same query of DataFusion on the bare files";
-    let generated = folder.join("tpch");
-    peers::generate_lineitem(&generated, scale.lineitem)?;
-    let table = folder.join("lineitem");
-    for one in loaded.iter().filter(|one| one.bench.system == System::Sqlite) {
-        one.bench.load(&table, "lineitem", &generated.join("lineitem.parquet")).await?;
-        report.add(&row, one.bench.system, Unit::Seconds, one.bench.queries(scans::EVERY_VALUE).await?);
-    }
-    report.add(bare, System::Disk, Unit::Seconds, scans::on_bare_files(&table).await?);
-    report.promise(&row, "at most 1.4 times the bare files", &[System::Sqlite], |report, _, p50| {
-        Some(p50 <= report.p50(bare, System::Disk)? * 1.4)
-    });
     Ok(())
 }
 

@@ -27,9 +27,9 @@ pub(crate) fn run(arguments: &[&str]) -> Result<Vec<Line>> {
     text.lines().map(|line| read(line).ok_or_else(|| failed(&format!("it printed {line:?}")))).collect()
 }
 
-/// Writes `lineitem.parquet` of TPC-H to a folder.
-pub(crate) fn generate_lineitem(folder: &Path, scale: &str) -> Result<()> {
-    output(&["lineitem", &folder.to_string_lossy(), scale]).map(|_| ())
+/// Writes the tables of TPC-H to a folder, each to a Parquet file.
+pub(crate) fn generate_tpch(folder: &Path, scale: &str) -> Result<()> {
+    output(&["tpch", &folder.to_string_lossy(), scale]).map(|_| ())
 }
 
 /// The versions of the peers.

@@ -1,33 +1,67 @@
-//! The cost of a scan of many rows, compared with DataFusion on the bare files.
+//! The cost of a query of many rows, compared with DataFusion on the bare files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use datafusion::prelude::{ParquetReadOptions, SessionContext};
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use futures::TryStreamExt;
 
-use crate::bench_catalog::{FEWEST, sampled};
+use crate::bench_catalog::BenchCatalog;
 
-/// Reads every value of every column of TPC-H's `lineitem`, and returns one row.
-pub(crate) const EVERY_VALUE: &str = "SELECT sum(l_orderkey), sum(l_partkey), sum(l_suppkey), sum(l_linenumber), \
-     sum(l_quantity), sum(l_extendedprice), sum(l_discount), sum(l_tax), max(l_returnflag), max(l_linestatus), \
-     max(l_shipdate), max(l_commitdate), max(l_receiptdate), max(l_shipinstruct), max(l_shipmode), max(l_comment) \
-     FROM lineitem";
+/// Rounds before the first measured one.
+const WARM_UP: usize = 2;
 
-/// The seconds of that query on the Parquet files of a folder without a log.
-pub(crate) async fn on_bare_files(folder: &Path) -> Result<Vec<f64>> {
-    sampled(FEWEST, async |_| bare(folder, "lineitem", EVERY_VALUE).await).await
+/// A table: its name, and the folder with its Parquet files.
+pub(crate) type Files = (&'static str, PathBuf);
+
+/// Runs queries one after the other: ours, and those of DataFusion on Parquet files without a log, each in a session of
+/// its own. Returns the seconds of each round. They take turns, since the speed of a machine drifts.
+pub(crate) async fn in_turn(
+    bench: &BenchCatalog,
+    files: &[Files],
+    queries: &[&str],
+    rounds: usize,
+) -> Result<[Vec<f64>; 2]> {
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    for round in 0..rounds + WARM_UP {
+        let began = Instant::now();
+        for sql in queries {
+            bench.query(sql).await?;
+        }
+        let middle = Instant::now();
+        for sql in queries {
+            query_bare(files, sql).await?;
+        }
+        if round >= WARM_UP {
+            ours.push((middle - began).as_secs_f64());
+            bare.push(middle.elapsed().as_secs_f64());
+        }
+    }
+    Ok([ours, bare])
 }
 
-/// Runs a query of the Parquet files of a folder without a log, to its last row.
-pub(crate) async fn bare(folder: &Path, name: &str, sql: &str) -> Result<()> {
+/// Runs a query of the Parquet files of folders without a log, to its last row.
+async fn query_bare(files: &[Files], sql: &str) -> Result<()> {
     let failed = |e| TxnLogError::new(ErrorKind::Internal, "DataFusion cannot read the bare files").with_source(e);
     let session = SessionContext::new();
-    session
-        .register_parquet(name, folder.to_string_lossy().as_ref(), ParquetReadOptions::default())
-        .await
-        .map_err(failed)?;
+    for (name, folder) in files {
+        let (folder, options) = (folder.to_string_lossy(), ParquetReadOptions::default());
+        session.register_parquet(*name, folder.as_ref(), options).await.map_err(failed)?;
+    }
     let mut rows = session.sql(sql).await.map_err(failed)?.execute_stream().await.map_err(failed)?;
     while rows.try_next().await.map_err(failed)?.is_some() {}
+    Ok(())
+}
+
+/// Links the data files of a table into a folder without a log.
+pub(crate) fn link_data(table: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(table)? {
+        let entry = entry?;
+        if entry.path().extension().is_some_and(|extension| extension == "parquet") {
+            std::fs::hard_link(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
     Ok(())
 }

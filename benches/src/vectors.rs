@@ -69,7 +69,7 @@ async fn scans(report: &mut Report, bench: &BenchCatalog, folder: &Path, rows: i
     bench.create_with(&compacted, "compacted", SCHEMA, &[], &[]).await?;
     bench.write("compacted", self::rows(0..20 * rows, |id| id % 100_000 < 1000)?).await?;
     let bare = folder.join("bare");
-    link_data(&table, &bare)?;
+    scans::link_data(&table, &bare).map_err(unavailable)?;
     for Pattern { name, hidden, baseline, at_most } in PATTERNS {
         if let Some(condition) = hidden {
             bench.restore("scanned", 20).await?;
@@ -80,18 +80,7 @@ async fn scans(report: &mut Report, bench: &BenchCatalog, folder: &Path, rows: i
             Baseline::BareFiles => &bare,
             Baseline::Compacted => &compacted,
         };
-        // In turn, since the speed of a machine drifts.
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for round in 0..FEWEST + WARM_UP {
-            let began = Instant::now();
-            bench.query(EVERY_VALUE).await?;
-            let middle = Instant::now();
-            scans::bare(files, "scanned", EVERY_VALUE).await?;
-            if round >= WARM_UP {
-                ours.push((middle - began).as_secs_f64());
-                theirs.push(middle.elapsed().as_secs_f64());
-            }
-        }
+        let [ours, theirs] = scans::in_turn(bench, &[("scanned", files.clone())], &[EVERY_VALUE], FEWEST).await?;
         let row = format!("every value of {} rows, {name}", grouped(20.0 * rows as f64));
         report.add(&row, System::Sqlite, Unit::Seconds, ours);
         report.add(&row, System::Disk, Unit::Seconds, theirs);
@@ -164,16 +153,4 @@ fn rows(ids: std::ops::Range<i64>, keeps: impl Fn(i64) -> bool) -> Result<Record
     let ids: ArrayRef = Arc::new(Int64Array::from(ids));
     RecordBatch::try_from_iter([("id", ids), ("k", k), ("v", v), ("s", s)])
         .map_err(|e| TxnLogError::new(ErrorKind::Internal, "the rows cannot be created").with_source(e))
-}
-
-/// Links the data files of a table into a folder without a log.
-fn link_data(table: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to).map_err(unavailable)?;
-    for entry in std::fs::read_dir(table).map_err(unavailable)? {
-        let entry = entry.map_err(unavailable)?;
-        if entry.path().extension().is_some_and(|extension| extension == "parquet") {
-            std::fs::hard_link(entry.path(), to.join(entry.file_name())).map_err(unavailable)?;
-        }
-    }
-    Ok(())
 }
