@@ -58,7 +58,7 @@ pub(crate) async fn measure(report: &mut Report, folder: &Path, scale: &str) -> 
     Ok(())
 }
 
-/// Adds our seconds, and those of DataFusion on the bare files, of which ours take at most so many times.
+/// Adds our seconds and those of DataFusion on the bare files, and promises the ratio between them.
 fn compare(report: &mut Report, row: &str, at_most: f64, [ours, bare]: [Vec<f64>; 2]) {
     report.add(row, System::Sqlite, Unit::Seconds, ours);
     report.add(row, System::Disk, Unit::Seconds, bare);

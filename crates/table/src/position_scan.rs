@@ -2,10 +2,12 @@
 //!
 //! Each file carries the selection of the rows that no vector hides, and the Parquet reader skips the others while it
 //! decodes. So everything else works as on files without vectors: files and row groups are spread over the cores,
-//! filters are evaluated in the reader, the page index prunes, and a limit ends the scan early.
+//! filters skip row groups and pages (and rows, with `datafusion.execution.parquet.pushdown_filters`), and a limit ends
+//! the scan early.
 
 mod casts;
 mod columns;
+mod estimates;
 mod footers;
 mod partitions;
 mod row_positions;
@@ -61,11 +63,13 @@ impl PositionScan<'_> {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let failed = || format!("the scan of the table at {} cannot be planned", self.location);
         let columns = ScanColumns::of(self.schema, self.head)?;
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let projection = projection.unwrap_or(&all);
+        let in_scan = columns.indices_in_scan(projection);
+        let estimates = columns.estimates(&in_scan, self.files.iter().map(|file| &file.add));
         let files = std::mem::take(&mut self.files);
         let scanned = self.scan_files(session, &columns, files).await?;
         let scanned: Vec<_> = scanned.into_iter().filter(|file| file.visible > 0).collect();
-        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
-        let projection = projection.unwrap_or(&all);
         if scanned.is_empty() {
             return Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(projection).explain(failed)?))));
         }
@@ -74,15 +78,13 @@ impl PositionScan<'_> {
         let statistics = Statistics {
             num_rows: Precision::Exact(rows),
             total_byte_size: Precision::Inexact(bytes),
-            ..Statistics::new_unknown(columns.in_scan().table_schema())
+            column_statistics: estimates,
         };
         let options = session.config().options();
         // The tables' times have microseconds; nanoseconds would not hold the years of all old files.
         let mut parquet = TableParquetOptions { global: options.execution.parquet.clone(), ..Default::default() };
         parquet.global.coerce_int96 = Some("us".into());
-        let source = ParquetSource::new(columns.in_scan().clone())
-            .with_table_parquet_options(parquet)
-            .with_pushdown_filters(true);
+        let source = ParquetSource::new(columns.in_scan().clone()).with_table_parquet_options(parquet);
         let store = ObjectStoreUrl::parse(table_url(self.location)?).explain(failed)?;
         let files = FileGroup::new(scanned.into_iter().map(|f| f.file).collect());
         let config = FileScanConfigBuilder::new(store, Arc::new(source))
@@ -90,7 +92,7 @@ impl PositionScan<'_> {
             .with_statistics(statistics)
             .with_limit(limit)
             .with_expr_adapter(Some(Arc::new(FileCasts)))
-            .with_projection_indices(Some(columns.indices_in_scan(projection)))
+            .with_projection_indices(Some(in_scan))
             .explain(failed)?
             .build();
         columns.as_in_table(DataSourceExec::from_data_source(config), projection, options).explain(failed)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema as ArrowSchema, SchemaRef};
 use arrow::error::ArrowError;
-use datafusion::common::{Result as PlanResult, ScalarValue};
+use datafusion::common::{ColumnStatistics, Result as PlanResult, ScalarValue};
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::physical_expr::PhysicalExpr;
@@ -25,6 +25,7 @@ use deltalakedb_log::{Result, TxnLogError};
 use parquet::arrow::RowNumber;
 
 use super::casts::with_type_of;
+use super::estimates;
 use crate::error::Explain;
 use crate::statistics_request::scalar;
 
@@ -98,6 +99,15 @@ impl ScanColumns {
         let columns = columns.map(|columns| self.table.project(&columns));
         let columns = columns.unwrap_or_else(|| Err(ArrowError::SchemaError("a partition column is missing".into())));
         Ok(Arc::new(columns.explain(|| "the columns of the table cannot be found in its files".into())?))
+    }
+
+    /// Estimates for the columns of the scan of these files, of which only those at `wanted` are known.
+    pub(super) fn estimates<'a>(
+        &self,
+        wanted: &[usize],
+        files: impl Iterator<Item = &'a Add>,
+    ) -> Vec<ColumnStatistics> {
+        estimates::of_columns(&self.log, self.in_scan.table_schema().fields(), wanted, files)
     }
 
     /// The number of rows in a file, hidden ones included, as its statistics in the log say.

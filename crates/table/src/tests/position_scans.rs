@@ -3,6 +3,7 @@
 
 mod answers;
 mod files;
+mod plans;
 mod upstream;
 
 use bytes::Bytes;

@@ -1,0 +1,90 @@
+//! Estimates of the values in columns, from the statistics in the log. Joins are ordered by them.
+//!
+//! None is exact: bounds in the log may be wide, and are those of hidden rows, too.
+
+use arrow::datatypes::FieldRef;
+use datafusion::common::stats::Precision;
+use datafusion::common::{ColumnStatistics, ScalarValue};
+use deltalakedb_log::action::Add;
+use deltalakedb_log::predicate::Literal;
+use deltalakedb_log::schema::{Column, Schema};
+use deltalakedb_log::stats::{ColumnRange, FileStats};
+
+use crate::statistics_request::scalar;
+
+/// What is known about a column of the files so far.
+struct Estimate<'a> {
+    column: &'a Column,
+    bounds: Bounds,
+    has_nulls: bool,
+}
+
+enum Bounds {
+    /// There are no values yet.
+    Empty,
+    Between(Literal, Literal),
+    /// A file does not have them.
+    Unknown,
+}
+
+impl Estimate<'_> {
+    fn add(&mut self, range: Option<ColumnRange>) {
+        let Some(range) = range else {
+            (self.bounds, self.has_nulls) = (Bounds::Unknown, true);
+            return;
+        };
+        self.has_nulls |= !range.no_null;
+        if range.all_null {
+            return;
+        }
+        self.bounds = match (std::mem::replace(&mut self.bounds, Bounds::Unknown), range.min.zip(range.max)) {
+            (Bounds::Empty, Some((min, max))) => Bounds::Between(min, max),
+            (Bounds::Between(least, greatest), Some((min, max))) => {
+                Bounds::Between(if min < least { min } else { least }, if max > greatest { max } else { greatest })
+            }
+            _ => Bounds::Unknown,
+        };
+    }
+
+    fn statistics(self, field: &FieldRef) -> ColumnStatistics {
+        let inexact = |value: Literal| {
+            let value: Option<ScalarValue> = scalar(value, field.data_type());
+            value.map_or(Precision::Absent, Precision::Inexact)
+        };
+        let mut statistics = ColumnStatistics::new_unknown();
+        if let Bounds::Between(min, max) = self.bounds {
+            (statistics.min_value, statistics.max_value) = (inexact(min), inexact(max));
+        }
+        if !self.has_nulls {
+            statistics.null_count = Precision::Inexact(0);
+        }
+        statistics
+    }
+}
+
+/// Estimates for the columns of a scan of these files, in the order of `fields`, which have physical names. Those of
+/// columns that are not `wanted` are unknown.
+pub(super) fn of_columns<'a>(
+    schema: &Schema,
+    fields: &[FieldRef],
+    wanted: &[usize],
+    files: impl Iterator<Item = &'a Add>,
+) -> Vec<ColumnStatistics> {
+    let mut estimates: Vec<_> = (0..fields.len())
+        .map(|n| {
+            let column = schema.columns().iter().find(|column| column.physical_name == *fields[n].name());
+            let column = column.filter(|_| wanted.contains(&n));
+            column.map(|column| Estimate { column, bounds: Bounds::Empty, has_nulls: false })
+        })
+        .collect();
+    for add in files {
+        let stats = FileStats::new(schema, add);
+        for estimate in estimates.iter_mut().flatten() {
+            estimate.add(stats.range(estimate.column));
+        }
+    }
+    let known = estimates.into_iter().zip(fields).map(|(estimate, field)| {
+        estimate.map_or_else(ColumnStatistics::new_unknown, |estimate| estimate.statistics(field))
+    });
+    known.collect()
+}
