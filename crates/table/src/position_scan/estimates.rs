@@ -52,7 +52,10 @@ impl Estimate<'_> {
             value.map_or(Precision::Absent, Precision::Inexact)
         };
         let mut statistics = ColumnStatistics::new_unknown();
-        if let Bounds::Between(min, max) = self.bounds {
+        // A filter would take a column with one value for known exactly (DataFusion 55.2).
+        if let Bounds::Between(min, max) = self.bounds
+            && min < max
+        {
             (statistics.min_value, statistics.max_value) = (inexact(min), inexact(max));
         }
         if !self.has_nulls {
@@ -72,9 +75,12 @@ pub(super) fn of_columns<'a>(
 ) -> Vec<ColumnStatistics> {
     let mut estimates: Vec<_> = (0..fields.len())
         .map(|n| {
-            let column = schema.columns().iter().find(|column| column.physical_name == *fields[n].name());
-            let column = column.filter(|_| wanted.contains(&n));
-            column.map(|column| Estimate { column, bounds: Bounds::Empty, has_nulls: false })
+            // The bounds of floats do not say whether there are NaN, which are greater.
+            if !wanted.contains(&n) || fields[n].data_type().is_floating() {
+                return None;
+            }
+            let column = schema.columns().iter().find(|column| column.physical_name == *fields[n].name())?;
+            Some(Estimate { column, bounds: Bounds::Empty, has_nulls: false })
         })
         .collect();
     for add in files {

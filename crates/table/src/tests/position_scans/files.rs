@@ -286,7 +286,7 @@ async fn files_are_found_whatever_their_paths_are() {
 }
 
 #[tokio::test]
-async fn a_plan_filters_in_the_reader_and_divides_a_file_between_the_cores() {
+async fn a_plan_divides_a_file_between_the_cores_and_skips_row_groups_and_pages() {
     let fixture = Fixture::new();
     let columns = Columns::new(&[("id", json!("long")), ("x", json!("double")), ("s", json!("string"))], &[]);
     let x: ArrayRef = Arc::new(arrow::array::Float64Array::from_iter_values((0..10_000).map(f64::from)));
@@ -298,20 +298,24 @@ async fn a_plan_filters_in_the_reader_and_divides_a_file_between_the_cores() {
     let session = session_with(&table).await;
     set(&session, "datafusion.execution.target_partitions", 4);
     set(&session, "datafusion.optimizer.repartition_file_min_size", 0);
-    for sql in [
-        "SELECT s, count(*) FROM t WHERE id > 7 AND s <> 'x' GROUP BY s",
-        "SELECT sum(x) FROM t WHERE x > 7 AND id > 5",
-        "SELECT id FROM t WHERE id % 3 = 1 AND x IS NOT NULL ORDER BY id",
-    ] {
-        let plan = ask(&session, &format!("EXPLAIN {sql}")).await.concat();
-        let (_, physical) = plan.split_once("physical_plan").unwrap();
-        assert!(!physical.contains("FilterExec") && !physical.contains("RoundRobin"), "{sql}: {plan}");
-        assert!(physical.contains("file_groups={4groups:") && physical.contains("predicate="), "{sql}: {plan}");
+    for in_reader in [false, true] {
+        set(&session, "datafusion.execution.parquet.pushdown_filters", in_reader);
+        for sql in [
+            "SELECT s, count(*) FROM t WHERE id > 7 AND s <> 'x' GROUP BY s",
+            "SELECT sum(x) FROM t WHERE x > 7 AND id > 5",
+            "SELECT id FROM t WHERE id % 3 = 1 AND x IS NOT NULL ORDER BY id",
+        ] {
+            let plan = ask(&session, &format!("EXPLAIN {sql}")).await.concat();
+            let (_, physical) = plan.split_once("physical_plan").unwrap();
+            assert_eq!(physical.contains("FilterExec"), !in_reader, "{sql}: {plan}");
+            assert!(!physical.contains("RoundRobin"), "{sql}: {plan}");
+            assert!(physical.contains("file_groups={4groups:") && physical.contains("predicate="), "{sql}: {plan}");
+        }
+        // Row groups and pages in which no row can match are not decoded.
+        let plan = ask(&session, "EXPLAIN ANALYZE SELECT x FROM t WHERE id BETWEEN 2500 AND 2510").await.concat();
+        assert!(plan.contains("row_groups_pruned_statistics=10total→1matched"), "{plan}");
+        assert!(plan.contains("page_index_pages_pruned=10total→1matched"), "{plan}");
     }
-    // Row groups and pages in which no row can match are not decoded.
-    let plan = ask(&session, "EXPLAIN ANALYZE SELECT x FROM t WHERE id BETWEEN 2500 AND 2510").await.concat();
-    assert!(plan.contains("row_groups_pruned_statistics=10total→1matched"), "{plan}");
-    assert!(plan.contains("page_index_pages_pruned=10total→1matched"), "{plan}");
     // The number of rows is known while planning.
     let plan = session.table("t").await.unwrap().create_physical_plan().await.unwrap();
     let rows = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new()).unwrap().num_rows;

@@ -5,6 +5,8 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 
 use super::*;
 
+const FILTERS_IN_READER: &str = "datafusion.execution.parquet.pushdown_filters";
+
 /// Columns of 64-bit numbers.
 fn numbers(columns: &[(&str, Vec<Option<i64>>)]) -> RecordBatch {
     let columns = columns.iter().map(|(name, values)| (*name, Arc::new(Int64Array::from(values.clone())) as ArrayRef));
@@ -42,16 +44,19 @@ async fn no_row_group_is_read_twice_when_the_least_rows_are_wanted() {
     for (name, hidden) in cases {
         let file = DataFile::new("f.parquet", &rows, row_groups_of(2048)).hiding(hidden.iter().copied());
         let table = build(&fixture, name, &long_columns(&["time", "phrase"]), vec![file]).await;
-        let session = session_with(&table).await;
-        set(&session, "datafusion.execution.target_partitions", 1);
         let mut expected: Vec<_> =
             (0..8192).filter(|i| *i != 2048 && !hidden.contains(&(*i as u64))).map(|i| (time(i), phrase(i))).collect();
         expected.sort_unstable();
         let mut expected: Vec<_> = expected.iter().take(10).map(|(_, phrase)| format!("|{phrase}|")).collect();
         expected.sort();
-        let mut found = ask(&session, "SELECT phrase FROM t WHERE phrase <> 0 ORDER BY time LIMIT 10").await;
-        found.sort();
-        assert_eq!(found, expected, "{name}");
+        for in_reader in [true, false] {
+            let session = session_with(&table).await;
+            set(&session, "datafusion.execution.target_partitions", 1);
+            set(&session, FILTERS_IN_READER, in_reader);
+            let mut found = ask(&session, "SELECT phrase FROM t WHERE phrase <> 0 ORDER BY time LIMIT 10").await;
+            found.sort();
+            assert_eq!(found, expected, "{name} {in_reader}");
+        }
     }
 }
 
@@ -80,12 +85,13 @@ async fn selections_stay_with_their_row_groups() {
                 expected.reverse();
             }
             let expected: Vec<_> = expected.iter().take(5).map(|b| format!("|{b}|")).collect();
-            for page_index in [true, false] {
+            for (page_index, in_reader) in [(true, true), (false, true), (true, false), (false, false)] {
                 let session = session_with(&table).await;
                 set(&session, "datafusion.execution.target_partitions", 1);
                 set(&session, "datafusion.execution.parquet.enable_page_index", page_index);
+                set(&session, FILTERS_IN_READER, in_reader);
                 let sql = format!("SELECT b FROM t WHERE a >= 50 ORDER BY b {order} LIMIT 5");
-                assert_eq!(ask(&session, &sql).await, expected, "{name} {order} {page_index}");
+                assert_eq!(ask(&session, &sql).await, expected, "{name} {order} {page_index} {in_reader}");
             }
         }
     }
@@ -105,9 +111,10 @@ async fn filters_limits_and_ranges_of_files_do_not_shift_what_is_hidden() {
     let table = build(&fixture, "t", &long_columns(&["id"]), files.collect()).await;
     let visible: Vec<i64> = (0..3000).filter(|id| is_visible(*id)).collect();
     let lines = |ids: &[i64]| ids.iter().map(|id| format!("|{id}|")).collect::<Vec<_>>();
-    for partitions in 1..5 {
+    for partitions in 1..9 {
         let session = session_with(&table).await;
-        set(&session, "datafusion.execution.target_partitions", partitions);
+        set(&session, "datafusion.execution.target_partitions", partitions / 2 + 1);
+        set(&session, FILTERS_IN_READER, partitions % 2 == 0);
         set(&session, "datafusion.optimizer.repartition_file_min_size", 0);
         assert_eq!(ask(&session, "SELECT id FROM t ORDER BY id").await, lines(&visible));
         let some: Vec<_> = visible.iter().copied().filter(|id| id % 5 == 1 && *id > 1300).collect();
