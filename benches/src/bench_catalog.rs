@@ -21,8 +21,8 @@ use deltalakedb_log::{
 };
 use deltalakedb_mirror::{ExpireOptions, Mirror};
 use deltalakedb_table::{
-    DeltaTable, SaveMode, SqlOptions, SqlResult, SqlSession, Transaction, TransactionOptions, WriteOptions,
-    create_table, create_with_data, parse_schema, query_error,
+    DeltaTable, DeltaTableProvider, SaveMode, SqlOptions, SqlResult, SqlSession, Transaction, TransactionOptions,
+    WriteOptions, create_table, create_with_data, parse_schema, query_error, query_session,
 };
 use futures::TryStreamExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -150,12 +150,17 @@ impl BenchCatalog {
         .await
     }
 
-    /// Plans `SELECT * FROM name WHERE id = x` in DataFusion, one x after the other, each in a new session.
+    /// Opens a table and plans `SELECT * FROM name WHERE id = x` in DataFusion, one x after the other, each in a new
+    /// session.
     pub(crate) async fn selects(&self, name: &str, ids: &[i64]) -> Result<Vec<f64>> {
-        let catalog = self.catalog();
+        let failed = |e| query_error(e, "the query of the benchmark cannot be planned");
         sampled(200, async |n| {
-            let sql = format!("EXPLAIN SELECT * FROM {name} WHERE id = {}", ids[n % ids.len()]);
-            query(&catalog, &sql).await
+            let (session, table) = (query_session([])?, self.table(name).await?);
+            let provider = DeltaTableProvider::open(&table, At::Latest).await?;
+            session.register_table(name, Arc::new(provider)).map_err(failed)?;
+            let sql = format!("SELECT * FROM {name} WHERE id = {}", ids[n % ids.len()]);
+            let rows = deltalakedb_table::query(&session, &sql).await.map_err(failed)?;
+            rows.create_physical_plan().await.map_err(failed)
         })
         .await
     }

@@ -41,11 +41,11 @@ pub(crate) async fn in_turn(
     Ok([ours, bare])
 }
 
-/// Runs a query of the Parquet files of folders without a log, to its last row.
+/// Runs a query of the Parquet files of folders without a log, to its last row. Only tables that it names are opened.
 async fn query_bare(files: &[Files], sql: &str) -> Result<()> {
     let failed = |e| TxnLogError::new(ErrorKind::Internal, "DataFusion cannot read the bare files").with_source(e);
     let session = SessionContext::new();
-    for (name, folder) in files {
+    for (name, folder) in files.iter().filter(|(name, _)| sql.contains(name)) {
         let (folder, options) = (folder.to_string_lossy(), ParquetReadOptions::default());
         session.register_parquet(*name, folder.as_ref(), options).await.map_err(failed)?;
     }

@@ -19,7 +19,7 @@ const KEEP: (&str, &str) = ("deltalakedb.deletionVectors.maxShare", "1");
 const ONE_ROW: &str = "one row of those, by its id";
 const DELETE: &str = "DELETE of one row of a file of 100 MB, published";
 
-/// Queries before the first measured one.
+/// Deletes before the first measured one.
 const WARM_UP: usize = 2;
 
 /// Rows to hide, and how long their scan may take, in times of DataFusion's scan of other files.
