@@ -17,7 +17,7 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328; }
 .grid { stroke: #d1d9e0; }
 .ours { fill: #0969da; }
 .peer { fill: #bc4c00; }
-.disk { fill: #818b98; }
+.baseline { fill: #818b98; }
 @media (prefers-color-scheme: dark) {
   text { fill: #f0f6fc; }
   .axis, .value { fill: #9198a1; }
@@ -73,7 +73,7 @@ pub(crate) fn svg(report: &Report) -> String {
 
 fn bar(svg: &mut String, figure: &Figure, y: f64, end: f64) {
     let class = match figure.system {
-        System::Disk => "disk",
+        System::Baseline => "baseline",
         s if s.is_ours() => "ours",
         _ => "peer",
     };

@@ -55,7 +55,9 @@ fn output(arguments: &[&str]) -> Result<String> {
     let output = Command::new(&python).arg(PROGRAM).args(arguments).output();
     let output = output.map_err(|e| failed(&format!("{python}: {e}")))?;
     if !output.status.success() {
-        return Err(failed(String::from_utf8_lossy(&output.stderr).trim()));
+        let (asked, why) = (arguments.first().unwrap_or(&"nothing"), String::from_utf8_lossy(&output.stderr));
+        let why = format!("`peers.py {asked}` failed: {}", why.trim());
+        return Err(TxnLogError::new(ErrorKind::Internal, why));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -19,8 +19,8 @@ pub(crate) enum System {
     DuckDbDelta,
     /// DuckDB's extension `ducklake`.
     DuckLake,
-    /// The disk itself, without a database.
-    Disk,
+    /// The same without a log: a file that is appended and synced, or DataFusion on the bare files.
+    Baseline,
 }
 
 impl System {
@@ -38,7 +38,7 @@ impl System {
             Self::DeltaRs => "delta-rs",
             Self::DuckDbDelta => "DuckDB delta",
             Self::DuckLake => "DuckLake",
-            Self::Disk => "this disk",
+            Self::Baseline => "without a log",
         }
     }
 
@@ -203,7 +203,7 @@ impl Report {
 
     /// The figures of a row, in the order of the columns.
     pub(crate) fn figures_of(&self, what: &str) -> Vec<&Figure> {
-        let systems = System::COLUMNS.into_iter().chain([System::Disk]);
+        let systems = System::COLUMNS.into_iter().chain([System::Baseline]);
         systems.filter_map(|s| self.figure(what, s)).collect()
     }
 
@@ -216,7 +216,7 @@ impl Report {
         let names = System::COLUMNS.map(System::name).join(" | ");
         let mut text = format!("| what | {names} | promised | kept |\n|{}\n", "---|".repeat(System::COLUMNS.len() + 3));
         for what in self.rows() {
-            let alone = self.figure(what, System::Disk).map(|f| format!(": {}", f.show())).unwrap_or_default();
+            let alone = self.figure(what, System::Baseline).map(|f| format!(": {}", f.show())).unwrap_or_default();
             let cells = System::COLUMNS.map(|s| self.cell(what, s)).join(" | ");
             let (promised, kept) = match self.promises.iter().find(|p| p.what == what) {
                 None => ("-", "-".to_string()),

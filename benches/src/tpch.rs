@@ -61,10 +61,11 @@ pub(crate) async fn measure(report: &mut Report, folder: &Path, scale: &str) -> 
 /// Adds our seconds and those of DataFusion on the bare files, and promises the ratio between them.
 fn compare(report: &mut Report, row: &str, at_most: f64, [ours, bare]: [Vec<f64>; 2]) {
     report.add(row, System::Sqlite, Unit::Seconds, ours);
-    report.add(row, System::Disk, Unit::Seconds, bare);
+    report.add(row, System::Baseline, Unit::Seconds, bare);
     let text = format!("at most {at_most} times the bare files");
-    report
-        .promise(row, &text, &[System::Sqlite], |report, _, p50| Some(p50 <= at_most * report.p50(row, System::Disk)?));
+    report.promise(row, &text, &[System::Sqlite], |report, _, p50| {
+        Some(p50 <= at_most * report.p50(row, System::Baseline)?)
+    });
 }
 
 /// Writes the rows of a query to a Parquet file.

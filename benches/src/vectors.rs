@@ -87,7 +87,7 @@ async fn scans(report: &mut Report, bench: &BenchCatalog, folder: &Path, rows: i
         let [ours, theirs] = scans::in_turn(bench, &[("scanned", files.clone())], &[EVERY_VALUE], FEWEST).await?;
         let row = format!("every value of {} rows, {name}", grouped(20.0 * rows as f64));
         report.add(&row, System::Sqlite, Unit::Seconds, ours);
-        report.add(&row, System::Disk, Unit::Seconds, theirs);
+        report.add(&row, System::Baseline, Unit::Seconds, theirs);
         let lines = peers::run(&["scan", &table.to_string_lossy(), EVERY_VALUE, "5"])?;
         add_peers(report, Some(&row), Unit::Seconds, lines);
         let text = match (baseline, hidden) {
@@ -100,7 +100,7 @@ async fn scans(report: &mut Report, bench: &BenchCatalog, folder: &Path, rows: i
                 (Baseline::BareFiles, Some(_)) => p50 * 1.8 <= report.p50(&row, System::DeltaRs)?,
                 _ => true,
             };
-            Some(p50 <= at_most * report.p50(&row, System::Disk)? && is_faster)
+            Some(p50 <= at_most * report.p50(&row, System::Baseline)? && is_faster)
         });
     }
 
@@ -131,11 +131,16 @@ async fn deletes(report: &mut Report, bench: &BenchCatalog, folder: &Path, rows:
     report.add(DELETE, System::Sqlite, Unit::Seconds, samples);
     let lines = peers::run(&["delete", &table.to_string_lossy(), &folder.join("peers").to_string_lossy()])?;
     add_peers(report, Some(DELETE), Unit::Seconds, lines);
-    if report.p50(SYNC, System::Disk).is_none() {
-        report.add(SYNC, System::Disk, Unit::Seconds, append_and_sync(&folder.join("append")).map_err(unavailable)?);
+    if report.p50(SYNC, System::Baseline).is_none() {
+        report.add(
+            SYNC,
+            System::Baseline,
+            Unit::Seconds,
+            append_and_sync(&folder.join("append")).map_err(unavailable)?,
+        );
     }
     report.promise(DELETE, "at most three syncs + 10 ms", &[System::Sqlite], |report, _, p50| {
-        Some(p50 <= 3.0 * report.p50(SYNC, System::Disk)? + 0.010)
+        Some(p50 <= 3.0 * report.p50(SYNC, System::Baseline)? + 0.010)
     });
     Ok(())
 }

@@ -9,6 +9,7 @@ mod casts;
 mod columns;
 mod estimates;
 mod footers;
+mod page_index;
 mod partitions;
 mod row_positions;
 mod selection;
@@ -36,6 +37,7 @@ use self::columns::ScanColumns;
 pub(crate) use self::columns::{FILE, POSITION, with_positions};
 use self::footers::CONCURRENT_FOOTERS;
 pub(crate) use self::footers::check_positions;
+use self::page_index::DataFileReaders;
 pub(crate) use self::partitions::{satisfying, selects_files};
 pub(crate) use self::row_positions::RowPositions;
 use crate::delta_rs::{MaskedFile, table_url};
@@ -66,9 +68,18 @@ impl PositionScan<'_> {
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();
         let projection = projection.unwrap_or(&all);
         let in_scan = columns.indices_in_scan(projection);
-        let estimates = columns.estimates(&in_scan, self.files.iter().map(|file| &file.add));
-        let files = std::mem::take(&mut self.files);
-        let scanned = self.scan_files(session, &columns, files).await?;
+        let mut estimates = columns.estimates(&in_scan);
+        let with_rows = |file: MaskedFile| {
+            let stats = columns.stats(&file.add);
+            estimates.add(&stats);
+            let rows = stats.num_records();
+            (file, rows)
+        };
+        let files: Vec<_> = std::mem::take(&mut self.files).into_iter().map(with_rows).collect();
+        let estimates = estimates.statistics(columns.in_scan().table_schema().fields());
+        let url = ObjectStoreUrl::parse(table_url(self.location)?).explain(failed)?;
+        let store = session.runtime_env().object_store(&url).explain(failed)?;
+        let scanned = self.scan_files(&store, &columns, files).await?;
         let scanned: Vec<_> = scanned.into_iter().filter(|file| file.visible > 0).collect();
         if scanned.is_empty() {
             return Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(projection).explain(failed)?))));
@@ -84,10 +95,11 @@ impl PositionScan<'_> {
         // The tables' times have microseconds; nanoseconds would not hold the years of all old files.
         let mut parquet = TableParquetOptions { global: options.execution.parquet.clone(), ..Default::default() };
         parquet.global.coerce_int96 = Some("us".into());
-        let source = ParquetSource::new(columns.in_scan().clone()).with_table_parquet_options(parquet);
-        let store = ObjectStoreUrl::parse(table_url(self.location)?).explain(failed)?;
+        let source = ParquetSource::new(columns.in_scan().clone())
+            .with_table_parquet_options(parquet)
+            .with_parquet_file_reader_factory(Arc::new(DataFileReaders::new(store)));
         let files = FileGroup::new(scanned.into_iter().map(|f| f.file).collect());
-        let config = FileScanConfigBuilder::new(store, Arc::new(source))
+        let config = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_file_groups(files.split_files(session.config().target_partitions()))
             .with_statistics(statistics)
             .with_limit(limit)
@@ -98,16 +110,14 @@ impl PositionScan<'_> {
         columns.as_in_table(DataSourceExec::from_data_source(config), projection, options).explain(failed)
     }
 
+    /// Files as they are scanned; each is given with the number of its rows, if the log has it.
     async fn scan_files(
         &self,
-        session: &dyn Session,
+        store: &Arc<dyn ObjectStore>,
         columns: &ScanColumns,
-        files: Vec<MaskedFile>,
+        files: Vec<(MaskedFile, Option<i64>)>,
     ) -> Result<Vec<ScanFile>> {
-        let failed = || format!("the files of the table at {} cannot be read", self.location);
-        let url = ObjectStoreUrl::parse(table_url(self.location)?).explain(failed)?;
-        let store = session.runtime_env().object_store(&url).explain(failed)?;
-        let files = (0..).zip(files).map(|(number, file)| self.scan_file(&store, columns, number, file));
+        let files = (0..).zip(files).map(|(number, (file, rows))| self.scan_file(store, columns, number, file, rows));
         stream::iter(files).buffered(CONCURRENT_FOOTERS).try_collect().await
     }
 
@@ -117,12 +127,13 @@ impl PositionScan<'_> {
         columns: &ScanColumns,
         number: u32,
         MaskedFile { add, hidden }: MaskedFile,
+        rows: Option<i64>,
     ) -> Result<ScanFile> {
         let damaged = |what: &str| {
             TxnLogError::corrupt(format!("the file {:?} of the table at {} {what}", add.path, self.location))
         };
         let meta = footers::object_of(&add)?;
-        let rows = match columns.rows_in(&add) {
+        let rows = match rows {
             Some(rows) => rows,
             None => footers::read(store.as_ref(), &meta, &add).await?.file_metadata().num_rows(),
         };

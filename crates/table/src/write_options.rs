@@ -46,7 +46,8 @@ pub struct WriteOptions {
     /// The version that an operation reads; the newest by default. A later commit that conflicts with the operation
     /// makes it fail.
     pub read_version: Option<Version>,
-    /// The encoding of data files; by default that of delta-rs.
+    /// The encoding of data files. By default that of delta-rs, except that columns whose first values hardly repeat have
+    /// no dictionary.
     pub parquet: Option<WriterProperties>,
     /// The target size of data files, in bytes; `None`: the table's property, or delta-rs' default.
     pub target_file_size: Option<NonZeroU64>,

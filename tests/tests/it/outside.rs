@@ -2,6 +2,7 @@
 //! from other Parquet files.
 
 use std::collections::HashMap;
+use std::fs;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, ListArray, RecordBatch, StructArray};
@@ -11,12 +12,13 @@ use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{SystemClock, TableRef};
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{
-    DeltaTable, Operation, SaveMode, SchemaMode, WriteOptions, WriteRows, create_table, create_with_data, parse_schema,
+    DeltaTable, Operation, SaveMode, SchemaMode, TableSpec, WriteOptions, WriteRows, create_table, create_with_data,
+    parse_schema,
 };
 use deltalakedb_tests::{
     asking_readers, golden, import, location, our_rows, python, run_python, sqlite, their_rows, unpack,
 };
-use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
+use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
 use serde_json::{Value, json};
 
 /// How many rows each reader finds at a place.
@@ -111,11 +113,21 @@ async fn outside_readers_find_columns_that_had_field_ids_in_other_files() {
         let write = WriteRows::new(vec![rows], SaveMode::Append);
         Operation::Write(WriteRows { schema_mode: Some(SchemaMode::Merge), ..write })
     };
-    for name in ["created", "evolved"] {
+    let names = ["created", "evolved", "converted"];
+    for name in names {
         let new = NewTable::new(name.parse().unwrap(), location(&dir.path().join(name)));
         let (rows, none) = (with_field_ids(10), HashMap::new());
         if name == "created" {
             create_with_data(catalog.as_ref(), new, vec![rows], &[], &none, &options).await.unwrap();
+            continue;
+        }
+        if name == "converted" {
+            fs::create_dir(dir.path().join(name)).unwrap();
+            let file = fs::File::create(dir.path().join(name).join("given.parquet")).unwrap();
+            let mut writer = ArrowWriter::try_new(file, rows.schema(), None).unwrap();
+            writer.write(&rows).unwrap();
+            writer.close().unwrap();
+            TableSpec::new(&[], &none).convert(catalog.as_ref(), new, None, true, &options).await.unwrap();
             continue;
         }
         let schema = parse_schema("id long").unwrap();
@@ -124,7 +136,7 @@ async fn outside_readers_find_columns_that_had_field_ids_in_other_files() {
         table.run(merged(rows), &options).await.unwrap();
     }
     let mut places = Vec::new();
-    for name in ["created", "evolved"] {
+    for name in names {
         let table = catalog.find(&TableRef::Name(name.parse().unwrap())).await.unwrap().unwrap();
         let open = DeltaTable::open_in(catalog.clone(), &TableRef::Id(table.id)).await.unwrap();
         open.run(merged(with_field_ids(20)), &options).await.unwrap();

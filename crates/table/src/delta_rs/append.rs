@@ -26,7 +26,7 @@ use super::capture::{NewFiles, panicked};
 use super::log::{FileSelection, SnapshotLog};
 use super::log_store::VirtualLogStore;
 use super::write::Data;
-use super::{LogView, StagedCommit};
+use super::{LogView, StagedCommit, encoding};
 use crate::error::Explain;
 use crate::write_options::WriteOptions;
 
@@ -82,13 +82,14 @@ impl PlainAppend {
     }
 
     /// The number of rows written, and the adds in JSON.
-    async fn write(&self, mut rows: Data) -> Result<(usize, Vec<Value>)> {
+    async fn write(&self, rows: Data) -> Result<(usize, Vec<Value>)> {
         let failed = || FAILED.to_string();
+        let (mut rows, parquet) = encoding::of_rows(rows, self.options.parquet.as_ref()).await?;
         let (indexed, stats_columns) = get_num_idx_cols_and_stats_columns(Some(&self.properties), Default::default());
         let config = WriterConfig::new(
             self.schema.clone(),
             self.partition_by.clone(),
-            self.options.parquet.clone(),
+            Some(parquet),
             Some(self.options.target_file_size.unwrap_or_else(|| self.properties.target_file_size())),
             None,
             indexed,

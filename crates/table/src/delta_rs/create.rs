@@ -16,8 +16,9 @@ use super::alter::is_own_property;
 use super::capture::{capture, commit_properties};
 use super::log::{FileSelection, SnapshotLog};
 use super::log_store::VirtualLogStore;
+use super::schema::{TableSchema, parse_schema};
 use super::write::{Data, plan};
-use super::{FullTable, LogView, StagedCommit, bounds, masking, named_paths};
+use super::{FullTable, LogView, StagedCommit, bounds, encoding, masking, named_paths};
 use crate::error::Explain;
 use crate::table_spec::TableSpec;
 use crate::write_options::{SaveMode as WriteMode, WriteOptions};
@@ -40,6 +41,7 @@ pub(crate) async fn create(table: Create<'_>, columns: Vec<StructField>) -> Resu
 pub(crate) async fn create_with_data(table: Create<'_>, rows: Data) -> Result<StagedCommit> {
     let (log, log_store) = nothing_yet(&table)?;
     let spec = table.spec;
+    let (rows, parquet) = encoding::of_rows(rows, table.options.parquet.as_ref()).await?;
     let own_size = spec.properties.get("delta.targetFileSize").and_then(|size| size.trim().parse().ok());
     let mut write = WriteBuilder::new(log_store.clone(), None)
         .with_partition_columns(&spec.partition_by)
@@ -52,15 +54,13 @@ pub(crate) async fn create_with_data(table: Create<'_>, rows: Data) -> Result<St
         .with_configuration(table.configuration())
         .with_commit_properties(commit_properties(table.options))
         .with_target_file_size(table.options.target_file_size.or(own_size))
+        .with_writer_properties(parquet)
         .with_input_plan(plan(rows)?);
     if let Some(name) = &spec.name {
         write = write.with_table_name(name);
     }
     if let Some(description) = &spec.description {
         write = write.with_description(description);
-    }
-    if let Some(parquet) = table.options.parquet.clone() {
-        write = write.with_writer_properties(parquet);
     }
     made(&table, capture(&log, &log_store, None, "the rows cannot be written", write, |_| Value::Null).await?)
 }
@@ -89,12 +89,21 @@ pub(crate) async fn convert(table: Create<'_>, columns: Vec<StructField>, named_
     bounds::recompute_decimal_bounds(&mut captured.actions, None, &paths, &log_store.data_store()).await?;
     let files = captured.actions.iter().filter(|action| matches!(action, Action::Add(_))).count();
     for action in &mut captured.actions {
-        let Action::CommitInfo(info) = action else { continue };
-        let mut parameters = info.0.get::<Object>("operationParameters").unwrap_or_default();
-        parameters.set("numFiles", files.to_string());
-        parameters.set("collectStats", "true");
-        info.0.set("operation", "CONVERT");
-        info.0.set("operationParameters", parameters);
+        match action {
+            Action::CommitInfo(info) => {
+                let mut parameters = info.0.get::<Object>("operationParameters").unwrap_or_default();
+                parameters.set("numFiles", files.to_string());
+                parameters.set("collectStats", "true");
+                info.0.set("operation", "CONVERT");
+                info.0.set("operationParameters", parameters);
+            }
+            // Files that other writers add have no field ids, or others.
+            Action::Metadata(metadata) => {
+                let columns = parse_schema(&metadata.schema_string)?.to_arrow()?;
+                metadata.schema_string = TableSchema::from_arrow(&columns)?.to_json()?;
+            }
+            _ => {}
+        }
     }
     Ok(captured)
 }

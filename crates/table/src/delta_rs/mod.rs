@@ -21,6 +21,7 @@ mod create;
 mod date_trunc;
 mod deletion_vectors;
 mod empty_log;
+mod encoding;
 mod engine;
 mod expressions;
 pub(crate) mod floats;

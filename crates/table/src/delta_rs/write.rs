@@ -17,7 +17,7 @@ use deltalakedb_log::Result;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::{FullTable, PrunedTable, StagedCommit, VirtualTable, generated};
+use super::{FullTable, PrunedTable, StagedCommit, VirtualTable, encoding, generated};
 use crate::error::Explain;
 
 /// Rows to be written.
@@ -46,6 +46,7 @@ impl VirtualTable {
         replace: Option<Expr>,
         partition_by: Option<Vec<String>>,
     ) -> Result<StagedCommit> {
+        let (rows, parquet) = encoding::of_rows(rows, self.options.parquet.as_ref()).await?;
         // New columns that replace the table's have no generation expressions.
         let mut source = self.base.head.metadata.clone();
         let rows = if schema == Some(SchemaMode::Overwrite) {
@@ -58,10 +59,8 @@ impl VirtualTable {
             .with_save_mode(mode)
             .with_commit_properties(self.commit_properties())
             .with_target_file_size(self.options.target_file_size)
+            .with_writer_properties(parquet)
             .with_input_plan(rows);
-        if let Some(parquet) = self.options.parquet.clone() {
-            write = write.with_writer_properties(parquet);
-        }
         if let Some(schema) = schema {
             write = write.with_schema_mode(match schema {
                 SchemaMode::Merge => DeltaSchemaMode::Merge,

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::available_parallelism;
 
 use arrow::datatypes::SchemaRef;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -15,12 +16,10 @@ use deltalakedb_log::action::{Action, Add};
 use deltalakedb_log::snapshot::Snapshot;
 use futures::{StreamExt, TryStreamExt, future, stream};
 
-use crate::delta_rs::{
-    CastMode, LogView, MaskedFile, NewFiles, PlainAppend, StagedCommit, VirtualTable, register, session_context,
-};
+use crate::data_files::append;
+use crate::delta_rs::{CastMode, LogView, MaskedFile, NewFiles, StagedCommit, VirtualTable, register, session_context};
 use crate::error::Explain;
 use crate::position_scan::PositionScan;
-use crate::write::Rows;
 
 /// The files that were written, and the number of their rows.
 pub(super) struct Rewritten {
@@ -31,23 +30,23 @@ pub(super) struct Rewritten {
 
 /// Writes the visible rows of files of the table `table` to new ones. On failure what was written is removed.
 pub(super) async fn rewrite(state: &LogView, table: &str, files: Vec<MaskedFile>) -> Result<Rewritten> {
-    Rewrite::open(state, table).await?.all(files).await
+    Arc::new(Rewrite::open(state.clone(), table.to_string()).await?).all(files).await
 }
 
 /// A table of which files are rewritten.
-struct Rewrite<'a> {
-    state: &'a LogView,
+struct Rewrite {
+    state: LogView,
     base: Snapshot,
     /// Its name in messages.
-    table: &'a str,
+    table: String,
     schema: SchemaRef,
     session: SessionState,
 }
 
-impl<'a> Rewrite<'a> {
-    async fn open(state: &'a LogView, table: &'a str) -> Result<Self> {
+impl Rewrite {
+    async fn open(state: LogView, table: String) -> Result<Self> {
         let base = state.snapshot()?;
-        let schema = VirtualTable::without_files(state).await?.schema()?;
+        let schema = VirtualTable::without_files(&state).await?.schema()?;
         let mut session = session_context(&state.options.stores)?.state();
         register(session.runtime_env(), &state.location, &state.options.stores)?;
         // The rows of a file keep their order. Files are rewritten concurrently instead.
@@ -55,21 +54,22 @@ impl<'a> Rewrite<'a> {
         Ok(Self { state, base, table, schema, session })
     }
 
-    async fn all(&self, files: Vec<MaskedFile>) -> Result<Rewritten> {
+    async fn all(self: Arc<Self>, files: Vec<MaskedFile>) -> Result<Rewritten> {
         let (has_failed, rows) = (AtomicBool::new(false), Arc::new(AtomicU64::new(0)));
         let tasks = available_parallelism().map_or(1, usize::from);
         // After a failure no further file is begun, and those begun are finished, so that their names are known.
         let written: Vec<_> = stream::iter(files)
             .take_while(|_| future::ready(!has_failed.load(Ordering::Relaxed)))
             .map(async |file| {
-                let written = self.one(file, rows.clone()).await;
+                let task = SpawnedTask::spawn(self.clone().one(file, rows.clone()));
+                let written = task.await.explain(|| "the rewriting of a file was stopped".into()).flatten();
                 has_failed.fetch_or(written.is_err(), Ordering::Relaxed);
                 written
             })
             .buffered(tasks)
             .collect()
             .await;
-        let mut all = Rewritten { adds: Vec::new(), files: NewFiles::none(self.state)?, rows: 0 };
+        let mut all = Rewritten { adds: Vec::new(), files: NewFiles::none(&self.state)?, rows: 0 };
         let mut failure = None;
         for written in written {
             match written {
@@ -92,7 +92,7 @@ impl<'a> Rewrite<'a> {
         }
     }
 
-    async fn one(&self, file: MaskedFile, count: Arc<AtomicU64>) -> Result<StagedCommit> {
+    async fn one(self: Arc<Self>, file: MaskedFile, count: Arc<AtomicU64>) -> Result<StagedCommit> {
         let path = file.add.path.clone();
         let failed = || format!("the file {path:?} cannot be rewritten");
         let (location, head) = (&self.state.location, &self.base.head);
@@ -104,13 +104,6 @@ impl<'a> Rewrite<'a> {
             count.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
         });
         let rows: SendableRecordBatchStream = Box::pin(RecordBatchStreamAdapter::new(counted, rows));
-        match PlainAppend::open(self.state, &self.base)? {
-            Some(append) => {
-                let (rows, refusal) =
-                    Rows::from(rows).adapted(self.table, append.schema(), None, CastMode::Lossless)?;
-                refusal.or(append.append(rows).await)
-            }
-            None => VirtualTable::without_files(self.state).await?.append(rows, None).await,
-        }
+        append(&self.state, &self.base, &self.table, rows.into(), None, CastMode::Lossless).await
     }
 }

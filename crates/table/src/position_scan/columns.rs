@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema as ArrowSchema, SchemaRef};
 use arrow::error::ArrowError;
-use datafusion::common::{ColumnStatistics, Result as PlanResult, ScalarValue};
+use datafusion::common::{Result as PlanResult, ScalarValue};
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::physical_expr::PhysicalExpr;
@@ -25,7 +25,7 @@ use deltalakedb_log::{Result, TxnLogError};
 use parquet::arrow::RowNumber;
 
 use super::casts::with_type_of;
-use super::estimates;
+use super::estimates::Estimates;
 use crate::error::Explain;
 use crate::statistics_request::scalar;
 
@@ -101,18 +101,14 @@ impl ScanColumns {
         Ok(Arc::new(columns.explain(|| "the columns of the table cannot be found in its files".into())?))
     }
 
-    /// Estimates for the columns of the scan of these files, of which only those at `wanted` are known.
-    pub(super) fn estimates<'a>(
-        &self,
-        wanted: &[usize],
-        files: impl Iterator<Item = &'a Add>,
-    ) -> Vec<ColumnStatistics> {
-        estimates::of_columns(&self.log, self.in_scan.table_schema().fields(), wanted, files)
+    /// Estimates for those columns of the scan that are `wanted`.
+    pub(super) fn estimates(&self, wanted: &[usize]) -> Estimates<'_> {
+        Estimates::new(&self.log, self.in_scan.table_schema().fields(), wanted)
     }
 
-    /// The number of rows in a file, hidden ones included, as its statistics in the log say.
-    pub(super) fn rows_in(&self, add: &Add) -> Option<i64> {
-        FileStats::new(&self.log, add).num_records()
+    /// The statistics of a file in the log.
+    pub(super) fn stats<'a>(&'a self, add: &'a Add) -> FileStats<'a> {
+        FileStats::new(&self.log, add)
     }
 
     /// The values of the columns that partition the table, in the order of the scan, and the number of the file.

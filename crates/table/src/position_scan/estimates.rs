@@ -5,7 +5,6 @@
 use arrow::datatypes::FieldRef;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue};
-use deltalakedb_log::action::Add;
 use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::schema::{Column, Schema};
 use deltalakedb_log::stats::{ColumnRange, FileStats};
@@ -65,32 +64,38 @@ impl Estimate<'_> {
     }
 }
 
-/// Estimates for the columns of a scan of these files, in the order of `fields`, which have physical names. Those of
-/// columns that are not `wanted` are unknown.
-pub(super) fn of_columns<'a>(
-    schema: &Schema,
-    fields: &[FieldRef],
-    wanted: &[usize],
-    files: impl Iterator<Item = &'a Add>,
-) -> Vec<ColumnStatistics> {
-    let mut estimates: Vec<_> = (0..fields.len())
-        .map(|n| {
+/// Estimates for the columns of a scan, from the statistics of its files.
+pub(super) struct Estimates<'a> {
+    /// In the order of the scan; none for columns of which nothing is estimated.
+    columns: Vec<Option<Estimate<'a>>>,
+}
+
+impl<'a> Estimates<'a> {
+    /// Nothing is known yet. The `fields` of the scan have physical names; nothing is estimated of those that are not
+    /// `wanted`.
+    pub(super) fn new(schema: &'a Schema, fields: &[FieldRef], wanted: &[usize]) -> Self {
+        let columns = (0..fields.len()).map(|n| {
             // The bounds of floats do not say whether there are NaN, which are greater.
             if !wanted.contains(&n) || fields[n].data_type().is_floating() {
                 return None;
             }
             let column = schema.columns().iter().find(|column| column.physical_name == *fields[n].name())?;
             Some(Estimate { column, bounds: Bounds::Empty, has_nulls: false })
-        })
-        .collect();
-    for add in files {
-        let stats = FileStats::new(schema, add);
-        for estimate in estimates.iter_mut().flatten() {
-            estimate.add(stats.range(estimate.column));
+        });
+        Self { columns: columns.collect() }
+    }
+
+    pub(super) fn add(&mut self, file: &FileStats) {
+        for estimate in self.columns.iter_mut().flatten() {
+            estimate.add(file.range(estimate.column));
         }
     }
-    let known = estimates.into_iter().zip(fields).map(|(estimate, field)| {
-        estimate.map_or_else(ColumnStatistics::new_unknown, |estimate| estimate.statistics(field))
-    });
-    known.collect()
+
+    /// The estimates for the columns of the scan, with the same fields.
+    pub(super) fn statistics(self, fields: &[FieldRef]) -> Vec<ColumnStatistics> {
+        let known = self.columns.into_iter().zip(fields).map(|(estimate, field)| {
+            estimate.map_or_else(ColumnStatistics::new_unknown, |estimate| estimate.statistics(field))
+        });
+        known.collect()
+    }
 }

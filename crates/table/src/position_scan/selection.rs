@@ -5,15 +5,24 @@ use roaring::RoaringTreemap;
 
 /// The rows of a file with that many that are not among the hidden ones, all of which are in the file.
 pub(super) fn of_visible_rows(hidden: &RoaringTreemap, rows: usize) -> RowSelection {
+    let mut visible = Vec::new();
     let mut next = 0;
-    // One past the end closes the last range.
-    let ends = hidden.iter().filter_map(|position| usize::try_from(position).ok()).chain([rows]);
-    let ranges = ends.map(|end| {
-        let range = next..end;
-        next = end + 1;
-        range
-    });
-    RowSelection::from_consecutive_ranges(ranges.filter(|range| !range.is_empty()), rows)
+    for (high, bitmap) in hidden.bitmaps() {
+        let first = u64::from(high) << 32;
+        // The end of a run is looked for, which takes longer than to walk over a few positions.
+        let has_runs = bitmap.statistics().n_run_containers > 0;
+        let mut positions = bitmap.iter();
+        while let Some(run) = if has_runs { positions.next_range() } else { positions.next().map(|p| p..=p) } {
+            let (start, end) = (first + u64::from(*run.start()), first + u64::from(*run.end()) + 1);
+            visible.push(next..start);
+            next = end;
+        }
+    }
+    visible.push(next..rows as u64);
+    let ranges = visible.into_iter().filter(|range| !range.is_empty());
+    // A position below the number of rows fits.
+    let ranges = ranges.map(|range| range.start as usize..range.end as usize);
+    RowSelection::from_consecutive_ranges(ranges, rows)
 }
 
 #[cfg(test)]
@@ -26,14 +35,20 @@ mod tests {
     fn hidden_rows_are_skipped_and_every_row_is_counted() {
         let (select, skip) = (RowSelector::select, RowSelector::skip);
         let check = |hidden: &[u64], rows: usize, expected: &[RowSelector]| {
-            let selection = of_visible_rows(&hidden.iter().copied().collect(), rows);
-            assert_eq!(selection.iter().copied().collect::<Vec<_>>(), expected, "{hidden:?} of {rows}");
-            assert_eq!(selection.row_count(), rows - hidden.len());
+            let mut vector: RoaringTreemap = hidden.iter().copied().collect();
+            for _ in 0..2 {
+                let selection = of_visible_rows(&vector, rows);
+                assert_eq!(selection.iter().copied().collect::<Vec<_>>(), expected, "{hidden:?} of {rows}");
+                assert_eq!(selection.row_count(), rows - hidden.len());
+                vector.optimize();
+            }
         };
         check(&[], 5, &[select(5)]);
         check(&[0], 5, &[skip(1), select(4)]);
         check(&[4], 5, &[select(4), skip(1)]);
         check(&[1, 2, 4], 6, &[select(1), skip(2), select(1), skip(1), select(1)]);
         check(&[0, 1, 2], 3, &[skip(3)]);
+        let run: Vec<u64> = (65_000..66_000).collect();
+        check(&run, 70_000, &[select(65_000), skip(1_000), select(4_000)]);
     }
 }

@@ -323,6 +323,25 @@ async fn a_plan_divides_a_file_between_the_cores_and_skips_row_groups_and_pages(
 }
 
 #[tokio::test]
+async fn pages_of_which_all_rows_are_hidden_are_not_read() {
+    let fixture = Fixture::new();
+    let columns = Columns::new(&[("x", json!("long"))], &[]);
+    let x: ArrayRef = Arc::new(Int64Array::from_iter_values((0..50_000_i64).map(|n| n.wrapping_mul(n) % 1_000_003)));
+    let rows = RecordBatch::try_from_iter([("x", x)]).unwrap();
+    let properties = row_groups_of(25_000).into_builder().set_dictionary_enabled(false).build();
+    // A page in the first of two row groups has visible rows, or each has.
+    for (hidden, percents) in [(2_500..50_000, 4..6), (0..900, 95..101)] {
+        let file = DataFile::new("f.parquet", &rows, properties.clone()).hiding(hidden);
+        let table = build(&fixture, &format!("t{}", percents.start), &columns, vec![file]).await;
+        let session = session_with(&table).await;
+        let plan = ask(&session, "EXPLAIN ANALYZE SELECT max(x) FROM t").await.concat();
+        let read = plan.split("scan_efficiency_ratio=").nth(1).and_then(|read| read.split('%').next());
+        let read: f64 = read.and_then(|percent| percent.parse().ok()).unwrap_or_else(|| panic!("{plan}"));
+        assert!(percents.contains(&(read as i32)), "{read} % were read");
+    }
+}
+
+#[tokio::test]
 async fn times_in_milliseconds_and_nanoseconds_are_compared_exactly() {
     let fixture = Fixture::new();
     let nested =
