@@ -38,16 +38,8 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 8] = [
-        Self::Hot,
-        Self::SeqIndex,
-        Self::Pending,
-        Self::Segments,
-        Self::Meta,
-        Self::Audit,
-        Self::Jobs,
-        Self::Stream,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Hot, Self::SeqIndex, Self::Pending, Self::Segments, Self::Meta, Self::Audit, Self::Jobs, Self::Stream];
 
     /// Its name on disk.
     pub fn name(self) -> &'static str {
@@ -267,9 +259,6 @@ fn failed(folder: &Path, reason: &str) -> TxnLogError {
 fn read_only(folder: &Path, reason: &str) -> TxnLogError {
     TxnLogError::new(
         ErrorKind::Unavailable,
-        format!(
-            "the store in {} is read-only since a write failed ({reason}): open it again",
-            folder.display()
-        ),
+        format!("the store in {} is read-only since a write failed ({reason}): open it again", folder.display()),
     )
 }

@@ -143,6 +143,9 @@ impl Storage for RocksStorage {
         if folder.exists() {
             return Err(exists(folder));
         }
+        if let Some(parent) = parent(folder) {
+            make_folder(parent).map_err(|e| io_error(parent, e))?;
+        }
         let failed = |e| error(&format!("the checkpoint {} cannot be made", folder.display()), e);
         Checkpoint::new(&database.rocks).map_err(failed)?.create_checkpoint(folder).map_err(failed)?;
         sync_parent(folder).map_err(|e| io_error(folder, e))

@@ -326,7 +326,7 @@ pub(super) fn a_checkpoint_is_a_store_of_its_own_with_the_entries_of_its_moment(
     storage.write(put(Family::Hot, b"before", b"1"), WalSync::Now).unwrap();
     storage.write(put(Family::Meta, b"not synced", b"2"), WalSync::Later).unwrap();
     let moment = entries(&*storage);
-    let folder = disk.folder("checkpoint");
+    let folder = disk.folder("a new folder").join("checkpoint");
     storage.checkpoint(&folder).unwrap();
     storage.write(put(Family::Hot, b"after", b"3"), WalSync::Now).unwrap();
 

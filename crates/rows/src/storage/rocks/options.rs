@@ -1,8 +1,6 @@
 //! The settings of RocksDB.
 
-use rocksdb::{
-    BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, LogLevel, Options, WriteBufferManager,
-};
+use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, LogLevel, Options, WriteBufferManager};
 
 /// The memory, files and log of a [`RocksStorage`](super::RocksStorage). A store may be opened with others each time.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -266,7 +266,12 @@ fn damage_in_a_file_is_an_error_of_the_read_that_meets_it() {
     let folder = dir.path().join("store");
     let storage = open(&folder).unwrap();
     for n in 0..1000_u32 {
-        storage.write(put(Family::Hot, &n.to_be_bytes(), &fastrand::Rng::with_seed(n.into()).u128(..).to_be_bytes()), WalSync::Later).unwrap();
+        storage
+            .write(
+                put(Family::Hot, &n.to_be_bytes(), &fastrand::Rng::with_seed(n.into()).u128(..).to_be_bytes()),
+                WalSync::Later,
+            )
+            .unwrap();
     }
     // Gets into a file.
     storage.checkpoint(&dir.path().join("checkpoint")).unwrap();

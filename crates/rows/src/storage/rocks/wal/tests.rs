@@ -61,7 +61,7 @@ impl TestLog {
     }
 }
 
-/// What is left of these logs: the lengths of their whole batches, or the error.
+/// The lengths of these logs after the check, or its error.
 fn checked(logs: &[&[u8]]) -> Result<Vec<usize>, String> {
     let dir = tempfile::tempdir().unwrap();
     // Numbers whose order as text is another.
@@ -128,9 +128,9 @@ fn a_log_that_ends_anywhere_is_cut_to_its_whole_batches() {
     let near = |place: usize, length: usize| length.abs_diff(place) < 20;
     for length in 0..log.bytes.len() {
         let edge = log.ends.iter().any(|end| near(*end, length)) || near(length / BLOCK * BLOCK, length);
-        if edge || length % 97 == 0 {
+        if edge || length % 211 == 0 {
             let whole = log.whole(length);
-            // A block that is filled up is no torn one.
+            // The padding of a block is complete.
             let left = if length == BLOCK { length } else { whole };
             assert_eq!(checked(&[&log.bytes[..length]]), Ok(vec![left]), "{length}");
             // Space that the file system gave and nothing was written to.
@@ -149,7 +149,7 @@ fn damage_anywhere_before_the_last_batch_is_refused() {
     for at in 0..log.bytes.len() {
         let header = headers.iter().any(|start| (*start..start + HEADER + MARKED).contains(&at));
         let padding = (log.ends[1]..BLOCK).contains(&at);
-        if !header && at % 53 != 0 || padding {
+        if !header && at % 211 != 0 || padding {
             continue;
         }
         for flip in [0x01, 0x04, 0xff] {
