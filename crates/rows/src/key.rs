@@ -8,11 +8,13 @@
 //! Decoded values equal the encoded ones, except that -0.0 becomes 0.0 and every NaN the same NaN. Delta has no type for
 //! UUIDs: they are strings, or binary values of 16 bytes.
 //!
-//! The whole keys of the hot store, with table, scope and `_seq`, are made by [`ScopeKeys`] and read by [`HotKey`].
+//! The whole keys of the hot store, with table, scope and `_seq`, are made by [`ScopeKeys`] and read by [`HotKey`]; those
+//! of its index of changes by [`SeqIndexKey`].
 
 mod datum;
 mod hot;
 mod memcomparable;
+mod seq_index;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{
@@ -27,6 +29,7 @@ pub use datum::Datum;
 use datum::Misfit;
 pub use hot::{HotKey, Scope, ScopeKeys};
 use memcomparable::KeyReader;
+pub use seq_index::SeqIndexKey;
 
 /// The columns of a primary key.
 #[derive(Clone, Debug)]

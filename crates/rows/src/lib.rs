@@ -16,6 +16,6 @@ pub mod seq;
 pub mod storage;
 pub mod tuple;
 
-pub use key::{Datum, HotKey, KeyDecoder, KeyEncoder, PrimaryKey, Scope, ScopeKeys};
+pub use key::{Datum, HotKey, KeyDecoder, KeyEncoder, PrimaryKey, Scope, ScopeKeys, SeqIndexKey};
 pub use seq::{SeqClock, SeqId};
 pub use tuple::{Tuple, TupleColumn, TupleDecoder, TupleEncoder, TupleSchema};

@@ -11,6 +11,7 @@ pub mod rocks;
 #[cfg(test)]
 mod suite;
 
+use std::ops::Range;
 use std::path::Path;
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
@@ -122,7 +123,7 @@ impl KeyRange {
     }
 
     /// `start` and all keys after it.
-    pub fn from(start: impl Into<Vec<u8>>) -> Self {
+    pub fn starting_at(start: impl Into<Vec<u8>>) -> Self {
         Self { start: start.into(), end: None }
     }
 
@@ -152,6 +153,12 @@ impl KeyRange {
     /// Whether `key` is in the range.
     pub fn contains(&self, key: &[u8]) -> bool {
         self.start.as_slice() <= key && self.end.as_ref().is_none_or(|end| key < end.as_slice())
+    }
+}
+
+impl From<Range<Vec<u8>>> for KeyRange {
+    fn from(range: Range<Vec<u8>>) -> Self {
+        Self { start: range.start, end: Some(range.end) }
     }
 }
 

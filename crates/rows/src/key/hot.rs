@@ -49,16 +49,16 @@ impl<'a> HotKey<'a> {
 
     fn parsed(key: &'a [u8]) -> Option<Self> {
         let (row, seq) = split(key)?;
-        let (table, rest) = row.split_first_chunk()?;
-        let (scope, primary_key) = match rest.split_first()? {
-            (&TABLE, rest) => (Scope::Table, rest),
-            (&USER, rest) => {
-                let mut rest = KeyReader::new(rest);
-                (Scope::User(rest.string()?), rest.rest())
-            }
-            _ => return None,
-        };
-        Some(Self { table: TableId(Uuid::from_bytes(*table)), scope, primary_key, seq })
+        let (table, scope, primary_key) = split_row(row)?;
+        Some(Self { table, scope, primary_key, seq })
+    }
+
+    /// The key of a version of a row, given the part that all its versions share.
+    pub fn of_version(row: &[u8], seq: SeqId) -> Vec<u8> {
+        let mut key = Vec::with_capacity(row.len() + SEQ_BYTES);
+        key.extend_from_slice(row);
+        key.extend_from_slice(&(!seq.as_i64()).to_be_bytes());
+        key
     }
 
     /// Splits a key into the part that all versions of a row share and the `_seq` of the version.
@@ -71,6 +71,20 @@ fn split(key: &[u8]) -> Option<(&[u8], SeqId)> {
     let (row, seq) = key.split_last_chunk::<SEQ_BYTES>()?;
     let seq = SeqId::try_from((!u64::from_be_bytes(*seq)).cast_signed()).ok()?;
     Some((row, seq))
+}
+
+/// Splits what all versions of a row share into table, scope and primary key.
+pub(super) fn split_row(row: &[u8]) -> Option<(TableId, Scope<'_>, &[u8])> {
+    let (table, rest) = row.split_first_chunk()?;
+    let (scope, primary_key) = match rest.split_first()? {
+        (&TABLE, rest) => (Scope::Table, rest),
+        (&USER, rest) => {
+            let mut rest = KeyReader::new(rest);
+            (Scope::User(rest.string()?), rest.rest())
+        }
+        _ => return None,
+    };
+    Some((TableId(Uuid::from_bytes(*table)), scope, primary_key))
 }
 
 fn damaged() -> TxnLogError {
@@ -111,17 +125,18 @@ impl ScopeKeys {
     /// The rows whose primary keys begin with the encoded values of their first columns. With the encoding of a whole
     /// primary key these are its versions.
     pub fn starting_with(&self, first_columns: &[u8]) -> Range<Vec<u8>> {
-        let start = [&self.prefix, first_columns].concat();
+        let start = self.row(first_columns);
         start.clone()..after(start)
     }
 
     /// The key of a version.
     pub fn key(&self, primary_key: &[u8], seq: SeqId) -> Vec<u8> {
-        let mut key = Vec::with_capacity(self.prefix.len() + primary_key.len() + SEQ_BYTES);
-        key.extend_from_slice(&self.prefix);
-        key.extend_from_slice(primary_key);
-        key.extend_from_slice(&(!seq.as_i64()).to_be_bytes());
-        key
+        HotKey::of_version(&self.row(primary_key), seq)
+    }
+
+    /// What the keys of all versions of a row begin with, and no others.
+    pub fn row(&self, primary_key: &[u8]) -> Vec<u8> {
+        [&self.prefix, primary_key].concat()
     }
 
     /// The versions of a row at a snapshot, newest first: those with a `_seq` up to `snapshot`.

@@ -176,6 +176,7 @@ pub(super) fn snapshots_and_checkpoints_have_whole_batches_while_writes_continue
                 }
             }
         });
+        let _end = End(&stop);
         let mut last = 0;
         for n in 0..5 {
             let begin = last;
@@ -192,8 +193,16 @@ pub(super) fn snapshots_and_checkpoints_have_whole_batches_while_writes_continue
             let seen = count(&*disk.open(&folder).unwrap().snapshot().unwrap());
             assert!(seen >= last, "{seen} after {last}");
         }
-        stop.store(true, Ordering::Relaxed);
     });
+}
+
+/// Ends the writer after the reader, which may panic.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 pub(super) fn scans_are_ordered_bytewise_in_both_directions(disk: &dyn Disk) {
@@ -223,7 +232,7 @@ pub(super) fn a_scan_has_the_keys_of_its_range_or_prefix_and_no_others(disk: &dy
         }
     };
     for start in &difficult_keys() {
-        check(&KeyRange::from(start.clone()), &|key| key >= start.as_slice());
+        check(&KeyRange::starting_at(start.clone()), &|key| key >= start.as_slice());
         check(&KeyRange::prefix(start.clone()), &|key| key.starts_with(start));
         for end in &difficult_keys() {
             check(&KeyRange::between(start.clone(), end.clone()), &|key| {
@@ -453,7 +462,7 @@ fn check_snapshot(rng: &mut Rng, snapshot: &dyn Snapshot, model: &Model) {
     assert_eq!(snapshot.get(family, &key).unwrap().as_ref(), entries.get(&key));
     let range = match rng.u8(..4) {
         0 => KeyRange::all(),
-        1 => KeyRange::from(bytes(rng)),
+        1 => KeyRange::starting_at(bytes(rng)),
         2 => KeyRange::between(bytes(rng), bytes(rng)),
         _ => KeyRange::prefix(bytes(rng)),
     };
