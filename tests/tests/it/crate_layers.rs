@@ -10,7 +10,7 @@ use serde_json::Value;
 const LAYERS: &[&[&str]] = &[
     &["deltalakedb-cli", "deltalakedb-python"],
     &["deltalakedb-table"],
-    &["deltalakedb-catalog", "deltalakedb-mirror"],
+    &["deltalakedb-catalog", "deltalakedb-mirror", "deltalakedb-rows"],
     &["deltalakedb-log"],
 ];
 
