@@ -77,7 +77,7 @@ WHERE c_custkey = o_custkey
     AND o_orderdate >= DATE '1994-01-01'
     AND o_orderdate < DATE '1995-01-01'
 GROUP BY n_name
-ORDER BY revenue DESC;
+ORDER BY revenue DESC, n_name;
 
 -- 6
 SELECT sum(l_extendedprice * l_discount) AS revenue
@@ -186,7 +186,7 @@ HAVING sum(ps_supplycost * ps_availqty) > (
         AND s_nationkey = n_nationkey
         AND n_name = 'GERMANY'
 )
-ORDER BY value DESC;
+ORDER BY value DESC, ps_partkey;
 
 -- 12
 SELECT

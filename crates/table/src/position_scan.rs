@@ -9,8 +9,8 @@ mod casts;
 mod columns;
 mod estimates;
 mod footers;
-mod page_index;
 mod partitions;
+mod readers;
 mod row_positions;
 mod selection;
 
@@ -37,8 +37,8 @@ use self::columns::ScanColumns;
 pub(crate) use self::columns::{FILE, POSITION, with_positions};
 use self::footers::CONCURRENT_FOOTERS;
 pub(crate) use self::footers::check_positions;
-use self::page_index::DataFileReaders;
 pub(crate) use self::partitions::{satisfying, selects_files};
+use self::readers::DataFileReaders;
 pub(crate) use self::row_positions::RowPositions;
 use crate::delta_rs::{MaskedFile, table_url};
 use crate::error::Explain;
@@ -97,7 +97,7 @@ impl PositionScan<'_> {
         parquet.global.coerce_int96 = Some("us".into());
         let source = ParquetSource::new(columns.in_scan().clone())
             .with_table_parquet_options(parquet)
-            .with_parquet_file_reader_factory(Arc::new(DataFileReaders::new(store)));
+            .with_parquet_file_reader_factory(Arc::new(DataFileReaders::new(store, &options.execution.parquet)));
         let files = FileGroup::new(scanned.into_iter().map(|f| f.file).collect());
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_file_groups(files.split_files(session.config().target_partitions()))

@@ -46,8 +46,8 @@ pub struct WriteOptions {
     /// The version that an operation reads; the newest by default. A later commit that conflicts with the operation
     /// makes it fail.
     pub read_version: Option<Version>,
-    /// The encoding of data files. By default that of delta-rs, except that columns whose first values hardly repeat have
-    /// no dictionary.
+    /// The encoding of data files. By default that of delta-rs, except that appended rows and those of new tables have no
+    /// dictionary for columns of which Parquet's writer would give it up.
     pub parquet: Option<WriterProperties>,
     /// The target size of data files, in bytes; `None`: the table's property, or delta-rs' default.
     pub target_file_size: Option<NonZeroU64>,

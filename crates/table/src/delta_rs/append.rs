@@ -84,7 +84,7 @@ impl PlainAppend {
     /// The number of rows written, and the adds in JSON.
     async fn write(&self, rows: Data) -> Result<(usize, Vec<Value>)> {
         let failed = || FAILED.to_string();
-        let (mut rows, parquet) = encoding::of_rows(rows, self.options.parquet.as_ref()).await?;
+        let (mut rows, parquet) = encoding::of_rows(rows, self.options.parquet.as_ref(), false, FAILED).await?;
         let (indexed, stats_columns) = get_num_idx_cols_and_stats_columns(Some(&self.properties), Default::default());
         let config = WriterConfig::new(
             self.schema.clone(),

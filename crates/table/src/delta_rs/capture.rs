@@ -291,7 +291,7 @@ async fn parsed(commits: Vec<Bytes>, files: &NewFiles, base: Option<&Snapshot>) 
 pub(super) fn panicked(what: &str, panic: &(dyn Any + Send)) -> TxnLogError {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     let said = text.map(|text| format!(": {text}")).unwrap_or_default();
-    TxnLogError::new(ErrorKind::Internal, format!("{what}: delta-rs panicked{said}"))
+    TxnLogError::new(ErrorKind::Internal, format!("{what}: the code panicked{said}"))
 }
 
 impl VirtualLogStore {

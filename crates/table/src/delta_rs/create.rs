@@ -23,6 +23,8 @@ use crate::error::Explain;
 use crate::table_spec::TableSpec;
 use crate::write_options::{SaveMode as WriteMode, WriteOptions};
 
+const FAILED: &str = "the rows cannot be written";
+
 /// A table to be created.
 pub(crate) struct Create<'a> {
     pub(crate) location: &'a Location,
@@ -41,7 +43,8 @@ pub(crate) async fn create(table: Create<'_>, columns: Vec<StructField>) -> Resu
 pub(crate) async fn create_with_data(table: Create<'_>, rows: Data) -> Result<StagedCommit> {
     let (log, log_store) = nothing_yet(&table)?;
     let spec = table.spec;
-    let (rows, parquet) = encoding::of_rows(rows, table.options.parquet.as_ref()).await?;
+    let is_mapped = maps_columns(spec);
+    let (rows, parquet) = encoding::of_rows(rows, table.options.parquet.as_ref(), is_mapped, FAILED).await?;
     let own_size = spec.properties.get("delta.targetFileSize").and_then(|size| size.trim().parse().ok());
     let mut write = WriteBuilder::new(log_store.clone(), None)
         .with_partition_columns(&spec.partition_by)
@@ -62,7 +65,7 @@ pub(crate) async fn create_with_data(table: Create<'_>, rows: Data) -> Result<St
     if let Some(description) = &spec.description {
         write = write.with_description(description);
     }
-    made(&table, capture(&log, &log_store, None, "the rows cannot be written", write, |_| Value::Null).await?)
+    made(&table, capture(&log, &log_store, None, FAILED, write, |_| Value::Null).await?)
 }
 
 /// Creates a table from the Parquet files at its location.
@@ -165,7 +168,7 @@ fn made(table: &Create<'_>, mut captured: StagedCommit) -> Result<StagedCommit> 
 /// that protocol.
 fn complete(actions: &mut Vec<Action>, spec: &TableSpec, replaced: Option<&Protocol>) -> Result<()> {
     let own: Vec<_> = spec.properties.iter().filter(|(key, _)| is_own_property(key)).collect();
-    let maps_columns = spec.properties.get("delta.columnMapping.mode").is_some_and(|mode| mode != "none");
+    let maps_columns = maps_columns(spec);
     let mut protocol = replaced.cloned();
     for action in actions.iter_mut() {
         match action {
@@ -199,4 +202,9 @@ fn nothing_yet(table: &Create<'_>) -> Result<(Arc<SnapshotLog>, Arc<VirtualLogSt
         Arc::new(SnapshotLog::new(&LogView::nothing_yet(table.location, &table.options.stores), FileSelection::None));
     let log_store = Arc::new(VirtualLogStore::new(table.location, log.clone(), table.options)?);
     Ok((log, log_store))
+}
+
+/// Whether the files of a new table have columns by other names than the table.
+fn maps_columns(spec: &TableSpec) -> bool {
+    spec.properties.get("delta.columnMapping.mode").is_some_and(|mode| mode != "none")
 }

@@ -172,7 +172,7 @@ async fn a_panic_in_delta_rs_is_an_internal_error() {
     let done = empty.capture::<_, ()>("the rows cannot be written", panics, |()| serde_json::Value::Null).await;
     let e = done.err().unwrap();
     assert_eq!(e.kind(), ErrorKind::Internal);
-    assert_eq!(e.to_string(), "the rows cannot be written: delta-rs panicked: it was not foreseen");
+    assert_eq!(e.to_string(), "the rows cannot be written: the code panicked: it was not foreseen");
 
     let task = tokio::spawn(async { panic!("nor this") as () }).await.unwrap_err();
     let delta_table = deltalake_core::DeltaTableError::GenericError { source: task.into() };

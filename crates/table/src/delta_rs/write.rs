@@ -14,11 +14,14 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use deltalake_core::operations::write::{SchemaMode as DeltaSchemaMode, WriteBuilder};
 use deltalake_core::protocol::SaveMode;
 use deltalakedb_log::Result;
+use deltalakedb_log::features::maps_columns;
 use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::{FullTable, PrunedTable, StagedCommit, VirtualTable, encoding, generated};
 use crate::error::Explain;
+
+const FAILED: &str = "the rows cannot be written";
 
 /// Rows to be written.
 pub(crate) type Data = SendableRecordBatchStream;
@@ -46,9 +49,11 @@ impl VirtualTable {
         replace: Option<Expr>,
         partition_by: Option<Vec<String>>,
     ) -> Result<StagedCommit> {
-        let (rows, parquet) = encoding::of_rows(rows, self.options.parquet.as_ref()).await?;
+        let head = &self.base.head;
+        let is_mapped = maps_columns(&head.protocol, &head.metadata);
+        let (rows, parquet) = encoding::of_rows(rows, self.options.parquet.as_ref(), is_mapped, FAILED).await?;
         // New columns that replace the table's have no generation expressions.
-        let mut source = self.base.head.metadata.clone();
+        let mut source = head.metadata.clone();
         let rows = if schema == Some(SchemaMode::Overwrite) {
             source.schema_string = generated::remove_expressions(&source.schema_string);
             plan(rows)?
@@ -73,7 +78,7 @@ impl VirtualTable {
         if let Some(partition_by) = partition_by {
             write = write.with_partition_columns(partition_by);
         }
-        self.capture_from(&source, "the rows cannot be written", write, |_| Value::Null).await
+        self.capture_from(&source, FAILED, write, |_| Value::Null).await
     }
 }
 

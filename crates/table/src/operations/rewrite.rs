@@ -61,8 +61,9 @@ impl Rewrite {
         let written: Vec<_> = stream::iter(files)
             .take_while(|_| future::ready(!has_failed.load(Ordering::Relaxed)))
             .map(async |file| {
+                let failed = format!("the file {:?} cannot be rewritten", file.add.path);
                 let task = SpawnedTask::spawn(self.clone().one(file, rows.clone()));
-                let written = task.await.explain(|| "the rewriting of a file was stopped".into()).flatten();
+                let written = task.await.explain(|| failed).flatten();
                 has_failed.fetch_or(written.is_err(), Ordering::Relaxed);
                 written
             })

@@ -1,6 +1,7 @@
 //! Existing files: those that are committed by the caller, and symlink manifests.
 
 use deltalakedb_log::action::{Add, StringMap};
+use parquet::file::metadata::ParquetMetaDataReader;
 
 use super::*;
 
@@ -39,6 +40,40 @@ async fn partition_values_of_committed_files_have_physical_names() {
     assert!(e.to_string().contains("is partitioned by [\"col-2\"]"), "{e}");
     stage("col-2").await.unwrap();
     check(&table, &Scan::default(), &["|1|a|", "|1|b|"]).await;
+}
+
+#[tokio::test]
+async fn files_have_dictionaries_where_values_repeat() {
+    let fixture = Fixture::new();
+    let ids: Vec<i64> = (0..140_000).collect();
+    let days: Vec<&str> = ids.iter().map(|id| if id % 2 == 0 { "even" } else { "odd" }).collect();
+    let options = WriteOptions::default();
+    for name in ["plain", "constrained", "created", "mapped"] {
+        let table = match name {
+            "created" => {
+                let (new, none) = (fixture.new_table(name), HashMap::new());
+                let rows = rows(&ids, &days);
+                create_with_data(fixture.catalog.as_ref(), new, rows, &[], &none, &options).await.unwrap();
+                fixture.open(name).await
+            }
+            _ => fixture.create(name, "id long, day string", &[]).await,
+        };
+        match name {
+            "constrained" => drop(table.constrain("c", "id >= 0", &options).await.unwrap()),
+            "mapped" => drop(table.set_properties(&[("delta.columnMapping.mode", "name")], &options).await.unwrap()),
+            _ => {}
+        }
+        if name != "created" {
+            table.write(rows(&ids, &days), SaveMode::Append, &options).await.unwrap();
+        }
+        let folder = table.location().local_path().unwrap();
+        let mut files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let file = files.find(|path| path.extension().is_some_and(|extension| extension == "parquet")).unwrap();
+        let footer = ParquetMetaDataReader::new().parse_and_finish(&std::fs::File::open(file).unwrap()).unwrap();
+        let dictionaries: Vec<_> =
+            footer.row_group(0).columns().iter().map(|column| column.dictionary_page_offset().is_some()).collect();
+        assert_eq!(dictionaries, [name == "mapped", true], "{name}");
+    }
 }
 
 #[tokio::test]

@@ -75,7 +75,8 @@ impl RandomTable {
         let (mut files, mut logical, mut next_id) = (Vec::new(), Vec::new(), 0);
         for n in 0..rng.usize(1..5) {
             let partition = is_partitioned.then(|| (pick(rng, &TEXTS), (!rng.bool()).then(|| rng.i32(-3..3))));
-            let rows = rng.usize(1..400);
+            // Some have runs of hidden rows for which the page index is loaded.
+            let rows = if rng.u8(0..6) == 0 { rng.usize(1_000..3_000) } else { rng.usize(1..400) };
             let rows = random_rows(rng, rows, &mut next_id, partition);
             let hidden = random_hidden(rng, rows.num_rows() as u64);
             let path = format!("{n}.parquet");

@@ -1,5 +1,4 @@
-//! Readers that load the page index of files of which whole pages are hidden, so that these are not read.
-//!
+//! Readers of data files. They load the page index of files of which whole pages are hidden, so that these are not read;
 //! DataFusion 55.2 loads it for filters alone.
 
 use std::ops::Range;
@@ -7,9 +6,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use datafusion::common::Result as ScanResult;
+use datafusion::common::config::ParquetOptions;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
-use datafusion::datasource::physical_plan::parquet::{DefaultParquetFileReaderFactory, ParquetRowSelection};
+use datafusion::datasource::physical_plan::parquet::{CachedParquetFileReaderFactory, ParquetRowSelection};
+use datafusion::execution::cache::cache_manager::DEFAULT_METADATA_CACHE_LIMIT;
+use datafusion::execution::cache::default_cache::DefaultCache;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -25,11 +27,19 @@ const SHORTEST_RUN: usize = 1_000;
 
 /// Reads data files from their store.
 #[derive(Debug)]
-pub(super) struct DataFileReaders(DefaultParquetFileReaderFactory);
+pub(super) struct DataFileReaders {
+    files: CachedParquetFileReaderFactory,
+    uses_page_index: bool,
+}
 
 impl DataFileReaders {
-    pub(super) fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self(DefaultParquetFileReaderFactory::new(store))
+    /// Readers of the files in a store. Whether they use page indexes is an option of the session.
+    pub(super) fn new(store: Arc<dyn ObjectStore>, options: &ParquetOptions) -> Self {
+        // The partitions that read parts of one file share its footer. The cache is that of one scan, because its keys
+        // are paths, which are those of another file in another table.
+        let footers = Arc::new(DefaultCache::new(DEFAULT_METADATA_CACHE_LIMIT));
+        let files = CachedParquetFileReaderFactory::new(store, footers);
+        Self { files, uses_page_index: options.enable_page_index }
     }
 }
 
@@ -43,8 +53,8 @@ impl ParquetFileReaderFactory for DataFileReaders {
     ) -> ScanResult<Box<dyn AsyncFileReader + Send>> {
         let hides_pages =
             file.extensions.get::<ParquetRowSelection>().is_some_and(|rows| may_hide_pages(rows.selection()));
-        let reader = self.0.create_reader(partition, file, metadata_size_hint, metrics)?;
-        Ok(if hides_pages { Box::new(WithPageIndex(reader)) } else { reader })
+        let reader = self.files.create_reader(partition, file, metadata_size_hint, metrics)?;
+        Ok(if hides_pages && self.uses_page_index { Box::new(WithPageIndex(reader)) } else { reader })
     }
 }
 
@@ -68,7 +78,14 @@ impl AsyncFileReader for WithPageIndex {
         &'a mut self,
         options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>>> {
-        let options = options.cloned().unwrap_or_default().with_page_index_policy(PageIndexPolicy::Optional);
-        async move { self.0.get_metadata(Some(&options)).await }.boxed()
+        let with_index = options.cloned().unwrap_or_default().with_page_index_policy(PageIndexPolicy::Optional);
+        async move {
+            match self.0.get_metadata(Some(&with_index)).await {
+                Ok(metadata) => Ok(metadata),
+                // Rows can be read without an index, which may be damaged.
+                Err(_) => self.0.get_metadata(options).await,
+            }
+        }
+        .boxed()
     }
 }
