@@ -13,6 +13,7 @@ use arrow::compute::kernels::length::length;
 use arrow::compute::{cast, sum};
 use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::hash_utils::{RandomState, create_hashes};
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use deltalake_core::crate_version;
 use deltalakedb_log::Result;
@@ -22,7 +23,6 @@ use parquet::file::properties::{DEFAULT_DICTIONARY_PAGE_SIZE_LIMIT, WriterProper
 use parquet::schema::types::ColumnPath;
 
 use super::capture::panicked;
-use super::write::Data;
 
 /// The most rows that are looked at: so many numbers of 8 bytes fill a dictionary.
 const MOST_ROWS: usize = DEFAULT_DICTIONARY_PAGE_SIZE_LIMIT / 8;
@@ -39,11 +39,11 @@ const FEWEST_REPEATED: usize = FIRST_ROWS / 64;
 /// The given encoding, or one for these rows, of which the first are read for it. The rows are returned unchanged;
 /// `failed` begins the sentence of an error. Nothing is chosen where columns are mapped, whose names in files differ.
 pub(super) async fn of_rows(
-    rows: Data,
+    rows: SendableRecordBatchStream,
     given: Option<&WriterProperties>,
     is_mapped: bool,
     failed: &str,
-) -> Result<(Data, WriterProperties)> {
+) -> Result<(SendableRecordBatchStream, WriterProperties)> {
     match given {
         Some(given) => Ok((rows, given.clone())),
         None if is_mapped => Ok((rows, as_in_delta_rs().build())),
@@ -54,7 +54,7 @@ pub(super) async fn of_rows(
     }
 }
 
-async fn chosen_for(mut rows: Data) -> (Data, WriterProperties) {
+async fn chosen_for(mut rows: SendableRecordBatchStream) -> (SendableRecordBatchStream, WriterProperties) {
     let schema = rows.schema();
     let mut columns: Vec<_> =
         schema.fields().iter().map(|field| Column::new(field.name(), field.data_type())).collect();
@@ -140,7 +140,7 @@ impl Column {
         self.values.extend(hashes.into_iter().enumerate().filter_map(|(n, hash)| values.is_valid(n).then_some(hash)));
         self.count += values.len() - values.null_count();
         self.bytes += (self.values.len() - before) * size;
-        if self.bytes > DEFAULT_DICTIONARY_PAGE_SIZE_LIMIT {
+        if self.bytes >= DEFAULT_DICTIONARY_PAGE_SIZE_LIMIT {
             self.state = State::TooLarge;
         } else if self.count >= FIRST_ROWS && self.count - self.values.len() >= FEWEST_REPEATED {
             self.state = State::Useful;
@@ -203,7 +203,7 @@ mod tests {
         .unwrap()
     }
 
-    fn stream_of(batches: Batches) -> Data {
+    fn stream_of(batches: Batches) -> SendableRecordBatchStream {
         Box::pin(RecordBatchStreamAdapter::new(rows(0..1).schema(), stream::iter(batches)))
     }
 
@@ -255,7 +255,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_of_the_rows_is_an_error() {
         let panics = stream::once(async { panic!("in the rows") });
-        let rows: Data = Box::pin(RecordBatchStreamAdapter::new(rows(0..1).schema(), panics));
+        let rows: SendableRecordBatchStream = Box::pin(RecordBatchStreamAdapter::new(rows(0..1).schema(), panics));
         let Err(error) = of_rows(rows, None, false, "the rows cannot be written").await else {
             panic!("there is no error")
         };

@@ -56,19 +56,24 @@ async fn files_have_dictionaries_where_values_repeat() {
                 create_with_data(fixture.catalog.as_ref(), new, rows, &[], &none, &options).await.unwrap();
                 fixture.open(name).await
             }
+            "mapped" => {
+                let mapping = HashMap::from([("delta.columnMapping.mode".to_string(), "name".to_string())]);
+                let (new, schema) = (fixture.new_table(name), parse_schema("id long, day string").unwrap());
+                create_table(fixture.catalog.as_ref(), new, &schema, &[], &mapping, &options).await.unwrap();
+                fixture.open(name).await
+            }
             _ => fixture.create(name, "id long, day string", &[]).await,
         };
-        match name {
-            "constrained" => drop(table.constrain("c", "id >= 0", &options).await.unwrap()),
-            "mapped" => drop(table.set_properties(&[("delta.columnMapping.mode", "name")], &options).await.unwrap()),
-            _ => {}
+        if name == "constrained" {
+            table.constrain("c", "id >= 0", &options).await.unwrap();
         }
         if name != "created" {
             table.write(rows(&ids, &days), SaveMode::Append, &options).await.unwrap();
         }
-        let folder = table.location().local_path().unwrap();
-        let mut files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        let file = files.find(|path| path.extension().is_some_and(|extension| extension == "parquet")).unwrap();
+        let version = table.head().await.unwrap().version;
+        let files = table.reader().await.unwrap().files(version, None).await.unwrap();
+        let file = files.try_collect::<Vec<_>>().await.unwrap().remove(0);
+        let file = table.location().local_path().unwrap().join(file.path);
         let footer = ParquetMetaDataReader::new().parse_and_finish(&std::fs::File::open(file).unwrap()).unwrap();
         let dictionaries: Vec<_> =
             footer.row_group(0).columns().iter().map(|column| column.dictionary_page_offset().is_some()).collect();
