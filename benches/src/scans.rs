@@ -45,7 +45,8 @@ pub(crate) async fn in_turn(
 async fn query_bare(files: &[Files], sql: &str) -> Result<()> {
     let failed = |e| TxnLogError::new(ErrorKind::Internal, "DataFusion cannot read the bare files").with_source(e);
     let session = SessionContext::new();
-    for (name, folder) in files.iter().filter(|(name, _)| sql.contains(name)) {
+    let words: Vec<&str> = sql.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    for (name, folder) in files.iter().filter(|(name, _)| words.contains(name)) {
         let (folder, options) = (folder.to_string_lossy(), ParquetReadOptions::default());
         session.register_parquet(*name, folder.as_ref(), options).await.map_err(failed)?;
     }

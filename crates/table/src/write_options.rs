@@ -47,7 +47,7 @@ pub struct WriteOptions {
     /// makes it fail.
     pub read_version: Option<Version>,
     /// The encoding of data files. By default that of delta-rs, except that appended rows and those of new tables have no
-    /// dictionary for columns of which Parquet's writer would give it up.
+    /// dictionary for columns of which the first rows fill it, so that Parquet's writer would give it up.
     pub parquet: Option<WriterProperties>,
     /// The target size of data files, in bytes; `None`: the table's property, or delta-rs' default.
     pub target_file_size: Option<NonZeroU64>,

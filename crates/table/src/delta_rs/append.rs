@@ -25,12 +25,10 @@ use serde_json::{Value, json};
 use super::capture::{NewFiles, panicked};
 use super::log::{FileSelection, SnapshotLog};
 use super::log_store::VirtualLogStore;
-use super::write::Data;
+use super::write::{Data, FAILED};
 use super::{LogView, StagedCommit, encoding};
 use crate::error::Explain;
 use crate::write_options::WriteOptions;
-
-const FAILED: &str = "the rows cannot be written";
 
 /// A table to which rows can be appended unchanged.
 pub(crate) struct PlainAppend {

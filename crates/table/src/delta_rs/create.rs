@@ -17,13 +17,11 @@ use super::capture::{capture, commit_properties};
 use super::log::{FileSelection, SnapshotLog};
 use super::log_store::VirtualLogStore;
 use super::schema::{TableSchema, parse_schema};
-use super::write::{Data, plan};
+use super::write::{Data, FAILED, plan};
 use super::{FullTable, LogView, StagedCommit, bounds, encoding, masking, named_paths};
 use crate::error::Explain;
 use crate::table_spec::TableSpec;
 use crate::write_options::{SaveMode as WriteMode, WriteOptions};
-
-const FAILED: &str = "the rows cannot be written";
 
 /// A table to be created.
 pub(crate) struct Create<'a> {

@@ -2,7 +2,7 @@
 //!
 //! Parquet's writer builds a dictionary of each column and gives it up when it has become too large. By then it takes
 //! space, and every reader decompresses it, however few rows it reads. So the first rows are looked at before a file is
-//! begun, and columns of which the dictionary would be given up get none.
+//! begun, and columns of which these fill a dictionary get none. A column that would fill one later keeps it until then.
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -256,9 +256,7 @@ mod tests {
     async fn a_panic_of_the_rows_is_an_error() {
         let panics = stream::once(async { panic!("in the rows") });
         let rows: SendableRecordBatchStream = Box::pin(RecordBatchStreamAdapter::new(rows(0..1).schema(), panics));
-        let Err(error) = of_rows(rows, None, false, "the rows cannot be written").await else {
-            panic!("there is no error")
-        };
+        let error = of_rows(rows, None, false, "the rows cannot be written").await.err().unwrap();
         assert!(error.to_string().starts_with("the rows cannot be written"), "{error}");
         assert!(error.to_string().ends_with("in the rows"), "{error}");
     }

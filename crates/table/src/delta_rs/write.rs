@@ -21,7 +21,8 @@ use serde_json::Value;
 use super::{FullTable, PrunedTable, StagedCommit, VirtualTable, encoding, generated};
 use crate::error::Explain;
 
-const FAILED: &str = "the rows cannot be written";
+/// How the errors of every write begin.
+pub(super) const FAILED: &str = "the rows cannot be written";
 
 /// Rows to be written.
 pub(crate) type Data = SendableRecordBatchStream;
@@ -105,7 +106,7 @@ impl FullTable {
 
 /// A plan that returns the rows, once.
 pub(super) fn plan(rows: Data) -> Result<LogicalPlan> {
-    let failed = || "the rows cannot be written".to_string();
+    let failed = || FAILED.to_string();
     let schema = rows.schema();
     let once: Arc<dyn PartitionStream> =
         Arc::new(OneShotPartition { schema: schema.clone(), rows: Mutex::new(Some(rows)) });
