@@ -9,8 +9,10 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export DELTALAKEDB_VENV ?= $(HOME)/.cache/deltalakedb/venv
 export DELTALAKEDB_PYTHON ?= $(DELTALAKEDB_VENV)/bin/python
 export DELTALAKEDB_LIBDUCKDB ?= $(HOME)/.cache/deltalakedb/libduckdb-1.5.6
-# The same for every clone: those that share a target folder do not build libduckdb's bindings anew for each other.
+export DELTALAKEDB_LIBROCKSDB ?= $(HOME)/.cache/deltalakedb/librocksdb-11.8.1
+# The same for every clone: those that share a target folder do not build the bindings of the two again for each other.
 export DUCKDB_LIB_DIR ?= $(DELTALAKEDB_LIBDUCKDB)
+export ROCKSDB_LIB_DIR ?= $(DELTALAKEDB_LIBROCKSDB)
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14

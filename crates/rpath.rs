@@ -1,25 +1,27 @@
-//! The build script of every package whose programs, tests or examples call DuckDB: they search `libduckdb.so` in its
-//! folder at build time, and in their own folder, so that `LD_LIBRARY_PATH` need not be set.
+//! The build script of every package whose programs, tests or examples call DuckDB or RocksDB: they search
+//! `libduckdb.so` and `librocksdb.so` in their folders at build time, and in their own folder, so that
+//! `LD_LIBRARY_PATH` need not be set.
 
 use std::env;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-const LIB_DIR: &str = "DUCKDB_LIB_DIR";
-const LIB: &str = "libduckdb.so";
+/// The variables with the folders of the libraries.
+const LIBRARIES: [(&str, &str); 2] = [("DUCKDB_LIB_DIR", "libduckdb.so"), ("ROCKSDB_LIB_DIR", "librocksdb.so")];
 
 fn main() -> io::Result<()> {
     let mut cargo = io::stdout().lock();
-    writeln!(cargo, "cargo::rerun-if-env-changed={LIB_DIR}")?;
-    let Some(dir) = env::var_os(LIB_DIR).map(PathBuf::from) else {
-        return Ok(());
-    };
-    // The folder may be a link, and point elsewhere after the next version's set-up.
-    writeln!(cargo, "cargo::rerun-if-changed={}", dir.join(LIB).display())?;
-    match dir.canonicalize() {
-        Ok(found) if found.join(LIB).exists() => {
-            writeln!(cargo, "cargo::rustc-link-arg=-Wl,-rpath,{}:$ORIGIN", found.display())
+    for (variable, library) in LIBRARIES {
+        writeln!(cargo, "cargo::rerun-if-env-changed={variable}")?;
+        let Some(dir) = env::var_os(variable).map(PathBuf::from) else { continue };
+        // The folder may be a link, and point elsewhere after the next version's set-up.
+        writeln!(cargo, "cargo::rerun-if-changed={}", dir.join(library).display())?;
+        match dir.canonicalize() {
+            Ok(found) if found.join(library).exists() => {
+                writeln!(cargo, "cargo::rustc-link-arg=-Wl,-rpath,{}:$ORIGIN", found.display())?;
+            }
+            _ => writeln!(cargo, "cargo::warning=there is no {library} in {}: run scripts/setup", dir.display())?,
         }
-        _ => writeln!(cargo, "cargo::warning=there is no {LIB} in {}: run scripts/setup", dir.display()),
     }
+    Ok(())
 }
