@@ -11,7 +11,9 @@ const CRATES: &[&str] = &[
     "crates/log/src/lib.rs",
     "crates/catalog/src/lib.rs",
     "crates/mirror/src/lib.rs",
+    "crates/rows/src/lib.rs",
     "crates/table/src/lib.rs",
+    "crates/engine/src/lib.rs",
     "crates/cli/src/main.rs",
     "python/src/lib.rs",
 ];
