@@ -101,9 +101,8 @@ impl TableDefinition {
         let schema_version = stored.number(SCHEMA_VERSION)?;
         let key: Vec<String> = stored.json(PRIMARY_KEY)?;
         let columns = stored.columns()?;
-        let is_null_key = |column: &&ColumnDefinition| {
-            column.field().is_nullable() && key.iter().any(|name| name == column.name())
-        };
+        let is_null_key =
+            |column: &&ColumnDefinition| column.field().is_nullable() && key.iter().any(|name| name == column.name());
         if let Some(column) = columns.iter().find(is_null_key) {
             return Err(stored.damaged(&format!("the column {:?} of its key is nullable", column.name())));
         }

@@ -38,7 +38,8 @@ impl ColumnDefault {
         let expr = parse_expr(sql).map_err(|e| {
             TxnLogError::invalid(format!("the default {sql:?} is not an expression of SQL")).with_source(e)
         })?;
-        let default = Self::of_expr(&expr, data_type).map_err(|why| TxnLogError::invalid(format!("the default {why}")))?;
+        let default =
+            Self::of_expr(&expr, data_type).map_err(|why| TxnLogError::invalid(format!("the default {why}")))?;
         default.ok_or_else(|| TxnLogError::invalid("the default NULL is none"))
     }
 
@@ -79,7 +80,11 @@ impl ColumnDefault {
                 };
             }
         };
-        if fits { Ok(()) } else { Err(format!("{self} is {expected}, but the column is of type {}", sql_name(data_type))) }
+        if fits {
+            Ok(())
+        } else {
+            Err(format!("{self} is {expected}, but the column is of type {}", sql_name(data_type)))
+        }
     }
 }
 

@@ -144,9 +144,7 @@ fn key_of(constraint: TableConstraint, table: &TableName) -> Result<Vec<String>>
             refuse("cannot have UNIQUE columns: only the primary key of a row table is unique")
         }
         TableConstraint::ForeignKey(_) => refuse("cannot have a FOREIGN KEY: row tables do not check references"),
-        TableConstraint::Check(_) => {
-            refuse("cannot have a CHECK: row tables have no other constraints than NOT NULL")
-        }
+        TableConstraint::Check(_) => refuse("cannot have a CHECK: row tables have no other constraints than NOT NULL"),
         other => refuse(&format!("has {other}, which is not supported: {EXPECTED}")),
     }
 }

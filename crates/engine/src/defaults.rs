@@ -39,7 +39,8 @@ impl<'a> DefaultValues<'a> {
         let data_type = column.field().data_type();
         match column.default() {
             None if rows > 0 && !column.field().is_nullable() => {
-                let message = format!("the column {:?} has no default and cannot be null: give it a value", column.name());
+                let message =
+                    format!("the column {:?} has no default and cannot be null: give it a value", column.name());
                 Err(TxnLogError::invalid(message).about(Subject::InvalidRows(rows)))
             }
             None => Ok(new_null_array(data_type, rows)),

@@ -18,6 +18,8 @@ mod dialect;
 mod grammar;
 mod literal;
 mod names;
+#[cfg(test)]
+mod random;
 
 pub use cold_table::{ColdTable, is_cold_table};
 pub use column_default::ColumnDefault;
