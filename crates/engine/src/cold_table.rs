@@ -87,8 +87,9 @@ impl TableDefinition {
 
     /// The definition in the metadata of a cold table, for the row table of that name.
     ///
-    /// Fails with [`ErrorKind::Invalid`](deltalakedb_log::ErrorKind::Invalid) if the Delta table is none of a row
-    /// table, or has a definition of a newer version of this library, and with
+    /// # Errors
+    /// [`ErrorKind::Invalid`](deltalakedb_log::ErrorKind::Invalid) if the Delta table is not the cold table of a row
+    /// table, or has a definition of a newer version of this library;
     /// [`ErrorKind::Corrupt`](deltalakedb_log::ErrorKind::Corrupt) if its properties are damaged or contradict its
     /// schema.
     pub fn from_metadata(name: &TableName, metadata: &Metadata) -> Result<Self> {

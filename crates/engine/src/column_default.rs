@@ -40,7 +40,7 @@ impl ColumnDefault {
         })?;
         let default =
             Self::of_expr(&expr, data_type).map_err(|why| TxnLogError::invalid(format!("the default {why}")))?;
-        default.ok_or_else(|| TxnLogError::invalid("the default NULL is none"))
+        default.ok_or_else(|| TxnLogError::invalid("NULL is not a default"))
     }
 
     /// The default that an expression describes, for a column of this type; `None` for `NULL`.
@@ -73,7 +73,8 @@ impl ColumnDefault {
             Self::Literal(value) => {
                 // It is stored as text.
                 let read_again = Literal::of_value(value).and_then(|literal| literal.to_value(data_type));
-                return if read_again.as_ref() == Some(value) {
+                // Equal values may be times with and without a zone.
+                return if value.data_type() == *data_type && read_again.as_ref() == Some(value) {
                     Ok(())
                 } else {
                     Err(format!("{self} {}", not_of_type(data_type)))

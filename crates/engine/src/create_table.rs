@@ -1,6 +1,6 @@
-//! The definition of a row table from its `CREATE SHARED TABLE`. Whatever the definition would not have is refused.
+//! The definition of a row table from its `CREATE SHARED TABLE`. Whatever the definition would not have is refused, except
+//! the names of constraints, which no statement uses.
 
-use arrow::datatypes::DataType;
 use deltalakedb_log::{Result, Subject, TableName, TxnLogError};
 use deltalakedb_table::datafusion::sql::sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use deltalakedb_table::datafusion::sql::sqlparser::ast::{
@@ -95,15 +95,11 @@ impl Column {
         if is_declared_null && is_not_null {
             return Err(refuse("is both NULL and NOT NULL"));
         }
-        let default = default.map(|expr| default_of(&expr, &data_type)).transpose();
+        let default = default.map(|expr| ColumnDefault::of_expr(&expr, &data_type)).transpose();
         let default = default.map_err(|why| refuse(&format!("has a default that is not supported: {why}")))?.flatten();
         let spec = ColumnSpec { name: name.clone(), data_type, nullable: !is_not_null, default };
         Ok(Self { spec, is_key, is_declared_null })
     }
-}
-
-fn default_of(expr: &Expr, data_type: &DataType) -> Result<Option<ColumnDefault>, String> {
-    ColumnDefault::of_expr(expr, data_type)
 }
 
 /// What is wrong with an option of a column, and what to do.
@@ -177,7 +173,9 @@ fn refuse_clauses(mut create: CreateTable, table: &TableName) -> Result<()> {
         return Ok(());
     }
     let (text, plain) = (create.to_string(), plain.to_string());
-    let clause = text.strip_prefix(plain.trim_end_matches("()").trim_end()).unwrap_or(&text).trim();
+    let without_columns = plain.trim_end_matches(" ()");
+    let clause = text.strip_prefix(plain.as_str()).or_else(|| text.strip_prefix(without_columns));
+    let clause = clause.unwrap_or(&text).trim();
     Err(TxnLogError::invalid(format!("{table} has the clause {clause}, which is not supported: {EXPECTED}")))
 }
 

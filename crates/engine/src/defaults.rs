@@ -32,7 +32,7 @@ impl<'a> DefaultValues<'a> {
         Self { now_us: clock.now_ms().saturating_mul(1000), randomness: clock, ids }
     }
 
-    /// The values of a column in so many new rows, of the column's Arrow type. Ids are in increasing order.
+    /// The values of a column in a number of new rows, of the column's Arrow type. Ids are in increasing order.
     ///
     /// Fails if the column has no default and cannot be null, and if no id is left.
     pub fn array(&self, column: &ColumnDefinition, rows: usize) -> Result<ArrayRef> {

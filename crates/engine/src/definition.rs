@@ -3,6 +3,7 @@
 //! The catalog has it, in the metadata of the table's cold Delta table ([`crate::ColdTable`]). The codecs of the hot
 //! store are made of it: the key has the columns of the primary key, and the tuple has the others.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -219,7 +220,8 @@ impl TableDefinition {
     }
 
     fn check_columns(&self) -> Result<()> {
-        for (at, column) in self.columns.iter().enumerate() {
+        let (mut names, mut ids) = (HashMap::new(), HashSet::from([0]));
+        for column in &self.columns {
             let (name, data_type) = (column.name(), column.field.data_type());
             if name.is_empty() || name.contains(char::is_control) {
                 return Err(self.invalid(format!("{name:?} cannot be the name of a column")));
@@ -228,16 +230,15 @@ impl TableDefinition {
                 let message = format!("the column {name:?} needs another name: names that begin with _ are reserved");
                 return Err(self.invalid(message));
             }
-            let lower = name.to_lowercase();
-            if let Some(other) = self.columns[..at].iter().find(|other| other.name().to_lowercase() == lower) {
-                let message = if other.name() == name {
+            if let Some(other) = names.insert(name.to_lowercase(), name) {
+                let message = if other == name {
                     format!("it has the column {name:?} twice")
                 } else {
-                    format!("its columns {:?} and {name:?} differ in case only", other.name())
+                    format!("its columns {other:?} and {name:?} differ in case only")
                 };
                 return Err(self.invalid(message));
             }
-            if column.id == 0 || self.columns[..at].iter().any(|other| other.id == column.id) {
+            if !ids.insert(column.id) {
                 return Err(self.invalid(format!("the column {name:?} has the id 0, or that of another column")));
             }
             if !is_column_type(data_type) {

@@ -25,6 +25,11 @@ impl Dialect for RowTableDialect {
         PostgreSqlDialect {}.is_identifier_part(ch)
     }
 
+    /// So that an array is refused as a type.
+    fn supports_array_typedef_with_brackets(&self) -> bool {
+        true
+    }
+
     /// Keeps an option of other dialects, which the parser would drop without an error.
     fn parse_column_option(
         &self,

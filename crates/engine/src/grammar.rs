@@ -59,7 +59,7 @@ const FLUSH: &str = "expected FLUSH TABLE NAME, of one table, or FLUSH ALL";
 const MAX_ITEM_TOKENS: usize = 256;
 
 impl RowStatement {
-    /// Parses the tokens of one statement, which may include white space; `None` if it is no statement of row tables.
+    /// Parses the tokens of one statement, which may include white space; `None` if it is not one of row tables.
     ///
     /// Fails if it is one and invalid, or uses what row tables do not support.
     pub fn parse(tokens: &[TokenWithSpan]) -> Result<Option<Self>> {
