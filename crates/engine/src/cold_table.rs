@@ -153,9 +153,14 @@ impl<'a> StoredDefinition<'a> {
     /// The columns of the schema, with what the properties add to them.
     fn columns(&self) -> Result<Vec<ColumnDefinition>> {
         let stored: Vec<StoredColumn> = self.json(COLUMNS)?;
-        let unreadable = |e| self.damaged("the schema of the Delta table cannot be read").with_source(e);
-        let schema = parse_schema(&self.metadata.schema_string).and_then(|schema| schema.to_arrow());
-        let schema = schema.map_err(unreadable)?;
+        let unreadable = || self.damaged("the schema of the Delta table cannot be read");
+        let text = &self.metadata.schema_string;
+        // Anything else would be read as the columns of a statement.
+        if !text.starts_with('{') {
+            return Err(unreadable());
+        }
+        let schema = parse_schema(text).and_then(|schema| schema.to_arrow());
+        let schema = schema.map_err(|e| unreadable().with_source(e))?;
         let (seq, fields): (Vec<_>, Vec<_>) = schema.fields().iter().partition(|field| field.name() == SEQ_COLUMN);
         if seq.iter().map(|field| without_metadata(field)).ne([Field::clone(&seq_field())]) {
             return Err(self.damaged("the Delta table has no column _seq of type long that is not null"));

@@ -200,6 +200,11 @@ fn damaged_definitions_are_refused_in_words() {
     check_schema("\"body\"", "\"_deleted\"", "lacks the column \"_deleted\"");
     check_schema("\"timestamp\"", "\"variant\"", "");
     check_schema("\"timestamp\"", "\"date\"", "in the column \"ts\": the default NOW() is a TIMESTAMP");
-    check_schema("\"struct\"", "\"strict\"", "the schema of the Delta table cannot be read");
+    for schema in ["", "{", "{}", "[]", "id long not null, _seq long not null"] {
+        check_change(
+            &|metadata| metadata.schema_string = schema.into(),
+            "the schema of the Delta table cannot be read",
+        );
+    }
     check_schema("\"nullable\":false", "\"nullable\":true", "_seq of type long that is not null");
 }

@@ -335,8 +335,8 @@ fn deep_recursion_is_refused() {
     let deep = |before: &str, open: &str, close: &str| {
         let sql = format!(
             "CREATE SHARED TABLE t (k INT PRIMARY KEY, x {before}{}1{})",
-            open.repeat(100_000),
-            close.repeat(100_000)
+            open.repeat(20_000),
+            close.repeat(20_000)
         );
         refused(&sql, "the SQL cannot be read");
     };
@@ -353,8 +353,8 @@ fn deep_recursion_is_refused() {
     deep("", "SETOF ", "");
     deep("", "TABLE (x ", ")");
     deep("INT CHECK ", "(1,", ")");
-    refused(&format!("FLUSH TABLE {}", "a.".repeat(100_000)), "the SQL cannot be read");
-    refused(&format!("CREATE SHARED TABLE t AS {}", "SELECT (".repeat(100_000)), "the SQL cannot be read");
+    refused(&format!("FLUSH TABLE {}", "a.".repeat(20_000)), "the SQL cannot be read");
+    refused(&format!("CREATE SHARED TABLE t AS {}", "SELECT (".repeat(20_000)), "the SQL cannot be read");
 }
 
 /// Statements from which random ones are made.
