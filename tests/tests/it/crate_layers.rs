@@ -9,6 +9,7 @@ use serde_json::Value;
 /// The layers, from the top; crates of one layer do not depend on each other.
 const LAYERS: &[&[&str]] = &[
     &["deltalakedb-cli", "deltalakedb-python"],
+    &["deltalakedb-engine"],
     &["deltalakedb-table"],
     &["deltalakedb-catalog", "deltalakedb-mirror", "deltalakedb-rows"],
     &["deltalakedb-log"],

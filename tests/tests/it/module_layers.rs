@@ -13,6 +13,7 @@ const CRATES: &[&str] = &[
     "crates/mirror/src/lib.rs",
     "crates/rows/src/lib.rs",
     "crates/table/src/lib.rs",
+    "crates/engine/src/lib.rs",
     "crates/cli/src/main.rs",
     "python/src/lib.rs",
 ];

@@ -1,0 +1,170 @@
+//! The statements of row tables that sqlparser does not know.
+//!
+//! ```sql
+//! CREATE NAMESPACE [IF NOT EXISTS] app;
+//! CREATE SHARED TABLE [IF NOT EXISTS] app.rates (ccy TEXT, day DATE, px DOUBLE NOT NULL, PRIMARY KEY (ccy, day));
+//! FLUSH TABLE app.rates;
+//! FLUSH ALL;
+//! ```
+//!
+//! They are recognized by their first words. sqlparser parses what follows these: names and the definitions of columns.
+
+use deltalakedb_log::{Result, TableName, TxnLogError};
+use deltalakedb_table::datafusion::common::DataFusionError;
+use deltalakedb_table::datafusion::sql::sqlparser::keywords::Keyword;
+use deltalakedb_table::datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use deltalakedb_table::datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use deltalakedb_table::query_error;
+
+use crate::create_table::define;
+use crate::definition::{TableDefinition, check_new_namespace};
+use crate::dialect::RowTableDialect;
+use crate::names;
+
+/// A statement of row tables.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum RowStatement {
+    /// `CREATE NAMESPACE`.
+    CreateNamespace {
+        /// The name.
+        name: String,
+        /// Whether it may exist already.
+        if_not_exists: bool,
+    },
+    /// `CREATE SHARED TABLE`.
+    CreateTable {
+        /// The new table.
+        definition: Box<TableDefinition>,
+        /// Whether a table of that name may exist already.
+        if_not_exists: bool,
+    },
+    /// `FLUSH TABLE`.
+    FlushTable(TableName),
+    /// `FLUSH ALL`.
+    FlushAll,
+}
+
+/// The statement that the first words name.
+#[derive(Clone, Copy)]
+enum Command {
+    CreateNamespace,
+    CreateSharedTable,
+    Flush,
+}
+
+const FLUSH: &str = "expected FLUSH TABLE NAME, of one table, or FLUSH ALL";
+
+/// The number of tokens from which on an item of a list is refused: the parser needs stack for each token.
+const MAX_ITEM_TOKENS: usize = 256;
+
+impl RowStatement {
+    /// Parses the tokens of one statement, which may include white space; `None` if it is not one of row tables.
+    ///
+    /// Fails if it is one and invalid, or uses what row tables do not support.
+    pub fn parse(tokens: &[TokenWithSpan]) -> Result<Option<Self>> {
+        let Some((command, words)) = command(tokens)? else { return Ok(None) };
+        check_size(tokens)?;
+        let mut parser = Parser::new(&RowTableDialect).with_tokens_with_locations(tokens.to_vec());
+        for _ in 0..words {
+            parser.advance_token();
+        }
+        let statement = match command {
+            Command::CreateNamespace => create_namespace(&mut parser)?,
+            Command::CreateSharedTable => create_shared_table(&mut parser)?,
+            Command::Flush => flush(&mut parser)?,
+        };
+        Ok(Some(statement))
+    }
+}
+
+/// The command with which a statement begins, and the number of its words.
+fn command(tokens: &[TokenWithSpan]) -> Result<Option<(Command, usize)>> {
+    let is_space = |token: &&TokenWithSpan| !matches!(token.token, Token::Whitespace(_));
+    let words = tokens.iter().filter(is_space).map_while(|token| match &token.token {
+        Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_ascii_uppercase()),
+        _ => None,
+    });
+    let words: Vec<_> = words.take(5).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["CREATE", "NAMESPACE", ..] => Ok(Some((Command::CreateNamespace, 2))),
+        ["CREATE", "SHARED", "TABLE", ..] => Ok(Some((Command::CreateSharedTable, 3))),
+        ["FLUSH", ..] => Ok(Some((Command::Flush, 1))),
+        ["CREATE", kind @ ("USER" | "STREAM"), "TABLE", ..] => Err(TxnLogError::invalid(format!(
+            "CREATE {kind} TABLE is not supported: row tables are created with CREATE SHARED TABLE"
+        ))),
+        ["CREATE", "OR", "REPLACE", kind @ ("SHARED" | "USER" | "STREAM"), "TABLE"] => Err(TxnLogError::invalid(
+            format!("CREATE OR REPLACE {kind} TABLE is not supported: use DROP TABLE and CREATE SHARED TABLE"),
+        )),
+        _ => Ok(None),
+    }
+}
+
+/// An error for an item of a list that is so long that it could exhaust the stack of the parser, which limits only some
+/// of its recursions. Items are separated by the commas of the outermost list.
+fn check_size(tokens: &[TokenWithSpan]) -> Result<()> {
+    let (mut depth, mut length) = (0_usize, 0);
+    for token in tokens {
+        match token.token {
+            Token::Whitespace(_) => continue,
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            Token::Comma if depth <= 1 => length = 0,
+            _ => {}
+        }
+        length += 1;
+        if length > MAX_ITEM_TOKENS {
+            let at = token.span.start;
+            return Err(TxnLogError::invalid(format!(
+                "the SQL cannot be read: a part without commas has more than {MAX_ITEM_TOKENS} words and signs{at}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn create_namespace(parser: &mut Parser<'_>) -> Result<RowStatement> {
+    let if_not_exists = parser.parse_keywords(&[Keyword::IF, Keyword::NOT, Keyword::EXISTS]);
+    let name = parser.parse_object_name(false).map_err(unreadable)?;
+    end(parser)?;
+    let name = names::namespace(&name)?;
+    check_new_namespace(&name)?;
+    Ok(RowStatement::CreateNamespace { name, if_not_exists })
+}
+
+fn create_shared_table(parser: &mut Parser<'_>) -> Result<RowStatement> {
+    let create = parser.parse_create_table(false, false, None, false).map_err(unreadable)?;
+    end(parser)?;
+    let if_not_exists = create.if_not_exists;
+    Ok(RowStatement::CreateTable { definition: Box::new(define(create)?), if_not_exists })
+}
+
+fn flush(parser: &mut Parser<'_>) -> Result<RowStatement> {
+    let statement = match parser.parse_one_of_keywords(&[Keyword::TABLE, Keyword::ALL]) {
+        Some(Keyword::TABLE) => {
+            let name = parser.parse_object_name(false).map_err(unreadable)?;
+            RowStatement::FlushTable(names::table_name(&name)?)
+        }
+        Some(_) => RowStatement::FlushAll,
+        None => return Err(TxnLogError::invalid(format!("this FLUSH cannot be read: {FLUSH}"))),
+    };
+    if parser.peek_token_ref().token == Token::EOF {
+        Ok(statement)
+    } else {
+        Err(TxnLogError::invalid(format!("this FLUSH cannot be read: {FLUSH}")))
+    }
+}
+
+fn end(parser: &Parser<'_>) -> Result<()> {
+    match parser.peek_token() {
+        end if end.token == Token::EOF => Ok(()),
+        more => parser.expected("end of statement", more).map_err(unreadable),
+    }
+}
+
+fn unreadable(e: ParserError) -> TxnLogError {
+    query_error(DataFusionError::SQL(Box::new(e), None), "the SQL cannot be read")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,28 @@
+//! Row tables: hot and cold together.
+//!
+//! A row table takes single-row inserts, updates and deletes, keeps recent rows in the hot store of
+//! [`deltalakedb_rows`], and flushes them to a Delta table, its cold table, which every reader of Delta tables reads.
+//!
+//! - [`TableDefinition`] is what a row table is: columns, primary key and defaults. The metadata of the [`ColdTable`]
+//!   in the catalog has it.
+//! - [`RowStatement`] is a statement of row tables, parsed from the tokens of a session.
+//! - [`DefaultValues`] are the values in new rows of the columns that they do not name.
+
+mod cold_table;
+mod column_default;
+mod column_type;
+mod create_table;
+mod defaults;
+mod definition;
+mod dialect;
+mod grammar;
+mod literal;
+mod names;
+#[cfg(test)]
+mod random;
+
+pub use cold_table::{ColdTable, is_cold_table};
+pub use column_default::ColumnDefault;
+pub use defaults::DefaultValues;
+pub use definition::{ColumnDefinition, ColumnSpec, DELETED_COLUMN, SEQ_COLUMN, TableDefinition, TableKind};
+pub use grammar::RowStatement;
