@@ -1,0 +1,199 @@
+//! A storage that counts what is asked of it, and whose writes can be held.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use deltalakedb_log::Result;
+use parking_lot::{Condvar, Mutex};
+
+use crate::row_store::{CommitOutcome, CommitRequest, RowStore};
+use crate::storage::{Batch, Cursor, Direction, Entry, Family, KeyRange, Snapshot, Storage, WalSync};
+
+/// Clones are the same storage.
+#[derive(Clone)]
+pub(super) struct Instrumented(Arc<Inner>);
+
+struct Inner {
+    storage: Box<dyn Storage>,
+    /// Calls of `next` and `seek`.
+    steps: Arc<AtomicU64>,
+    writes: AtomicU64,
+    syncs: AtomicU64,
+    longest_unsynced: AtomicU64,
+    hold: Mutex<Hold>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Hold {
+    is_set: bool,
+    /// The writes that wait.
+    held: usize,
+    panics: bool,
+}
+
+impl Instrumented {
+    pub(super) fn new(storage: impl Storage + 'static) -> Self {
+        let (steps, writes, syncs, longest_unsynced, hold, changed) = Default::default();
+        Self(Arc::new(Inner { storage: Box::new(storage), steps, writes, syncs, longest_unsynced, hold, changed }))
+    }
+
+    pub(super) fn steps(&self) -> u64 {
+        self.0.steps.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn writes(&self) -> u64 {
+        self.0.writes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn syncs(&self) -> u64 {
+        self.0.syncs.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn longest_unsynced(&self) -> u64 {
+        self.0.longest_unsynced.load(Ordering::Relaxed)
+    }
+
+    /// Holds writes from now on.
+    pub(super) fn hold(&self) {
+        self.0.hold.lock().is_set = true;
+    }
+
+    pub(super) fn release(&self) {
+        self.0.hold.lock().is_set = false;
+        self.0.changed.notify_all();
+    }
+
+    /// The next write panics.
+    pub(super) fn panic_once(&self) {
+        self.0.hold.lock().panics = true;
+    }
+
+    /// Waits until a write is held.
+    pub(super) fn wait_for_held(&self) {
+        self.0.changed.wait_while(&mut self.0.hold.lock(), |hold| hold.held == 0);
+    }
+
+    /// The outcomes of requests that are committed in one group.
+    pub(super) fn in_one_group(
+        &self,
+        store: &RowStore,
+        requests: impl IntoIterator<Item = CommitRequest>,
+    ) -> Vec<Result<CommitOutcome>> {
+        self.in_one_group_with(store, requests, || ())
+    }
+
+    /// Like [`Self::in_one_group`], after `prepare`.
+    pub(super) fn in_one_group_with(
+        &self,
+        store: &RowStore,
+        requests: impl IntoIterator<Item = CommitRequest>,
+        prepare: impl FnOnce(),
+    ) -> Vec<Result<CommitOutcome>> {
+        self.hold();
+        std::thread::scope(|scope| {
+            let at = store.snapshot().unwrap().seq();
+            let first = scope.spawn(move || store.commit(CommitRequest::at(at)));
+            self.wait_for_held();
+            let waiting: Vec<_> =
+                requests.into_iter().map(|request| scope.spawn(move || store.commit(request))).collect();
+            wait_for_waiting(store, waiting.len());
+            // The held write is before the ones that `prepare` is about.
+            self.pass_one(prepare);
+            let first = first.join().unwrap().unwrap();
+            assert!(matches!(first, CommitOutcome::Committed(_)));
+            waiting.into_iter().map(|thread| thread.join().unwrap()).collect()
+        })
+    }
+
+    /// Lets the held write pass and the next wait, calls `between`, and releases all.
+    fn pass_one(&self, between: impl FnOnce()) {
+        let mut hold = self.0.hold.lock();
+        hold.held = 0;
+        self.0.changed.notify_all();
+        // The next group is held in turn.
+        self.0.changed.wait_while(&mut hold, |hold| hold.held == 0);
+        drop(hold);
+        between();
+        self.release();
+    }
+}
+
+/// Waits until this number of commits wait for the writer thread.
+pub(super) fn wait_for_waiting(store: &RowStore, count: usize) {
+    while store.sequencer.waiting() < count {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+impl Storage for Instrumented {
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
+        Ok(Box::new(CountedSnapshot { snapshot: self.0.storage.snapshot()?, steps: Arc::clone(&self.0.steps) }))
+    }
+
+    fn write(&self, batch: Batch, sync: WalSync) -> Result<()> {
+        let mut hold = self.0.hold.lock();
+        if std::mem::take(&mut hold.panics) {
+            drop(hold);
+            panic!("on purpose");
+        }
+        if hold.is_set {
+            hold.held += 1;
+            self.0.changed.notify_all();
+            self.0.changed.wait_while(&mut hold, |hold| hold.is_set && hold.held > 0);
+        }
+        drop(hold);
+        self.0.writes.fetch_add(1, Ordering::Relaxed);
+        match sync {
+            WalSync::Now => self.0.syncs.fetch_add(1, Ordering::Relaxed),
+            WalSync::Later => self.0.longest_unsynced.fetch_max(batch.len() as u64, Ordering::Relaxed),
+        };
+        self.0.storage.write(batch, sync)
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.0.storage.sync()
+    }
+
+    fn checkpoint(&self, folder: &Path) -> Result<()> {
+        self.0.storage.checkpoint(folder)
+    }
+
+    fn close(&self) -> Result<()> {
+        self.0.storage.close()
+    }
+}
+
+struct CountedSnapshot {
+    snapshot: Box<dyn Snapshot>,
+    steps: Arc<AtomicU64>,
+}
+
+impl Snapshot for CountedSnapshot {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.snapshot.get(family, key)
+    }
+
+    fn scan(&self, family: Family, range: &KeyRange, direction: Direction) -> Result<Box<dyn Cursor + '_>> {
+        Ok(Box::new(CountedCursor { cursor: self.snapshot.scan(family, range, direction)?, steps: &self.steps }))
+    }
+}
+
+struct CountedCursor<'a> {
+    cursor: Box<dyn Cursor + 'a>,
+    steps: &'a AtomicU64,
+}
+
+impl Cursor for CountedCursor<'_> {
+    fn next(&mut self) -> Result<Option<Entry<'_>>> {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        self.cursor.next()
+    }
+
+    fn seek(&mut self, key: &[u8]) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        self.cursor.seek(key);
+    }
+}
