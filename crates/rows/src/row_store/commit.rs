@@ -1,5 +1,7 @@
 //! Commits: what is asked for, and the answers.
 
+use std::collections::HashSet;
+
 use deltalakedb_log::{Result, TableId, TxnLogError};
 
 use super::cold::ColdPosition;
@@ -29,6 +31,20 @@ impl CommitRequest {
             self.tables.len() - 1
         });
         &mut self.tables[place]
+    }
+
+    /// Refuses a request that changes or supersedes a row twice: which change counts would not be known.
+    pub(super) fn check(&self) -> Result<()> {
+        let (mut rows, mut positions) = (HashSet::new(), HashSet::new());
+        for TableChanges { table, rows: changes, .. } in &self.tables {
+            for change in changes {
+                let once = change.supersedes.is_none_or(|position| positions.insert((table, position)));
+                if !once || !rows.insert(&change.row) {
+                    return Err(TxnLogError::invalid(format!("a commit changes a row of table {table} twice")));
+                }
+            }
+        }
+        Ok(())
     }
 }
 

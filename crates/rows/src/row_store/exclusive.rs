@@ -52,8 +52,9 @@ impl Exclusive<'_> {
     /// Publishes a cold snapshot. Returns its version.
     ///
     /// Fails, without any change, if the cut is before that of the last one or after the last commit; if a delete that
-    /// is said to be published is after the cut; if a superseded row is pending already or by a version that is not
-    /// after the cut; and if the table was swapped in this call already.
+    /// is said to be published is after the cut, which is noticed while a snapshot at the cut is kept; if a superseded
+    /// row is pending already, or by a version that is not after the cut; and if the table was swapped in this call
+    /// already.
     pub fn swap(&mut self, swap: &ColdSwap) -> Result<ColdVersion> {
         let ColdSwap { table, cut, .. } = *swap;
         let invalid = |why: String| {

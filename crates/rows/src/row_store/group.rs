@@ -49,7 +49,6 @@ impl<'a> Group<'a> {
                 "a commit cannot be prepared at {snapshot}, which is after the last commit {visible}"
             )));
         }
-        check_each_once(request)?;
         for changes in &request.tables {
             if cold_version(&self.tables, changes.table).generation != changes.generation {
                 return Ok(Some(CommitOutcome::ColdChanged(changes.table)));
@@ -107,21 +106,6 @@ impl<'a> Group<'a> {
         meta::put_high_water(&mut self.batch, last);
         Prepared { batch: self.batch, pending: self.pending }
     }
-}
-
-/// Refuses a request that changes or supersedes a row twice: which change counts would not be known.
-fn check_each_once(request: &CommitRequest) -> Result<()> {
-    let (mut rows, mut positions) = (HashSet::new(), HashSet::new());
-    for changes in &request.tables {
-        for change in &changes.rows {
-            let superseded = change.supersedes.is_none_or(|position| positions.insert((changes.table, position)));
-            if !superseded || !rows.insert(&change.row) {
-                let table = changes.table;
-                return Err(TxnLogError::invalid(format!("a commit changes a row of table {table} twice")));
-            }
-        }
-    }
-    Ok(())
 }
 
 fn row_conflict(row: &[u8], seq: Option<SeqId>) -> Result<RowConflict> {

@@ -57,6 +57,7 @@ impl Sequencer {
 
     /// Has a request committed by the writer thread.
     pub(super) fn commit(&self, request: CommitRequest) -> Result<CommitOutcome> {
+        request.check()?;
         // Its only message never waits.
         let (answer, answered) = sync_channel(1);
         let mut queue = self.queue.lock();

@@ -13,7 +13,8 @@ use super::pending::{self, PendingDeletes};
 use crate::seq::SeqId;
 use crate::storage::{Batch, Direction, Family, KeyRange, Snapshot, Storage, WalSync};
 
-/// The part of a row store that snapshots keep.
+/// The part of a row store that snapshots keep. Locks are taken in this order: the turn of the writer, what is visible,
+/// the pending deletes of a table.
 pub(super) struct State {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) visible: Mutex<Visible>,

@@ -1,5 +1,6 @@
 //! The contract of the row store, and what its tests share.
 
+mod cold_files;
 mod concurrent;
 mod instrumented;
 mod model;

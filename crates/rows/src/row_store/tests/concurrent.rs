@@ -1,19 +1,17 @@
 //! Many threads at once.
 
 use std::collections::BTreeMap;
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
 use parking_lot::Mutex;
 
+use super::cold_files::{Changes, ColdFiles, RowKey, TABLES, all_pending, check_index, random_changes};
+use super::instrumented::wait_for_waiting;
+use super::model::Place;
 use super::*;
 use crate::random::for_seeds;
-use instrumented::wait_for_waiting;
-
-/// A snapshot's `_seq` and rows.
-type Read = (SeqId, Vec<(i64, Option<i64>)>);
 
 fn instrumented() -> (Instrumented, RowStore) {
     let storage = Instrumented::new(MemoryDisk::new().open(Path::new(FOLDER)).unwrap());
@@ -187,62 +185,174 @@ fn a_panic_of_the_writer_thread_answers_everyone_who_waits() {
 }
 
 #[test]
-fn snapshots_have_every_commit_up_to_theirs_and_none_after_it() {
-    for_seeds(8, |rng| {
-        let store = &open_in(&MemoryDisk::new());
-        let log: &Mutex<BTreeMap<SeqId, Vec<(i64, i64)>>> = &Mutex::default();
-        let seen: &Mutex<Vec<Read>> = &Mutex::default();
-        let (end, begin) = (&AtomicBool::new(false), &Barrier::new(6));
-        std::thread::scope(|scope| {
-            let writers: Vec<_> = (0..3)
-                .map(|n| {
-                    let mut rng = Rng::with_seed(rng.u64(..));
-                    scope.spawn(move || {
-                        begin.wait();
-                        for step in 0..60 {
-                            let at = store.snapshot().unwrap();
-                            let mut rows: BTreeMap<_, _> = (0..rng.i64(1..4)).map(|_| (rng.i64(0..20), 0)).collect();
-                            rows.values_mut().for_each(|value| *value = n * 1000 + step);
-                            let rows: Vec<_> = rows.into_iter().collect();
-                            // Kept or not, and of any age when the commit is checked.
-                            let request = puts(&at, &rows);
-                            if let CommitOutcome::Committed(seq) = store.commit(request).unwrap() {
-                                assert!(store.snapshot().unwrap().seq() >= seq, "read your writes");
-                                log.lock().insert(seq, rows);
-                            }
-                        }
-                    })
-                })
-                .collect();
-            for _ in 0..2 {
-                let mut rng = Rng::with_seed(rng.u64(..));
-                scope.spawn(move || {
-                    begin.wait();
-                    let mut held = Vec::new();
-                    let mut last = SeqId::ZERO;
-                    while !end.load(Ordering::Relaxed) {
-                        held.push(store.snapshot().unwrap());
-                        let newest = held[held.len() - 1].seq();
-                        assert!(newest >= last, "the watermark goes back");
-                        last = newest;
-                        let at = if held.len() > 5 { held.swap_remove(rng.usize(..held.len())) } else { continue };
-                        let direction = if rng.bool() { Direction::Forward } else { Direction::Backward };
-                        let mut rows = scanned(&at, VersionScan { direction, ..VersionScan::default() });
-                        rows.sort();
-                        seen.lock().push((at.seq(), rows));
-                    }
-                });
-            }
-            begin.wait();
-            writers.into_iter().for_each(|writer| writer.join().unwrap());
-            end.store(true, Ordering::Relaxed);
-        });
-        let log = std::mem::take(&mut *log.lock());
-        assert!(log.len() > 60);
-        for (at, rows) in &*seen.lock() {
-            let mut want = BTreeMap::new();
-            log.range(..=at).for_each(|(_, rows)| want.extend(rows.iter().map(|(id, value)| (*id, Some(*value)))));
-            assert_eq!(*rows, want.into_iter().collect::<Vec<_>>(), "at {at}");
-        }
+fn who_waits_for_a_turn_is_not_overtaken_by_the_next_group() {
+    let (storage, store) = instrumented();
+    let store = &store;
+    storage.hold();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| commit(store, &[(1, 1)]));
+        storage.wait_for_held();
+        let second = scope.spawn(|| commit(store, &[(2, 2)]));
+        wait_for_waiting(store, 1);
+        let exclusive = scope.spawn(|| store.exclusive(|x| Ok(x.snapshot()?.seq())));
+        // The group in progress is held for longer than it takes to wait for its turn.
+        std::thread::sleep(Duration::from_millis(30));
+        storage.release();
+        assert_eq!(exclusive.join().unwrap().unwrap(), first.join().unwrap());
+        second.join().unwrap();
     });
+}
+
+#[test]
+fn a_commit_that_cannot_be_checked_fails_alone() {
+    let (storage, store) = instrumented();
+    let at = store.snapshot().unwrap();
+    storage.fail_next_read();
+    let outcomes = storage.in_one_group(&store, (0..3).map(|id| puts(&at, &[(id, id)])));
+    let failed: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
+    assert!(matches!(failed[..], [error] if error.to_string() == "on purpose"), "{outcomes:?}");
+    assert_eq!(scanned(&store.snapshot().unwrap(), VersionScan::default()).len(), 2);
+    commit(&store, &[(9, 9)]);
+}
+
+/// What the threads of a history saw and did.
+#[derive(Default)]
+struct Log {
+    committed: BTreeMap<SeqId, Changes>,
+    /// The rows of a table at a commit.
+    read: Vec<(SeqId, u128, BTreeMap<RowKey, i64>)>,
+    conflicts: u64,
+    cold_changed: u64,
+    changed_in_flush: u64,
+    collected: u64,
+}
+
+/// Threads of one store.
+struct Threads<'a> {
+    store: &'a RowStore,
+    cold: &'a ColdFiles,
+    log: &'a Mutex<Log>,
+    committing: &'a AtomicUsize,
+}
+
+impl Threads<'_> {
+    /// Commits until this many are acknowledged.
+    fn commit(&self, rng: &mut Rng, mut next_value: i64) {
+        let mut rest = 30;
+        while rest > 0 {
+            let at = self.store.snapshot().unwrap();
+            let changes = random_changes(rng, &mut next_value);
+            let mut outcome = self.store.commit(self.cold.request(&at, &at, &changes).0).unwrap();
+            while let CommitOutcome::ColdChanged(_) = outcome {
+                self.log.lock().cold_changed += 1;
+                let now = self.store.snapshot().unwrap();
+                outcome = self.store.commit(self.cold.request(&at, &now, &changes).0).unwrap();
+            }
+            match outcome {
+                CommitOutcome::Committed(seq) => {
+                    rest -= 1;
+                    assert!(self.store.snapshot().unwrap().seq() >= seq, "an acknowledged commit is not visible");
+                    self.log.lock().committed.insert(seq, changes);
+                }
+                CommitOutcome::Conflict(_) => self.log.lock().conflicts += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        self.committing.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn read(&self, rng: &mut Rng) {
+        let mut held = Vec::new();
+        let mut last = SeqId::ZERO;
+        while self.committing.load(Ordering::Relaxed) > 0 {
+            let newest = self.store.snapshot().unwrap();
+            assert!(newest.seq() >= last, "the watermark goes back");
+            last = newest.seq();
+            held.push(newest);
+            if held.len() > 5 {
+                let at = held.swap_remove(rng.usize(..held.len()));
+                let table_number = rng.u128(..TABLES);
+                let direction = if rng.bool() { Direction::Forward } else { Direction::Backward };
+                let rows = self.cold.read(&at, table_number, direction);
+                self.log.lock().read.push((at.seq(), table_number, rows));
+            }
+        }
+    }
+
+    fn flush_and_collect(&self, rng: &mut Rng) {
+        while self.committing.load(Ordering::Relaxed) > 0 {
+            let flush = self.cold.begin_flush(rng, self.store);
+            std::thread::yield_now();
+            let changed = self.cold.publish(self.store, flush);
+            let collected = self.store.collect(table(rng.u128(..TABLES)), SeqId::MAX).unwrap().versions;
+            let mut log = self.log.lock();
+            log.changed_in_flush += changed;
+            log.collected += collected;
+        }
+    }
+}
+
+/// Runs committers, readers and a flusher, opens the store again, and so on; then compares what was read with what was
+/// acknowledged.
+fn check_threads(rng: &mut Rng, place: &Place) -> Log {
+    const COMMITTERS: usize = 3;
+    let (cold, log) = (ColdFiles::default(), Mutex::new(Log::default()));
+    for round in 0..3 {
+        let store = place.open();
+        let at = store.snapshot().unwrap();
+        for n in 0..TABLES {
+            log.lock().read.push((at.seq(), n, cold.read(&at, n, Direction::Forward)));
+        }
+        drop(at);
+        let committing = AtomicUsize::new(COMMITTERS);
+        let threads = &Threads { store: &store, cold: &cold, log: &log, committing: &committing };
+        std::thread::scope(|scope| {
+            let mut spawn = |work: Box<dyn FnOnce(&mut Rng) + Send>| {
+                let mut rng = Rng::with_seed(rng.u64(..));
+                scope.spawn(move || work(&mut rng));
+            };
+            for n in 0..COMMITTERS as i64 {
+                spawn(Box::new(move |rng| threads.commit(rng, (round * 10 + n) * 10_000)));
+            }
+            spawn(Box::new(|rng| threads.read(rng)));
+            spawn(Box::new(|rng| threads.read(rng)));
+            spawn(Box::new(|rng| threads.flush_and_collect(rng)));
+        });
+        check_index(&store);
+        let pending = all_pending(&store.snapshot().unwrap());
+        drop(store);
+        if rng.bool() {
+            place.lose_power();
+        }
+        assert_eq!(all_pending(&place.open().snapshot().unwrap()), pending);
+    }
+    let log = log.into_inner();
+    for (at, table_number, rows) in &log.read {
+        let mut want = BTreeMap::new();
+        let changes = log.committed.range(..=at).flat_map(|(_, changes)| changes);
+        for (row, value) in changes.filter(|(row, _)| row.table == *table_number) {
+            match value {
+                Some(value) => want.insert(*row, *value),
+                None => want.remove(row),
+            };
+        }
+        assert_eq!(*rows, want, "table {table_number} at {at}");
+    }
+    log
+}
+
+#[test]
+fn snapshots_have_every_commit_up_to_theirs_and_none_after_it_while_threads_commit_and_flush() {
+    let met = Mutex::new([0; 4]);
+    for_seeds(12, |rng| {
+        let log = check_threads(rng, &Place::Memory(MemoryDisk::new()));
+        let counts = [log.conflicts, log.cold_changed, log.changed_in_flush, log.collected];
+        met.lock().iter_mut().zip(counts).for_each(|(met, count)| *met += count);
+    });
+    assert!(met.lock().iter().all(|met| *met > 0), "{met:?}");
+}
+
+#[test]
+fn threads_over_rocksdb_see_the_same() {
+    for_seeds(1, |rng| drop(check_threads(rng, &Place::rocks())));
 }

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use deltalakedb_log::Result;
+use deltalakedb_log::{Result, TxnLogError};
 use parking_lot::{Condvar, Mutex};
 
 use crate::row_store::{CommitOutcome, CommitRequest, RowStore};
@@ -22,6 +22,7 @@ struct Inner {
     writes: AtomicU64,
     syncs: AtomicU64,
     longest_unsynced: AtomicU64,
+    read_fails: Arc<AtomicBool>,
     hold: Mutex<Hold>,
     changed: Condvar,
 }
@@ -36,8 +37,17 @@ struct Hold {
 
 impl Instrumented {
     pub(super) fn new(storage: impl Storage + 'static) -> Self {
-        let (steps, writes, syncs, longest_unsynced, hold, changed) = Default::default();
-        Self(Arc::new(Inner { storage: Box::new(storage), steps, writes, syncs, longest_unsynced, hold, changed }))
+        let (steps, writes, syncs, longest_unsynced, read_fails, hold, changed) = Default::default();
+        Self(Arc::new(Inner {
+            storage: Box::new(storage),
+            steps,
+            writes,
+            syncs,
+            longest_unsynced,
+            read_fails,
+            hold,
+            changed,
+        }))
     }
 
     pub(super) fn steps(&self) -> u64 {
@@ -64,6 +74,11 @@ impl Instrumented {
     pub(super) fn release(&self) {
         self.0.hold.lock().is_set = false;
         self.0.changed.notify_all();
+    }
+
+    /// The next step of a cursor fails.
+    pub(super) fn fail_next_read(&self) {
+        self.0.read_fails.store(true, Ordering::Relaxed);
     }
 
     /// The next write panics.
@@ -130,7 +145,11 @@ pub(super) fn wait_for_waiting(store: &RowStore, count: usize) {
 
 impl Storage for Instrumented {
     fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
-        Ok(Box::new(CountedSnapshot { snapshot: self.0.storage.snapshot()?, steps: Arc::clone(&self.0.steps) }))
+        Ok(Box::new(CountedSnapshot {
+            snapshot: self.0.storage.snapshot()?,
+            steps: Arc::clone(&self.0.steps),
+            read_fails: Arc::clone(&self.0.read_fails),
+        }))
     }
 
     fn write(&self, batch: Batch, sync: WalSync) -> Result<()> {
@@ -169,6 +188,7 @@ impl Storage for Instrumented {
 struct CountedSnapshot {
     snapshot: Box<dyn Snapshot>,
     steps: Arc<AtomicU64>,
+    read_fails: Arc<AtomicBool>,
 }
 
 impl Snapshot for CountedSnapshot {
@@ -177,23 +197,26 @@ impl Snapshot for CountedSnapshot {
     }
 
     fn scan(&self, family: Family, range: &KeyRange, direction: Direction) -> Result<Box<dyn Cursor + '_>> {
-        Ok(Box::new(CountedCursor { cursor: self.snapshot.scan(family, range, direction)?, steps: &self.steps }))
+        Ok(Box::new(CountedCursor { cursor: self.snapshot.scan(family, range, direction)?, snapshot: self }))
     }
 }
 
 struct CountedCursor<'a> {
     cursor: Box<dyn Cursor + 'a>,
-    steps: &'a AtomicU64,
+    snapshot: &'a CountedSnapshot,
 }
 
 impl Cursor for CountedCursor<'_> {
     fn next(&mut self) -> Result<Option<Entry<'_>>> {
-        self.steps.fetch_add(1, Ordering::Relaxed);
+        self.snapshot.steps.fetch_add(1, Ordering::Relaxed);
+        if self.snapshot.read_fails.swap(false, Ordering::Relaxed) {
+            return Err(TxnLogError::invalid("on purpose"));
+        }
         self.cursor.next()
     }
 
     fn seek(&mut self, key: &[u8]) {
-        self.steps.fetch_add(1, Ordering::Relaxed);
+        self.snapshot.steps.fetch_add(1, Ordering::Relaxed);
         self.cursor.seek(key);
     }
 }
