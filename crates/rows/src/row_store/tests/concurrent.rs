@@ -8,7 +8,7 @@ use fastrand::Rng;
 use parking_lot::Mutex;
 
 use super::cold_files::{Changes, ColdFiles, RowKey, TABLES, all_pending, check_index, random_changes};
-use super::instrumented::wait_for_waiting;
+use super::instrumented::{eventually, wait_for_waiting};
 use super::model::Place;
 use super::*;
 use crate::random::for_seeds;
@@ -66,13 +66,13 @@ fn a_commit_is_not_visible_before_it_is_synced_and_readers_do_not_wait() {
     let (storage, store) = instrumented();
     let store = &store;
     let last = commit(store, &[(1, 1)]);
-    storage.hold();
     std::thread::scope(|scope| {
+        let held = storage.hold();
         let writer = scope.spawn(|| commit(store, &[(1, 2)]));
         storage.wait_for_held();
         let at = store.snapshot().unwrap();
         assert_eq!((at.seq(), value(&at, 1)), (last, Some(1)));
-        storage.release();
+        drop(held);
         let seq = writer.join().unwrap();
         let after = store.snapshot().unwrap();
         assert_eq!((after.seq(), value(&after, 1)), (seq, Some(2)));
@@ -110,8 +110,8 @@ fn exclusive_work_runs_between_two_groups_while_commits_wait() {
 fn closing_waits_for_the_group_in_progress_and_refuses_the_rest() {
     let (storage, store) = instrumented();
     let store = &store;
-    storage.hold();
     std::thread::scope(|scope| {
+        let held = storage.hold();
         let at = store.snapshot().unwrap();
         let first = scope.spawn({
             let request = puts(&at, &[(0, 0)]);
@@ -127,11 +127,9 @@ fn closing_waits_for_the_group_in_progress_and_refuses_the_rest() {
         wait_for_waiting(store, 4);
         let closing = scope.spawn(|| store.close());
         // Refused from now on; the sync is still in progress.
-        while store.sequencer.state.check_writable().is_ok() {
-            std::thread::yield_now();
-        }
+        eventually(|| store.sequencer.state.check_writable().is_err());
         assert!(!first.is_finished() && !closing.is_finished());
-        storage.release();
+        drop(held);
         committed(first.join().unwrap());
         for refused in rest {
             let error = refused.join().unwrap().unwrap_err();
@@ -148,8 +146,8 @@ fn a_panic_of_the_writer_thread_answers_everyone_who_waits() {
     let store = &store;
     commit(store, &[(0, 0)]);
     let at = store.snapshot().unwrap();
-    storage.hold();
     std::thread::scope(|scope| {
+        let held = storage.hold();
         let first = scope.spawn({
             let request = puts(&at, &[(0, 1)]);
             move || store.commit(request)
@@ -163,7 +161,7 @@ fn a_panic_of_the_writer_thread_answers_everyone_who_waits() {
             .collect();
         wait_for_waiting(store, 4);
         storage.panic_once();
-        storage.release();
+        drop(held);
         committed(first.join().unwrap());
         for unknown in rest {
             let outcome = unknown.join().unwrap();
@@ -188,8 +186,8 @@ fn a_panic_of_the_writer_thread_answers_everyone_who_waits() {
 fn who_waits_for_a_turn_is_not_overtaken_by_the_next_group() {
     let (storage, store) = instrumented();
     let store = &store;
-    storage.hold();
     std::thread::scope(|scope| {
+        let held = storage.hold();
         let first = scope.spawn(|| commit(store, &[(1, 1)]));
         storage.wait_for_held();
         let second = scope.spawn(|| commit(store, &[(2, 2)]));
@@ -197,7 +195,7 @@ fn who_waits_for_a_turn_is_not_overtaken_by_the_next_group() {
         let exclusive = scope.spawn(|| store.exclusive(|x| Ok(x.snapshot()?.seq())));
         // The group in progress is held for longer than it takes to wait for its turn.
         std::thread::sleep(Duration::from_millis(30));
-        storage.release();
+        drop(held);
         assert_eq!(exclusive.join().unwrap().unwrap(), first.join().unwrap());
         second.join().unwrap();
     });

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deltalakedb_log::{Result, TxnLogError};
 use parking_lot::{Condvar, Mutex};
@@ -33,6 +33,17 @@ struct Hold {
     /// The writes that wait.
     held: usize,
     panics: bool,
+}
+
+/// Also a test that panics lets its threads end.
+#[must_use]
+pub(super) struct HeldWrites<'a>(&'a Inner);
+
+impl Drop for HeldWrites<'_> {
+    fn drop(&mut self) {
+        self.0.hold.lock().is_set = false;
+        self.0.changed.notify_all();
+    }
 }
 
 impl Instrumented {
@@ -66,14 +77,10 @@ impl Instrumented {
         self.0.longest_unsynced.load(Ordering::Relaxed)
     }
 
-    /// Holds writes from now on.
-    pub(super) fn hold(&self) {
+    /// Holds writes until the guard is dropped.
+    pub(super) fn hold(&self) -> HeldWrites<'_> {
         self.0.hold.lock().is_set = true;
-    }
-
-    pub(super) fn release(&self) {
-        self.0.hold.lock().is_set = false;
-        self.0.changed.notify_all();
+        HeldWrites(&self.0)
     }
 
     /// The next step of a cursor fails.
@@ -107,8 +114,8 @@ impl Instrumented {
         requests: impl IntoIterator<Item = CommitRequest>,
         prepare: impl FnOnce(),
     ) -> Vec<Result<CommitOutcome>> {
-        self.hold();
         std::thread::scope(|scope| {
+            let held = self.hold();
             let at = store.snapshot().unwrap().seq();
             let first = scope.spawn(move || store.commit(CommitRequest::at(at)));
             self.wait_for_held();
@@ -116,29 +123,34 @@ impl Instrumented {
                 requests.into_iter().map(|request| scope.spawn(move || store.commit(request))).collect();
             wait_for_waiting(store, waiting.len());
             // The held write is before the ones that `prepare` is about.
-            self.pass_one(prepare);
+            self.pass_one();
+            prepare();
+            drop(held);
             let first = first.join().unwrap().unwrap();
             assert!(matches!(first, CommitOutcome::Committed(_)));
             waiting.into_iter().map(|thread| thread.join().unwrap()).collect()
         })
     }
 
-    /// Lets the held write pass and the next wait, calls `between`, and releases all.
-    fn pass_one(&self, between: impl FnOnce()) {
+    /// Lets the held write pass, and waits until the next is held.
+    fn pass_one(&self) {
         let mut hold = self.0.hold.lock();
         hold.held = 0;
         self.0.changed.notify_all();
-        // The next group is held in turn.
         self.0.changed.wait_while(&mut hold, |hold| hold.held == 0);
-        drop(hold);
-        between();
-        self.release();
     }
 }
 
 /// Waits until this number of commits wait for the writer thread.
 pub(super) fn wait_for_waiting(store: &RowStore, count: usize) {
-    while store.sequencer.waiting() < count {
+    eventually(|| store.sequencer.waiting() >= count);
+}
+
+/// Waits until something is so.
+pub(super) fn eventually(is_so: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "it does not happen");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
