@@ -56,7 +56,10 @@ pub(super) fn collect(sequencer: &Sequencer, table: TableId, upto: SeqId) -> Res
         let (entry_row, seq) = HotKey::split_seq(entry.key)?;
         if seq <= floor {
             batch.delete(Family::Hot, entry.key);
-            batch.delete(Family::SeqIndex, SeqIndexKey::of_change(entry_row, seq));
+            batch.delete(
+                Family::SeqIndex,
+                SeqIndexKey::of_change(entry_row, HotKey::parse(entry.key)?.primary_key.len(), seq),
+            );
             collected.versions += 1;
         } else if entry_row == row {
             // Of a row with many versions, those after the floor are passed over.

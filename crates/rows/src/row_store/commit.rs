@@ -60,6 +60,8 @@ pub struct TableChanges {
 pub(super) struct RowChange {
     /// What the keys of all versions of the row begin with.
     pub(super) row: Vec<u8>,
+    /// The length of the primary key at its end.
+    pub(super) primary_key: usize,
     pub(super) tuple: Vec<u8>,
     pub(super) supersedes: Option<ColdPosition>,
 }
@@ -91,7 +93,7 @@ impl TableChanges {
 
     fn change(&mut self, scope: &Scope<'_>, primary_key: &[u8], tuple: Vec<u8>, supersedes: Option<ColdPosition>) {
         let row = ScopeKeys::new(self.table, scope).row(primary_key);
-        self.rows.push(RowChange { row, tuple, supersedes });
+        self.rows.push(RowChange { row, primary_key: primary_key.len(), tuple, supersedes });
     }
 }
 

@@ -88,7 +88,11 @@ impl<'a> Group<'a> {
         for TableChanges { table, rows, .. } in request.tables {
             for change in rows {
                 // The first byte of a tuple says whether the row is deleted.
-                self.batch.put(Family::SeqIndex, SeqIndexKey::of_change(&change.row, seq), &change.tuple[..1]);
+                self.batch.put(
+                    Family::SeqIndex,
+                    SeqIndexKey::of_change(&change.row, change.primary_key, seq),
+                    &change.tuple[..1],
+                );
                 self.batch.put(Family::Hot, HotKey::of_version(&change.row, seq), change.tuple);
                 self.written.insert(change.row, seq);
                 if let Some(position) = change.supersedes {

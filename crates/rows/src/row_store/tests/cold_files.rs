@@ -228,7 +228,7 @@ pub(super) fn check_index(store: &RowStore) {
     };
     let of_hot = |key: &Vec<u8>| {
         let (row, seq) = HotKey::split_seq(key).unwrap();
-        SeqIndexKey::of_change(row, seq)
+        SeqIndexKey::of_change(row, HotKey::parse(key).unwrap().primary_key.len(), seq)
     };
     let mut indexed: Vec<_> = keys(Family::Hot).iter().map(of_hot).collect();
     indexed.sort();

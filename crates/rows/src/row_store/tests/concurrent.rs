@@ -71,7 +71,9 @@ fn a_commit_is_not_visible_before_it_is_synced_and_readers_do_not_wait() {
         let writer = scope.spawn(|| commit(store, &[(1, 2)]));
         storage.wait_for_held();
         let at = store.snapshot().unwrap();
+        // The storage has it.
         assert_eq!((at.seq(), value(&at, 1)), (last, Some(1)));
+        assert_eq!(scanned(&at, VersionScan::default()), [(1, Some(1))]);
         drop(held);
         let seq = writer.join().unwrap();
         let after = store.snapshot().unwrap();

@@ -23,6 +23,7 @@ struct Inner {
     syncs: AtomicU64,
     longest_unsynced: AtomicU64,
     read_fails: Arc<AtomicBool>,
+    panics: AtomicBool,
     hold: Mutex<Hold>,
     changed: Condvar,
 }
@@ -32,7 +33,6 @@ struct Hold {
     is_set: bool,
     /// The writes that wait.
     held: usize,
-    panics: bool,
 }
 
 /// Also a test that panics lets its threads end.
@@ -48,7 +48,7 @@ impl Drop for HeldWrites<'_> {
 
 impl Instrumented {
     pub(super) fn new(storage: impl Storage + 'static) -> Self {
-        let (steps, writes, syncs, longest_unsynced, read_fails, hold, changed) = Default::default();
+        let (steps, writes, syncs, longest_unsynced, read_fails, panics, hold, changed) = Default::default();
         Self(Arc::new(Inner {
             storage: Box::new(storage),
             steps,
@@ -56,6 +56,7 @@ impl Instrumented {
             syncs,
             longest_unsynced,
             read_fails,
+            panics,
             hold,
             changed,
         }))
@@ -77,7 +78,7 @@ impl Instrumented {
         self.0.longest_unsynced.load(Ordering::Relaxed)
     }
 
-    /// Holds writes until the guard is dropped.
+    /// Holds writes until the guard is dropped: they are stored, but do not return.
     pub(super) fn hold(&self) -> HeldWrites<'_> {
         self.0.hold.lock().is_set = true;
         HeldWrites(&self.0)
@@ -90,7 +91,7 @@ impl Instrumented {
 
     /// The next write panics.
     pub(super) fn panic_once(&self) {
-        self.0.hold.lock().panics = true;
+        self.0.panics.store(true, Ordering::Relaxed);
     }
 
     /// Waits until a write is held.
@@ -107,7 +108,7 @@ impl Instrumented {
         self.in_one_group_with(store, requests, || ())
     }
 
-    /// Like [`Self::in_one_group`], after `prepare`.
+    /// Like [`Self::in_one_group`], with `prepare` called before the group is written.
     pub(super) fn in_one_group_with(
         &self,
         store: &RowStore,
@@ -122,22 +123,12 @@ impl Instrumented {
             let waiting: Vec<_> =
                 requests.into_iter().map(|request| scope.spawn(move || store.commit(request))).collect();
             wait_for_waiting(store, waiting.len());
-            // The held write is before the ones that `prepare` is about.
-            self.pass_one();
             prepare();
             drop(held);
             let first = first.join().unwrap().unwrap();
             assert!(matches!(first, CommitOutcome::Committed(_)));
             waiting.into_iter().map(|thread| thread.join().unwrap()).collect()
         })
-    }
-
-    /// Lets the held write pass, and waits until the next is held.
-    fn pass_one(&self) {
-        let mut hold = self.0.hold.lock();
-        hold.held = 0;
-        self.0.changed.notify_all();
-        self.0.changed.wait_while(&mut hold, |hold| hold.held == 0);
     }
 }
 
@@ -165,23 +156,21 @@ impl Storage for Instrumented {
     }
 
     fn write(&self, batch: Batch, sync: WalSync) -> Result<()> {
-        let mut hold = self.0.hold.lock();
-        if std::mem::take(&mut hold.panics) {
-            drop(hold);
-            panic!("on purpose");
-        }
-        if hold.is_set {
-            hold.held += 1;
-            self.0.changed.notify_all();
-            self.0.changed.wait_while(&mut hold, |hold| hold.is_set && hold.held > 0);
-        }
-        drop(hold);
+        assert!(!self.0.panics.swap(false, Ordering::Relaxed), "on purpose");
         self.0.writes.fetch_add(1, Ordering::Relaxed);
         match sync {
             WalSync::Now => self.0.syncs.fetch_add(1, Ordering::Relaxed),
             WalSync::Later => self.0.longest_unsynced.fetch_max(batch.len() as u64, Ordering::Relaxed),
         };
-        self.0.storage.write(batch, sync)
+        let written = self.0.storage.write(batch, sync);
+        let mut hold = self.0.hold.lock();
+        if hold.is_set {
+            hold.held += 1;
+            self.0.changed.notify_all();
+            self.0.changed.wait_while(&mut hold, |hold| hold.is_set);
+            hold.held -= 1;
+        }
+        written
     }
 
     fn sync(&self) -> Result<()> {

@@ -1,6 +1,80 @@
 //! Scans of rows with many versions, and the index of changes.
 
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+
+use super::versions::{newest, newest_after};
 use super::*;
+use crate::random::for_seeds;
+
+/// Versions of a row by `_seq`; None deletes it.
+type Versions = BTreeMap<SeqId, Option<i64>>;
+
+/// Rows of table 1 with zero to many versions, and rows of tables beside it.
+fn random_versions(rng: &mut Rng) -> (Box<dyn crate::storage::Snapshot>, BTreeMap<i64, Versions>) {
+    let storage = MemoryDisk::new().open(Path::new(FOLDER)).unwrap();
+    let mut batch = Batch::new();
+    let mut put = |n, id, at: SeqId, value: Option<i64>| {
+        let row = ScopeKeys::new(table(n), &Scope::Table).row(&key(id));
+        let tuple = value.map_or(crate::tuple::TOMBSTONE.to_vec(), tuple);
+        batch.put(Family::Hot, HotKey::of_version(&row, at), tuple);
+    };
+    let mut rows = BTreeMap::<_, Versions>::new();
+    for id in 0..rng.i64(0..6) {
+        let limit = [2, 4, 20][rng.usize(..3)];
+        for _ in 0..rng.u8(1..limit) {
+            let (at, value) = (seq(rng.i64(1..30)), (rng.u8(..4) > 0).then(|| rng.i64(..)));
+            put(1, id, at, value);
+            rows.entry(id).or_default().insert(at, value);
+        }
+        put(0, id, seq(1), Some(0));
+        put(2, id, seq(1), Some(0));
+    }
+    storage.write(batch, WalSync::Now).unwrap();
+    (storage.snapshot().unwrap(), rows)
+}
+
+#[test]
+fn a_scan_returns_the_newest_versions_at_its_snapshot_in_both_directions() {
+    for_seeds(2_000, |rng| {
+        let (snapshot, rows) = random_versions(rng);
+        let keys = ScopeKeys::new(table(1), &Scope::Table);
+        for _ in 0..5 {
+            let (at, after) = (seq(rng.i64(0..31)), seq(rng.i64(0..15)));
+            let direction = if rng.bool() { Direction::Forward } else { Direction::Backward };
+            let scan = VersionScan { after, direction, with_deleted: rng.bool() };
+            let (start, end) = (rng.i64(0..4), rng.i64(2..8));
+            let range = keys.starting_with(&key(start)).start..keys.starting_with(&key(end)).start;
+            let newest_of = |versions: &Versions| versions.range(..=at).next_back().map(|(seq, value)| (*seq, *value));
+            let found =
+                rows.range(start..end.max(start)).filter_map(|(id, versions)| Some((*id, newest_of(versions)?)));
+            let mut want: Vec<_> =
+                found.filter(|(_, (seq, value))| *seq > after && (value.is_some() || scan.with_deleted)).collect();
+            if direction == Direction::Backward {
+                want.reverse();
+            }
+            let mut cursor = VersionCursor::new(&*snapshot, range.into(), at, scan).unwrap();
+            let mut seen = Vec::new();
+            while let Some(row) = cursor.next_row().unwrap() {
+                let key = HotKey::parse(row.key).unwrap();
+                assert_eq!(key.seq, row.seq);
+                seen.push((id_of(key.primary_key), (row.seq, (!row.is_deleted).then(|| value_of(row.tuple)))));
+            }
+            assert_eq!(seen, want, "{scan:?} at {at} of {rows:?}");
+            assert!(cursor.next_row().unwrap().is_none());
+
+            let id = rng.i64(0..6);
+            let row = keys.row(&key(id));
+            let versions = rows.get(&id).cloned().unwrap_or_default();
+            let found = newest(&*snapshot, &row, at).unwrap().map(|(seq, _)| seq);
+            assert_eq!(found, newest_of(&versions).map(|(seq, _)| seq), "row {id} at {at} of {rows:?}");
+            let mut hot = snapshot.scan(Family::Hot, &KeyRange::all(), Direction::Forward).unwrap();
+            let newer = newest_after(&mut *hot, &row, at).unwrap();
+            assert_eq!(newer, versions.last_key_value().map(|(seq, _)| *seq).filter(|seq| *seq > at));
+        }
+    });
+}
 
 /// A store whose row 5 has a hundred thousand versions and two others one each.
 fn with_many_versions() -> (Instrumented, RowStore, i64) {
@@ -100,7 +174,7 @@ fn the_index_of_changes_has_each_version_in_commit_order_until_it_is_collected()
     let second = committed(store.commit(request));
     let index = |store: &RowStore| {
         let snapshot = store.sequencer.state.storage.snapshot().unwrap();
-        let range = SeqIndexKey::range(SeqId::ZERO, SeqId::MAX).into();
+        let range = SeqIndexKey::range(&ScopeKeys::new(table(1), &Scope::Table), SeqId::ZERO, SeqId::MAX).into();
         let mut cursor = snapshot.scan(Family::SeqIndex, &range, Direction::Forward).unwrap();
         let mut changes = Vec::new();
         while let Some(entry) = cursor.next().unwrap() {
