@@ -88,6 +88,11 @@ impl Batch {
         self.changes.push(Change { family, key: key.into(), value: None });
     }
 
+    /// Adds the changes of another batch, after these.
+    pub fn append(&mut self, other: Self) {
+        self.changes.extend(other.changes);
+    }
+
     /// The number of changes.
     pub fn len(&self) -> usize {
         self.changes.len()

@@ -48,5 +48,8 @@ pub use decoder::{Tuple, TupleDecoder};
 pub use encoder::TupleEncoder;
 pub use schema::{TupleColumn, TupleSchema};
 
+/// The tuple of a deleted row, of schema version 0: for who does not know the schema.
+pub const TOMBSTONE: &[u8] = &[wire::DELETED, 0, 0];
+
 #[cfg(test)]
 mod tests;

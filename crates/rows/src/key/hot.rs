@@ -28,6 +28,16 @@ pub enum Scope<'a> {
     User(Cow<'a, str>),
 }
 
+impl Scope<'_> {
+    /// The same scope, with a copy of the user's name.
+    pub fn into_owned(self) -> Scope<'static> {
+        match self {
+            Self::Table => Scope::Table,
+            Self::User(user) => Scope::User(Cow::Owned(user.into_owned())),
+        }
+    }
+}
+
 /// A key of the hot store, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HotKey<'a> {

@@ -1,24 +1,24 @@
-//! The keys of the index of changes: the `_seq` of the commit, then table, scope and primary key of the row.
+//! The keys of the index of changes: table and scope of the row, the `_seq` of the commit, then the primary key.
 //!
-//! A key is the 8 bytes of the `_seq`, big-endian, and what the hot keys of the row begin with. So changes are in the
-//! order of the commits.
+//! A key is what the hot keys of a row begin with, with the 8 bytes of the `_seq`, big-endian, before the primary key. So
+//! the changes of a scope are in the order of the commits, and reading them costs nothing for those of others.
 
 use std::ops::Range;
 
 use deltalakedb_log::{Result, TableId, TxnLogError};
 
-use super::hot::{Scope, split_row};
+use super::hot::{Scope, ScopeKeys, split_row};
 use crate::seq::SeqId;
 
 /// A key of the index of changes, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeqIndexKey<'a> {
-    /// The `_seq` of the commit.
-    pub seq: SeqId,
     /// The table of the row.
     pub table: TableId,
     /// The scope of the row.
     pub scope: Scope<'a>,
+    /// The `_seq` of the commit.
+    pub seq: SeqId,
     /// Its encoded primary key.
     pub primary_key: &'a [u8],
 }
@@ -26,27 +26,31 @@ pub struct SeqIndexKey<'a> {
 impl<'a> SeqIndexKey<'a> {
     /// Takes a key apart. Fails if it is not a key of this index.
     pub fn parse(key: &'a [u8]) -> Result<Self> {
-        Self::parsed(key).ok_or_else(|| {
-            TxnLogError::corrupt("the hot store has a key of a change that is not one of a row: it is damaged")
-        })
+        Self::parsed(key).ok_or_else(damaged)
     }
 
     fn parsed(key: &'a [u8]) -> Option<Self> {
-        let (seq, row) = key.split_first_chunk()?;
-        let seq = SeqId::try_from(i64::from_be_bytes(*seq)).ok()?;
-        let (table, scope, primary_key) = split_row(row)?;
-        Some(Self { seq, table, scope, primary_key })
+        let (table, scope, rest) = split_row(key)?;
+        let (seq, primary_key) = rest.split_first_chunk()?;
+        Some(Self { table, scope, seq: SeqId::try_from(i64::from_be_bytes(*seq)).ok()?, primary_key })
     }
 
-    /// The key of the change of a row by the commit `seq`, given what the hot keys of the row begin with.
-    pub fn of_change(row: &[u8], seq: SeqId) -> Vec<u8> {
-        [&seq.as_i64().to_be_bytes()[..], row].concat()
+    /// The key of the change of a row by the commit `seq`, given what the hot keys of the row begin with, and the length
+    /// of the primary key at its end.
+    pub fn of_change(row: &[u8], primary_key: usize, seq: SeqId) -> Vec<u8> {
+        let (scope, primary_key) = row.split_at(row.len().saturating_sub(primary_key));
+        [scope, &seq.as_i64().to_be_bytes(), primary_key].concat()
     }
 
-    /// The changes by the commits after `after` up to and including `upto`.
-    pub fn range(after: SeqId, upto: SeqId) -> Range<Vec<u8>> {
+    /// The changes in a scope by the commits after `after` up to and including `upto`.
+    pub fn range(keys: &ScopeKeys, after: SeqId, upto: SeqId) -> Range<Vec<u8>> {
         // A _seq has 63 bits, so there is a next number.
-        let next = |seq: SeqId| (seq.as_i64().cast_unsigned() + 1).to_be_bytes().to_vec();
-        next(after)..next(upto)
+        let next = |seq: SeqId| (seq.as_i64().cast_unsigned() + 1).to_be_bytes();
+        let key = |seq| [&keys.row(&[])[..], &next(seq)].concat();
+        key(after)..key(upto)
     }
+}
+
+fn damaged() -> TxnLogError {
+    TxnLogError::corrupt("the hot store has a key of a change that is not one of a row: it is damaged")
 }

@@ -473,7 +473,7 @@ fn ranges_hold_the_keys_that_they_name_and_no_others() {
 }
 
 #[test]
-fn keys_of_changes_are_in_commit_order_and_ranges_hold_those_of_their_commits() {
+fn keys_of_changes_are_in_commit_order_within_a_scope_and_ranges_hold_those_of_their_commits() {
     for_seeds(60, |rng| {
         let mut rows: Vec<_> = (0..30).map(|_| Row::random(rng)).collect();
         // Several rows of a commit, and of the commits before and after it.
@@ -481,9 +481,12 @@ fn keys_of_changes_are_in_commit_order_and_ranges_hold_those_of_their_commits() 
             let seq = rows[n].newest_first.0.as_i64().saturating_add(rng.i64(-1..=1)).max(0);
             rows[n + 10].newest_first = std::cmp::Reverse(seq.try_into().unwrap());
         }
-        let index_key = |row: &Row| SeqIndexKey::of_change(&row.keys().row(&row.primary_key()), row.newest_first.0);
+        let index_key = |row: &Row| {
+            let primary_key = row.primary_key();
+            SeqIndexKey::of_change(&row.keys().row(&primary_key), primary_key.len(), row.newest_first.0)
+        };
         rows.sort_by_key(index_key);
-        let order = |row: &Row| (row.newest_first.0, row.table, row.user.clone(), row.id);
+        let order = |row: &Row| (row.table, row.user.clone(), row.newest_first.0, row.id);
         assert!(rows.is_sorted_by_key(order), "{rows:?}");
         for a in &rows {
             let key = index_key(a);
@@ -492,18 +495,19 @@ fn keys_of_changes_are_in_commit_order_and_ranges_hold_those_of_their_commits() 
             assert_eq!((parsed.scope, parsed.primary_key), (a.scope(), &a.primary_key()[..]));
             for b in &rows {
                 let (after, upto) = (a.newest_first.0, b.newest_first.0);
-                let range = SeqIndexKey::range(after, upto);
+                let range = SeqIndexKey::range(&a.keys(), after, upto);
                 for c in &rows {
-                    let want = after < c.newest_first.0 && c.newest_first.0 <= upto;
+                    let is_in_scope = (a.table, &a.user) == (c.table, &c.user);
+                    let want = is_in_scope && after < c.newest_first.0 && c.newest_first.0 <= upto;
                     assert_eq!(range.contains(&index_key(c)), want, "{c:?} in {a:?} {b:?}");
                 }
             }
         }
     });
     let row = ScopeKeys::new(TableId(Uuid::nil()), &Scope::Table).row(b"");
-    assert!(SeqIndexKey::parse(&SeqIndexKey::of_change(&row, SeqId::MAX)).is_ok());
-    assert!(SeqIndexKey::parse(&SeqIndexKey::of_change(&row[..16], SeqId::MAX)).is_err());
-    assert!(SeqIndexKey::parse(&[&[0xff; 8], &row[..]].concat()).is_err(), "a _seq has 63 bits");
+    assert!(SeqIndexKey::parse(&SeqIndexKey::of_change(&row, 0, SeqId::MAX)).is_ok());
+    assert!(SeqIndexKey::parse(&SeqIndexKey::of_change(&row[..16], 0, SeqId::MAX)).is_err());
+    assert!(SeqIndexKey::parse(&[&row[..], &[0xff; 8]].concat()).is_err(), "a _seq has 63 bits");
 }
 
 #[test]
