@@ -14,7 +14,7 @@ use futures::StreamExt;
 
 use crate::delta_rs::{CdfScan, ChangedFile, LogView, RecordedChanges, VirtualTable, register, session_context};
 use crate::error::Explain;
-use crate::position_scan::{PositionScan, with_positions};
+use crate::position_scan::{NumberedFile, PositionScan, with_positions};
 use crate::table::DeltaTable;
 
 impl DeltaTable {
@@ -78,7 +78,7 @@ async fn changes_of_vectors(
         location: &state.location,
         head: &snapshot.head,
         schema: &schema,
-        files: changed.iter().map(|changed| changed.file.clone()).collect(),
+        files: NumberedFile::in_order(changed.iter().map(|changed| changed.file.clone()).collect()),
     };
     let scan = scan.plan(&session.state(), Some(scanned.as_slice()), None).await?;
     let rows = execute_stream(scan, session.task_ctx()).explain(failed)?;

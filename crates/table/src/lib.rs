@@ -56,12 +56,13 @@ pub use lifecycle::{
 };
 pub use masks::WrittenMasks;
 pub use operations::{CommitFiles, Operation, OperationResult, WriteRows};
+pub use position_scan::{FILE_COLUMN, NumberedFile, POSITION_COLUMN};
 pub use prepared_commit::PreparedCommit;
 pub use provider::DeltaTableProvider;
 pub use scan::Scan;
 pub use settings::{RowLimit, Settings, is_setting};
 pub use sql::{
-    CommandComplete, DeltaCatalogProvider, GuestContext, GuestStatement, HeldRelation, Relations, Script,
+    CommandComplete, DeltaCatalogProvider, GuestContext, GuestStatement, HeldRelation, Parameters, Relations, Script,
     ScriptSummary, SqlGuest, SqlOptions, SqlResult, SqlSession,
 };
 pub use table::DeltaTable;

@@ -1,9 +1,14 @@
 //! Which rows of data files are hidden: deletion vectors as bitmaps.
 
+use std::sync::Arc;
+
+use datafusion::catalog::TableProvider;
 use deltalakedb_log::action::{Action, Add, Remove};
+use deltalakedb_log::snapshot::Head;
 use deltalakedb_log::{Object, Result, TxnLogError};
 
-use crate::delta_rs::{LogView, MaskedFile, NewFiles, load_masks, write_vectors};
+use crate::delta_rs::{LogView, MaskedFile, NewFiles, StringEncoding, arrow_schema, load_masks, write_vectors};
+use crate::position_scan::{NumberedFile, RowPositions};
 use crate::table::DeltaTable;
 use crate::write_options::WriteOptions;
 
@@ -29,6 +34,19 @@ impl DeltaTable {
     /// log.
     pub async fn load_masks(&self, files: Vec<Add>) -> Result<Vec<MaskedFile>> {
         load_masks(files, &self.location, &self.stores).await
+    }
+
+    /// The visible rows of files of the table, for DataFusion. `head` is that of a version with these files, whatever
+    /// rows are hidden in them.
+    ///
+    /// Behind the table's columns, text columns among them as view arrays, are
+    /// [`FILE_COLUMN`](crate::FILE_COLUMN), the number of a row's file, and
+    /// [`POSITION_COLUMN`](crate::POSITION_COLUMN), the number of the row in the file, from 0. Files in which no row can
+    /// satisfy the filters of a query are not read, as their statistics in the log say.
+    pub fn numbered_rows(&self, head: Head, files: Vec<NumberedFile>) -> Result<Arc<dyn TableProvider>> {
+        let columns = arrow_schema(&head.metadata, StringEncoding::Utf8View)?;
+        let rows = RowPositions::new(self.location.clone(), self.stores.clone(), head, &columns, files)?;
+        Ok(Arc::new(rows))
     }
 
     /// Writes deletion vectors for files of the table into one new file, and commits nothing. The file is durable when

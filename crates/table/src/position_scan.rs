@@ -34,7 +34,8 @@ use object_store::ObjectStore;
 
 use self::casts::FileCasts;
 use self::columns::ScanColumns;
-pub(crate) use self::columns::{FILE, POSITION, with_positions};
+pub(crate) use self::columns::with_positions;
+pub use self::columns::{FILE_COLUMN, POSITION_COLUMN};
 use self::footers::CONCURRENT_FOOTERS;
 pub(crate) use self::footers::check_positions;
 pub(crate) use self::partitions::{satisfying, selects_files};
@@ -52,7 +53,23 @@ pub(crate) struct PositionScan<'a> {
     /// Its columns as the scan returns them.
     pub(crate) schema: &'a SchemaRef,
     /// The files, and which of their rows are hidden.
-    pub(crate) files: Vec<MaskedFile>,
+    pub(crate) files: Vec<NumberedFile>,
+}
+
+/// A file with the number that the column [`FILE_COLUMN`] has in its rows.
+#[derive(Clone, Debug)]
+pub struct NumberedFile {
+    /// The number.
+    pub number: u32,
+    /// The file, and which of its rows are hidden.
+    pub file: MaskedFile,
+}
+
+impl NumberedFile {
+    /// The files, numbered in their order.
+    pub(crate) fn in_order(files: Vec<MaskedFile>) -> Vec<Self> {
+        (0..).zip(files).map(|(number, file)| Self { number, file }).collect()
+    }
 }
 
 impl PositionScan<'_> {
@@ -69,8 +86,8 @@ impl PositionScan<'_> {
         let projection = projection.unwrap_or(&all);
         let in_scan = columns.indices_in_scan(projection);
         let mut estimates = columns.estimates(&in_scan);
-        let with_rows = |file: MaskedFile| {
-            let stats = columns.stats(&file.add);
+        let with_rows = |file: NumberedFile| {
+            let stats = columns.stats(&file.file.add);
             estimates.add(&stats);
             let rows = stats.num_records();
             (file, rows)
@@ -115,9 +132,9 @@ impl PositionScan<'_> {
         &self,
         store: &Arc<dyn ObjectStore>,
         columns: &ScanColumns,
-        files: Vec<(MaskedFile, Option<i64>)>,
+        files: Vec<(NumberedFile, Option<i64>)>,
     ) -> Result<Vec<ScanFile>> {
-        let files = (0..).zip(files).map(|(number, (file, rows))| self.scan_file(store, columns, number, file, rows));
+        let files = files.into_iter().map(|(file, rows)| self.scan_file(store, columns, file, rows));
         stream::iter(files).buffered(CONCURRENT_FOOTERS).try_collect().await
     }
 
@@ -125,8 +142,7 @@ impl PositionScan<'_> {
         &self,
         store: &Arc<dyn ObjectStore>,
         columns: &ScanColumns,
-        number: u32,
-        MaskedFile { add, hidden }: MaskedFile,
+        NumberedFile { number, file: MaskedFile { add, hidden } }: NumberedFile,
         rows: Option<i64>,
     ) -> Result<ScanFile> {
         let damaged = |what: &str| {

@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use crate::delta_rs::{LogView, StringEncoding, arrow_schema, floats, generated, load_masks, register};
 use crate::error::{Explain, to_datafusion_error};
 use crate::filter::predicate_of;
-use crate::position_scan::{PositionScan, satisfying, selects_files};
+use crate::position_scan::{NumberedFile, PositionScan, satisfying, selects_files};
 use crate::statistics_request::statistics;
 use crate::table::DeltaTable;
 
@@ -99,7 +99,8 @@ impl DeltaTableProvider {
         let files = self.state.files(Some(&predicate)).await?;
         let files = satisfying(filters, &self.schema, self.head(), files, session)?;
         let files = load_masks(files, location, &options.stores).await?;
-        let scan = PositionScan { location, head: self.head(), schema: &self.schema, files };
+        let scan =
+            PositionScan { location, head: self.head(), schema: &self.schema, files: NumberedFile::in_order(files) };
         let scan = scan.plan(session, projection, limit).await?;
         floats::one_nan_in_scan(scan, session.config().options())
             .explain(|| format!("the scan of the table at {location} cannot be planned"))

@@ -88,7 +88,7 @@ impl DeltaTable {
         let mut found = if what.lite {
             needed.unneeded_in_log(store.as_ref(), reader.as_ref()).await?
         } else {
-            let grace = before(now, retain.max(MAX_TIMEOUT + MARGIN));
+            let grace = if what.sole_writer { i64::MAX } else { before(now, retain.max(MAX_TIMEOUT + MARGIN)) };
             let partition_by = &head.head.metadata.partition_columns;
             needed.unneeded_in_folder(store.as_ref(), reader.as_ref(), partition_by, grace).await?
         };

@@ -30,11 +30,11 @@ use self::rows::{CLAUSE, ChangedRows, Clause, Found, RowChange, RowCounts};
 use super::rewrite::{Rewritten, rewrite};
 use crate::delta_rs::{
     ChangeFiles, LogView, MaskedFile, NewFiles, StagedCommit, StringEncoding, VirtualTable, arrow_schema, load_masks,
-    register, session_context, write_vectors,
+    session_context, write_vectors,
 };
 use crate::error::Explain;
 use crate::filter::Filter;
-use crate::position_scan::{FILE, POSITION, RowPositions, check_positions};
+use crate::position_scan::{FILE_COLUMN, NumberedFile, POSITION_COLUMN, RowPositions, check_positions};
 
 /// The property that says of which share of hidden rows a file is rewritten.
 const MAX_HIDDEN_SHARE: &str = "deltalakedb.deletionVectors.maxShare";
@@ -227,7 +227,7 @@ impl<'a> MarkedTable<'a> {
             let old = self.schema.fields().iter().map(|field| of_table(field.name())).collect();
             columns.extend(named("__deltalakedb_old_", old));
         }
-        columns.extend([of_table(FILE), of_table(POSITION), unqualified(CLAUSE)]);
+        columns.extend([of_table(FILE_COLUMN), of_table(POSITION_COLUMN), unqualified(CLAUSE)]);
         let rows = rows.select(columns).explain(failed)?.execute_stream().await.explain(failed)?;
         let feed = if self.records_changes {
             Some(ChangeFiles::create(self.state, &self.head.metadata, &self.schema)?)
@@ -288,21 +288,20 @@ impl<'a> MarkedTable<'a> {
     }
 
     fn session(&self) -> Result<SessionContext> {
-        let session = session_context(&self.state.options.stores)?;
-        register(&session.runtime_env(), &self.state.location, &self.state.options.stores)?;
-        Ok(session)
+        session_context(&self.state.options.stores)
     }
 
     /// The rows of the files, and where they are.
-    fn row_positions(&self) -> RowPositions {
-        let (location, head) = (self.state.location.clone(), self.head.clone());
-        RowPositions::new(location, head, &self.schema, self.files.clone())
+    fn row_positions(&self) -> Result<RowPositions> {
+        let (location, stores) = (self.state.location.clone(), self.state.options.stores.clone());
+        let files = NumberedFile::in_order(self.files.clone());
+        RowPositions::new(location, stores, self.head.clone(), &self.schema, files)
     }
 
     /// The rows that satisfy a condition; all, without one.
     fn matching(&self, filter: Option<&Filter>) -> Result<DataFrame> {
         let failed = || "the rows cannot be read".to_string();
-        let rows = self.session()?.read_table(Arc::new(self.row_positions())).explain(failed)?;
+        let rows = self.session()?.read_table(Arc::new(self.row_positions()?)).explain(failed)?;
         match filter {
             Some(filter) => rows.filter(filter.expr.clone()).explain(failed),
             None => Ok(rows),

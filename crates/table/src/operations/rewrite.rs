@@ -19,7 +19,7 @@ use futures::{StreamExt, TryStreamExt, future, stream};
 use crate::data_files::append;
 use crate::delta_rs::{CastMode, LogView, MaskedFile, NewFiles, StagedCommit, VirtualTable, register, session_context};
 use crate::error::Explain;
-use crate::position_scan::PositionScan;
+use crate::position_scan::{NumberedFile, PositionScan};
 
 /// The files that were written, and the number of their rows.
 pub(super) struct Rewritten {
@@ -97,7 +97,7 @@ impl Rewrite {
         let path = file.add.path.clone();
         let failed = || format!("the file {path:?} cannot be rewritten");
         let (location, head) = (&self.state.location, &self.base.head);
-        let scan = PositionScan { location, head, schema: &self.schema, files: vec![file] };
+        let scan = PositionScan { location, head, schema: &self.schema, files: NumberedFile::in_order(vec![file]) };
         let scan = scan.plan(&self.session, None, None).await?;
         let rows = execute_stream(scan, self.session.task_ctx()).explain(failed)?;
         let counted = rows.schema();

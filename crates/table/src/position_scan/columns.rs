@@ -33,15 +33,15 @@ use crate::statistics_request::scalar;
 const PHYSICAL_NAME: &str = "delta.columnMapping.physicalName";
 
 /// The column of the scan with the number of a row's file among those scanned.
-pub(crate) const FILE: &str = "__deltalakedb_file";
+pub const FILE_COLUMN: &str = "__deltalakedb_file";
 
 /// The column of the scan with the position of a row in its file.
-pub(crate) const POSITION: &str = "__deltalakedb_position";
+pub const POSITION_COLUMN: &str = "__deltalakedb_position";
 
 /// The columns of a table, and behind them where each row is.
 pub(crate) fn with_positions(table: &SchemaRef) -> SchemaRef {
-    let position = Field::new(POSITION, DataType::Int64, true).with_extension_type(RowNumber);
-    let added = [Field::new(FILE, DataType::UInt32, false), position];
+    let position = Field::new(POSITION_COLUMN, DataType::Int64, true).with_extension_type(RowNumber);
+    let added = [Field::new(FILE_COLUMN, DataType::UInt32, false), position];
     let fields = table.fields().iter().cloned().chain(added.map(Arc::new));
     Arc::new(ArrowSchema::new(fields.collect::<Fields>()))
 }
@@ -62,9 +62,9 @@ impl ScanColumns {
         let is_mapped = maps_columns(&head.protocol, metadata);
         let (mut of_files, mut of_partitions, mut computed) = (Vec::new(), Vec::new(), Vec::new());
         for field in table.fields() {
-            if field.name() == POSITION {
+            if field.name() == POSITION_COLUMN {
                 computed.push(field.clone());
-            } else if field.name() == FILE || metadata.partition_columns.contains(field.name()) {
+            } else if field.name() == FILE_COLUMN || metadata.partition_columns.contains(field.name()) {
                 of_partitions.push(in_files(field, is_mapped));
             } else {
                 of_files.push(in_files(field, is_mapped));
@@ -114,7 +114,7 @@ impl ScanColumns {
     /// The values of the columns that partition the table, in the order of the scan, and the number of the file.
     pub(super) fn partition_values(&self, add: &Add, file: u32) -> Result<Vec<ScalarValue>> {
         let values = self.in_scan.table_partition_cols().iter().map(|field| {
-            if field.name() == FILE {
+            if field.name() == FILE_COLUMN {
                 return Ok(Some(ScalarValue::UInt32(Some(file))));
             }
             let column = self.log.columns().iter().find(|column| column.physical_name == *field.name());

@@ -8,26 +8,44 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result as PlanResult;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use deltalakedb_log::Location;
+use deltalakedb_log::schema::Schema as LogSchema;
 use deltalakedb_log::snapshot::Head;
+use deltalakedb_log::{Location, Result, Stores};
 
-use super::{PositionScan, with_positions};
-use crate::delta_rs::{MaskedFile, floats};
+use super::{NumberedFile, PositionScan, with_positions};
+use crate::delta_rs::{floats, register};
 use crate::error::to_datafusion_error;
+use crate::filter::predicate_of;
 
 /// Files of a table for DataFusion: its columns, and behind them the number of each row's file and its position there.
 #[derive(Debug)]
 pub(crate) struct RowPositions {
     location: Location,
+    stores: Arc<dyn Stores>,
     head: Head,
+    log_schema: LogSchema,
     schema: SchemaRef,
-    files: Vec<MaskedFile>,
+    files: Vec<NumberedFile>,
 }
 
 impl RowPositions {
     /// The visible rows of these files of a table with these columns.
-    pub(crate) fn new(location: Location, head: Head, columns: &SchemaRef, files: Vec<MaskedFile>) -> Self {
-        Self { location, head, schema: with_positions(columns), files }
+    pub(crate) fn new(
+        location: Location,
+        stores: Arc<dyn Stores>,
+        head: Head,
+        columns: &SchemaRef,
+        files: Vec<NumberedFile>,
+    ) -> Result<Self> {
+        let log_schema = LogSchema::parse(&head.metadata.schema_string, &head.metadata.partition_columns)?;
+        Ok(Self { location, stores, head, log_schema, schema: with_positions(columns), files })
+    }
+
+    /// The files in which a row may satisfy the filters.
+    fn matching(&self, filters: &[Expr]) -> Vec<NumberedFile> {
+        let predicate = predicate_of(filters, &self.schema);
+        let may_match = |file: &&NumberedFile| predicate.may_match(&self.log_schema, &file.file.add);
+        self.files.iter().filter(may_match).cloned().collect()
     }
 }
 
@@ -49,11 +67,13 @@ impl TableProvider for RowPositions {
         &self,
         session: &dyn Session,
         projection: Option<&Vec<usize>>,
-        _: &[Expr],
+        filters: &[Expr],
         limit: Option<usize>,
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
-        let Self { location, head, schema, files } = self;
-        let scan = PositionScan { location, head, schema, files: files.clone() };
+        let files = self.matching(filters);
+        let Self { location, stores, head, schema, .. } = self;
+        register(session.runtime_env(), location, stores).map_err(to_datafusion_error)?;
+        let scan = PositionScan { location, head, schema, files };
         let scan = scan.plan(session, projection.map(Vec::as_slice), limit).await.map_err(to_datafusion_error)?;
         floats::one_nan_in_scan(scan, session.config().options())
     }

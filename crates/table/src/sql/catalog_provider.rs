@@ -84,6 +84,11 @@ impl DeltaCatalogProvider {
         *self.providers.write() = relations.iter().map(|r| (r.name().clone(), r.provider().clone())).collect();
     }
 
+    /// Provides this relation beside the others, or instead of the one of that name.
+    pub(super) fn register(&self, relation: &HeldRelation) {
+        self.providers.write().insert(relation.name().clone(), relation.provider().clone());
+    }
+
     /// Reads the names of all namespaces and tables. Only a runtime with a single thread needs that, for
     /// `information_schema` and other listings: there DataFusion's synchronous calls cannot query the catalog, and get
     /// these names.

@@ -14,7 +14,8 @@ use datafusion::sql::sqlparser::ast::{Query, Statement as Ast};
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 use deltalakedb_log::{Result, TableName};
 
-use super::relations::Relations;
+use super::catalog_provider::DeltaCatalogProvider;
+use super::relations::{HeldRelation, Relations};
 use super::result::{CommandComplete, SqlResult};
 use crate::delta_rs::literals;
 use crate::error::Explain;
@@ -26,6 +27,12 @@ pub trait SqlGuest: Relations {
     /// Gets the tokens of each statement, with white space and without the semicolon, before the statement is parsed.
     /// Returns a statement if it is one of the guest's; an error if it is one and invalid.
     fn claim(&self, tokens: &[TokenWithSpan]) -> Result<Option<Box<dyn GuestStatement>>>;
+
+    /// Gets each other statement when it is parsed, and may change its queries: such as to name relations with more
+    /// columns.
+    fn rewrite(&self, _statement: &mut Ast) -> Result<()> {
+        Ok(())
+    }
 
     /// Whether a relation is the guest's.
     async fn owns(&self, relation: &TableName) -> Result<bool>;
@@ -55,9 +62,18 @@ pub struct GuestContext<'a> {
     pub transaction: Option<&'a Transaction>,
     /// The tables of the catalog, as the transaction or else a new statement sees them.
     pub tables: &'a dyn Relations,
+    /// The relations that the statement names, if it changes one of the guest's.
+    pub named: &'a [TableName],
+    pub(super) registered: &'a DeltaCatalogProvider,
 }
 
 impl GuestContext<'_> {
+    /// Adds a relation to those that are held for the statement, or replaces the one of that name: such as by one at a
+    /// later point in time when the statement is evaluated again.
+    pub fn register(&self, relation: &HeldRelation) {
+        self.registered.register(relation);
+    }
+
     /// Plans a query over the relations that are held for the statement. Literals have the same types as in queries of
     /// the session.
     pub async fn plan(&self, query: Query) -> Result<LogicalPlan> {

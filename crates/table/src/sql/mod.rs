@@ -15,6 +15,7 @@ mod dialect;
 mod guest;
 mod lifecycle;
 mod names;
+mod parameters;
 mod relations;
 mod result;
 mod statement;
@@ -52,6 +53,7 @@ use crate::write_options::WriteOptions;
 
 pub use self::catalog_provider::DeltaCatalogProvider;
 pub use self::guest::{GuestContext, GuestStatement, SqlGuest};
+pub use self::parameters::Parameters;
 pub use self::relations::{HeldRelation, Relations};
 pub use self::result::{CommandComplete, SqlResult};
 pub use self::statement::ScriptSummary;
@@ -129,7 +131,17 @@ impl SqlSession {
 
     /// Starts running statements separated by `;`. Each runs in a call of [`Script::next`].
     pub fn execute(&mut self, text: &str) -> Result<Script<'_>> {
-        Ok(Script { statements: Statements::of(text)?, session: self })
+        self.execute_with(text, Parameters::default())
+    }
+
+    /// Like [`Self::execute`], with values for placeholders, which every statement can use.
+    pub fn execute_with(&mut self, text: &str, parameters: Parameters) -> Result<Script<'_>> {
+        Ok(Script { statements: Statements::of(text)?, parameters, session: self })
+    }
+
+    /// Analyzes statements without running them.
+    pub fn summary(&self, text: &str) -> Result<ScriptSummary> {
+        ScriptSummary::with_guest(text, self.guest.as_deref())
     }
 
     /// Whether a text is complete: it ends with `;`, outside quotes and comments, or has no statement.
@@ -186,6 +198,9 @@ impl SqlSession {
             ParsedStatement::Guest(statement) => self.run_of_guest(statement).await,
             writing => self.change(writing).await,
         };
+        // What is planned keeps what it reads.
+        self.tables.register_all(&[]);
+        self.past.hold(Vec::new());
         match result {
             Err(e) if self.close().await? => {
                 Err(TxnLogError::new(e.kind(), format!("{e}; the transaction was rolled back")))
@@ -210,21 +225,29 @@ impl SqlSession {
 
     async fn run_of_guest(&self, statement: Box<dyn GuestStatement>) -> Result<SqlResult> {
         self.read.lock().clear();
-        let result = statement.run(self.guest_context(&SessionTables(self))).await?;
+        let result = statement.run(self.guest_context(&SessionTables(self), &[])).await?;
         self.note_reads().await?;
         Ok(result)
     }
 
     /// Lets a guest change a relation that it owns.
     async fn change_of_guest(&self, guest: &dyn SqlGuest, relation: &TableName, statement: Ast) -> Result<SqlResult> {
-        self.hold(&ReferencedTables::of(&Statement::Statement(Box::new(statement.clone())))?).await?;
-        let done = guest.change(relation, statement, self.guest_context(&SessionTables(self))).await?;
+        let referenced = ReferencedTables::of(&Statement::Statement(Box::new(statement.clone())))?;
+        self.hold(&referenced).await?;
+        let named: Vec<_> = referenced.now.into_iter().collect();
+        let done = guest.change(relation, statement, self.guest_context(&SessionTables(self), &named)).await?;
         self.note_reads().await?;
         Ok(SqlResult::CommandComplete(done))
     }
 
-    fn guest_context<'a>(&'a self, tables: &'a SessionTables<'a>) -> GuestContext<'a> {
-        GuestContext { session: &self.context, transaction: self.open.as_ref().map(|open| &open.transaction), tables }
+    fn guest_context<'a>(&'a self, tables: &'a SessionTables<'a>, named: &'a [TableName]) -> GuestContext<'a> {
+        GuestContext {
+            session: &self.context,
+            transaction: self.open.as_ref().map(|open| &open.transaction),
+            tables,
+            named,
+            registered: &self.tables,
+        }
     }
 
     /// Runs a statement that writes: in the open transaction, or in one of its own.
@@ -441,12 +464,15 @@ fn rows_of<const N: usize>(columns: [(&str, ArrayRef); N]) -> Result<SqlResult> 
 pub struct Script<'a> {
     session: &'a mut SqlSession,
     statements: Statements,
+    parameters: Parameters,
 }
 
 impl Script<'_> {
     /// Runs the next statement; `None` after the last one. After an error no further statement runs.
     pub async fn next(&mut self) -> Result<Option<SqlResult>> {
-        let Some(parsed) = self.statements.next(self.session.guest.as_deref()) else { return Ok(None) };
+        let Some(parsed) = self.statements.next(self.session.guest.as_deref(), Some(&self.parameters)) else {
+            return Ok(None);
+        };
         let result = match parsed {
             Ok(parsed) => self.session.run(parsed).await,
             Err(e) => Err(e),

@@ -13,6 +13,7 @@ use deltalakedb_log::{Result, TxnLogError};
 
 use super::dialect::DeltaDialect;
 use super::guest::{GuestStatement, SqlGuest};
+use super::parameters::Parameters;
 use crate::error::Explain;
 
 pub(super) enum ParsedStatement {
@@ -93,13 +94,18 @@ impl Statements {
         Ok(Self(statements.map(<[_]>::to_vec).collect()))
     }
 
-    /// The next statement, which may be one of the guest; `None` after the last.
-    pub(super) fn next(&mut self, guest: Option<&dyn SqlGuest>) -> Option<Result<ParsedStatement>> {
+    /// The next statement, which may be one of the guest; `None` after the last. Its placeholders get the values of the
+    /// parameters; without any they are left as they are.
+    pub(super) fn next(
+        &mut self,
+        guest: Option<&dyn SqlGuest>,
+        parameters: Option<&Parameters>,
+    ) -> Option<Result<ParsedStatement>> {
         let tokens = self.0.pop_front()?;
         match guest.map(|guest| guest.claim(&tokens)) {
             Some(Err(e)) => Some(Err(e)),
             Some(Ok(Some(claimed))) => Some(Ok(ParsedStatement::Guest(claimed))),
-            Some(Ok(None)) | None => Some(read(tokens)),
+            Some(Ok(None)) | None => Some(read(tokens, guest, parameters)),
         }
     }
 
@@ -121,8 +127,12 @@ pub struct ScriptSummary {
 impl ScriptSummary {
     /// Analyzes statements without running them.
     pub fn of(text: &str) -> Result<Self> {
+        Self::with_guest(text, None)
+    }
+
+    pub(super) fn with_guest(text: &str, guest: Option<&dyn SqlGuest>) -> Result<Self> {
         let (mut statements, mut outlook) = (Statements::of(text)?, Self::default());
-        while let Some(Ok(parsed)) = statements.next(None) {
+        while let Some(Ok(parsed)) = statements.next(guest, None) {
             match parsed {
                 ParsedStatement::Query(_)
                 | ParsedStatement::ShowTables(_)
@@ -158,13 +168,32 @@ fn tokens(text: &str) -> std::result::Result<Vec<TokenWithSpan>, TokenizerError>
     Tokenizer::new(&DeltaDialect, text).tokenize_with_location()
 }
 
-fn read(tokens: Vec<TokenWithSpan>) -> Result<ParsedStatement> {
+fn read(
+    tokens: Vec<TokenWithSpan>,
+    guest: Option<&dyn SqlGuest>,
+    parameters: Option<&Parameters>,
+) -> Result<ParsedStatement> {
     let cannot = || "the SQL cannot be read".to_string();
     let mut parser = DFParserBuilder::new(tokens).with_dialect(&DeltaDialect).build().explain(cannot)?;
     let mut statements = parser.parse_statements().explain(cannot)?;
     match statements.pop_front() {
-        Some(statement) => parsed(statement),
+        Some(mut statement) => {
+            if let Some(ast) = syntax_tree(&mut statement) {
+                parameters.map_or(Ok(()), |parameters| parameters.bind(ast))?;
+                guest.map_or(Ok(()), |guest| guest.rewrite(ast))?;
+            }
+            parsed(statement)
+        }
         None => Err(TxnLogError::invalid("the SQL cannot be read: it has no statement")),
+    }
+}
+
+/// The syntax tree of a statement, or of the one that it explains.
+fn syntax_tree(statement: &mut Statement) -> Option<&mut Ast> {
+    match statement {
+        Statement::Statement(ast) => Some(ast),
+        Statement::Explain(explain) => syntax_tree(&mut explain.statement),
+        _ => None,
     }
 }
 
@@ -319,7 +348,7 @@ mod tests {
     #[test]
     fn unsupported_statements_name_the_command_to_use() {
         let check = |text: &str, says: &str| {
-            let e = Statements::of(text).unwrap().next(None).unwrap().err().unwrap();
+            let e = Statements::of(text).unwrap().next(None, None).unwrap().err().unwrap();
             let message = e.to_string();
             assert!(message.contains(says) && !message.contains('\n'), "{message}");
         };

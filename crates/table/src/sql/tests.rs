@@ -303,7 +303,7 @@ async fn a_query_requests_only_the_files_and_statistics_it_needs() {
 
 #[tokio::test]
 async fn the_smaller_table_is_the_build_side_of_a_join() {
-    let (fixture, mut s) = shop().await;
+    let (fixture, s) = shop().await;
     let big = fixture.create("big", "id long, day string", &[]).await;
     let ids: Vec<i64> = (0..20_000).collect();
     big.write(rows(&ids, &vec!["d"; ids.len()]), SaveMode::Append, &WriteOptions::default()).await.unwrap();
@@ -311,8 +311,7 @@ async fn the_smaller_table_is_the_build_side_of_a_join() {
         "SELECT big.day, c.id FROM big JOIN Customers c ON big.id = c.id",
         "SELECT big.day, c.id FROM Customers c JOIN big ON big.id = c.id",
     ] {
-        // The tables of the statement stay held after it.
-        ask(&mut s, sql).await.unwrap();
+        s.tables.hold(&["big".parse().unwrap(), "Customers".parse().unwrap()]).await.unwrap();
         let plan = s.context.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
         let join = hash_join(&plan).unwrap_or_else(|| panic!("{}", displayable(plan.as_ref()).indent(false)));
         let columns = |side: &Arc<dyn ExecutionPlan>| -> Vec<String> {

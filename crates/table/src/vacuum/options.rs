@@ -21,6 +21,9 @@ pub struct Vacuum {
     pub enforce_retention: bool,
     /// Versions whose files are kept, however old they are.
     pub keep_versions: Vec<Version>,
+    /// Whether no other program writes to the table, and the caller has no commit to be made: files that no version
+    /// names are removed however new they are.
+    pub sole_writer: bool,
     /// Further files that are kept.
     pub spare: SparedFiles,
 }
@@ -66,6 +69,7 @@ impl Default for Vacuum {
             dry_run: false,
             enforce_retention: true,
             keep_versions: Vec::new(),
+            sole_writer: false,
             spare: SparedFiles::default(),
         }
     }

@@ -14,7 +14,7 @@ use super::{MarkedTable, PlannedChange, Statement};
 use crate::delta_rs::{Assignments, Merge, MergeClause, MergeSource, ParsedClause, ParsedMerge, StagedCommit};
 use crate::error::{Explain, to_datafusion_error};
 use crate::identifiers::unquoted;
-use crate::position_scan::POSITION;
+use crate::position_scan::POSITION_COLUMN;
 
 /// The column that is true for source rows, and null in rows of the table without a match.
 const IN_SOURCE: &str = "__deltalakedb_in_source";
@@ -43,7 +43,7 @@ impl MarkedTable<'_> {
         let session = self.session().map_err(to_datafusion_error)?;
         let scan =
             |alias: TableReference, provider| LogicalPlanBuilder::scan(alias, provider_as_source(provider), None);
-        let of_table = scan(target.clone(), Arc::new(self.row_positions()))?.build()?;
+        let of_table = scan(target.clone(), Arc::new(self.row_positions().map_err(to_datafusion_error)?))?.build()?;
         let of_source = Arc::new(MemTable::try_new(source.schema, vec![source.batches])?);
         let of_source = scan(TableReference::bare(merge.source_alias.as_str()), of_source)?.build()?;
         let of_source = DataFrame::new(session.state(), of_source).with_column(IN_SOURCE, lit(true))?;
@@ -104,7 +104,7 @@ fn kind(parsed: &ParsedClause<'_>) -> Clause {
 fn applicable(parsed: &ParsedClause<'_>, target: &TableReference) -> Expr {
     use MergeClause as C;
     let in_source = Expr::Column(Column::new_unqualified(IN_SOURCE));
-    let in_table = Expr::Column(Column::new(Some(target.clone()), POSITION));
+    let in_table = Expr::Column(Column::new(Some(target.clone()), POSITION_COLUMN));
     let joined = match parsed.clause {
         C::MatchedUpdate { .. } | C::MatchedDelete { .. } => in_source.is_not_null().and(in_table.is_not_null()),
         C::NotMatchedInsert { .. } => in_table.is_null(),

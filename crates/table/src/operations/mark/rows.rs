@@ -16,7 +16,7 @@ use roaring::RoaringTreemap;
 
 use crate::delta_rs::{ChangeFiles, MaskedFile};
 use crate::error::to_datafusion_error;
-use crate::position_scan::{FILE, POSITION};
+use crate::position_scan::{FILE_COLUMN, POSITION_COLUMN};
 
 /// The column with the number of the clause that changes a row.
 pub(super) const CLAUSE: &str = "__deltalakedb_clause";
@@ -160,8 +160,8 @@ impl ChangedRows {
     fn sort(&mut self, batch: &RecordBatch) -> Result<Sorted, DataFusionError> {
         let column = |name: &str| batch.column_by_name(name).ok_or_else(missing);
         let clauses = column(CLAUSE)?.as_primitive::<UInt32Type>();
-        let files = column(FILE)?.as_primitive::<UInt32Type>();
-        let positions = column(POSITION)?.as_primitive::<Int64Type>();
+        let files = column(FILE_COLUMN)?.as_primitive::<UInt32Type>();
+        let positions = column(POSITION_COLUMN)?.as_primitive::<Int64Type>();
         let mut changes = Vec::with_capacity(batch.num_rows());
         for ((clause, file), position) in clauses.iter().zip(files).zip(positions) {
             let clause = clause.and_then(|clause| self.clauses.get(clause as usize)).copied().ok_or_else(missing)?;

@@ -19,7 +19,7 @@ use parquet::file::properties::EnabledStatistics;
 
 use super::*;
 use crate::delta_rs::load_masks;
-use crate::position_scan::{FILE, POSITION, RowPositions, with_positions};
+use crate::position_scan::{FILE_COLUMN, NumberedFile, POSITION_COLUMN, RowPositions, with_positions};
 
 /// Tables of a usual run, and for each of them conditions, and queries with the same condition.
 const TABLES: u64 = 12;
@@ -96,7 +96,14 @@ impl RandomTable {
         let visible = concat_batches(&positioned, &batches.collect::<Vec<_>>()).unwrap();
         let in_memory = MemTable::try_new(visible.schema(), vec![vec![visible.clone()]]).unwrap();
         session.register_table("m", Arc::new(in_memory)).unwrap();
-        let positions = RowPositions::new(view.location.clone(), provider.head().clone(), &schema, masked);
+        let positions = RowPositions::new(
+            view.location.clone(),
+            view.options.stores.clone(),
+            provider.head().clone(),
+            &schema,
+            NumberedFile::in_order(masked),
+        )
+        .unwrap();
         session.register_table("positions", Arc::new(positions)).unwrap();
         Self { session, visible }
     }
@@ -451,7 +458,7 @@ fn random_projection(rng: &mut Rng, of_positions: bool) -> Vec<&'static str> {
     rng.shuffle(&mut names);
     names.truncate(rng.usize(1..5));
     if of_positions {
-        names.extend([FILE, POSITION]);
+        names.extend([FILE_COLUMN, POSITION_COLUMN]);
     }
     names
 }
