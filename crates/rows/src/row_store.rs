@@ -89,7 +89,7 @@ impl RowStore {
         self.sequencer.commit(request)
     }
 
-    /// Runs `work` between two groups of commits, and stores its changes durably and together. Commits wait meanwhile,
+    /// Runs `work` between two groups of commits, and stores its changes durably and together. Commits wait for it,
     /// snapshots do not.
     ///
     /// Nothing is changed if `work` fails. If the write fails, whether it is stored is known when the store has been
@@ -106,6 +106,11 @@ impl RowStore {
     /// the next.
     pub fn collect(&self, table: TableId, upto: SeqId) -> Result<Collected> {
         collect::collect(&self.sequencer, table, upto)
+    }
+
+    /// The clock that assigns each `_seq`, for ids that must be unique with them.
+    pub fn clock(&self) -> &SeqClock {
+        &self.sequencer.clock
     }
 
     /// The intents, by id.

@@ -19,7 +19,7 @@ const COMMIT_SYNC: WalSync = WalSync::Now;
 
 pub(super) struct Sequencer {
     pub(super) state: Arc<State>,
-    clock: SeqClock,
+    pub(super) clock: SeqClock,
     turn: Mutex<Turn>,
     queue: Mutex<Queue>,
     arrived: Condvar,
@@ -98,7 +98,7 @@ impl Sequencer {
             let stop_on_panic = StopOnPanic(&self.state);
             self.commit_group(&turn, group);
             drop(stop_on_panic);
-            // So that who waits for a turn is not overtaken by the next group.
+            // So that the next group does not overtake the callers that wait for a turn.
             MutexGuard::unlock_fair(turn);
         }
     }
@@ -185,7 +185,7 @@ impl Drop for StopOnPanic<'_> {
     }
 }
 
-/// Answers who waits when the writer thread ends, also by a panic.
+/// Answers the callers that wait when the writer thread ends, also by a panic.
 struct WriterEnd<'a>(&'a Sequencer);
 
 impl Drop for WriterEnd<'_> {

@@ -8,9 +8,9 @@ use roaring::RoaringBitmap;
 use super::cold::ColdVersion;
 use super::state::{State, Tables, cold_version};
 use super::versions::{VersionCursor, VersionScan, newest};
-use crate::key::{Scope, ScopeKeys};
+use crate::key::{Scope, ScopeKeys, SeqIndexKey};
 use crate::seq::SeqId;
-use crate::storage::{KeyRange, Snapshot};
+use crate::storage::{Direction, Family, KeyRange, Snapshot};
 use crate::tuple::Tuple;
 
 /// The rows as of one commit, with all commits before it and none after it.
@@ -76,6 +76,25 @@ impl RowSnapshot {
     /// the versions of a row.
     pub fn scan(&self, range: impl Into<KeyRange>, scan: VersionScan) -> Result<VersionCursor<'_>> {
         VersionCursor::new(&*self.storage, range.into(), self.seq, scan)
+    }
+
+    /// Calls `visit` with each change of a row in a scope of a table by the commits after `after`, in the order of the
+    /// commits, until it returns false. Changes whose versions were collected are left out.
+    pub fn changes(
+        &self,
+        table: TableId,
+        scope: &Scope<'_>,
+        after: SeqId,
+        mut visit: impl FnMut(SeqIndexKey<'_>) -> bool,
+    ) -> Result<()> {
+        let range = SeqIndexKey::range(&ScopeKeys::new(table, scope), after, self.seq).into();
+        let mut cursor = self.storage.scan(Family::SeqIndex, &range, Direction::Forward)?;
+        while let Some(entry) = cursor.next()? {
+            if !visit(SeqIndexKey::parse(entry.key)?) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The data files of a table with pending deletes, ascending.

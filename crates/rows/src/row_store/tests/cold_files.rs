@@ -159,7 +159,7 @@ impl ColdFiles {
         Flush { table: table_number, at, files, new_file, published, removed_files, intent }
     }
 
-    /// Publishes a flush. Returns the number of rows that changed meanwhile.
+    /// Publishes a flush. Returns the number of rows that changed in the meantime.
     pub(super) fn publish(&self, store: &RowStore, flush: Flush) -> u64 {
         let Flush { table: table_number, at, files, new_file, published, removed_files, intent } = flush;
         let (id, cut) = (table(table_number), at.seq());

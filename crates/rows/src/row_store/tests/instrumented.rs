@@ -1,4 +1,4 @@
-//! A storage that counts what is asked of it, and whose writes can be held.
+//! A storage that counts the calls, and whose writes can be held.
 
 use std::path::Path;
 use std::sync::Arc;
