@@ -134,7 +134,7 @@ impl<'a> StoredDefinition<'a> {
             return Err(self.damaged(&format!("{FORMAT_VERSION} is {format}")));
         }
         let known = [FORMAT_VERSION, KIND, PRIMARY_KEY, COLUMNS, SCHEMA_VERSION];
-        let mut properties = self.metadata.configuration.iter().map(|(key, _)| key);
+        let mut properties = self.metadata.configuration.keys();
         if let Some(unknown) = properties.find(|key| key.starts_with(PREFIX) && !known.contains(&key.as_ref())) {
             return Err(self.newer(&format!("has the property {unknown}")));
         }

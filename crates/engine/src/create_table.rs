@@ -157,8 +157,8 @@ fn column_name(column: &IndexColumn) -> Option<String> {
 }
 
 /// An error if a statement, without its columns and constraints, has any clause.
-fn refuse_clauses(mut create: CreateTable, table: &TableName) -> Result<()> {
-    if let CreateTableOptions::With(options) = std::mem::take(&mut create.table_options)
+fn refuse_clauses(create: CreateTable, table: &TableName) -> Result<()> {
+    if let CreateTableOptions::With(options) = &create.table_options
         && let Some(option) = options.first()
     {
         return Err(TxnLogError::invalid(format!("{table} {}", unsupported_option(option))));

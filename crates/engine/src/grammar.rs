@@ -3,6 +3,7 @@
 //! ```sql
 //! CREATE NAMESPACE [IF NOT EXISTS] app;
 //! CREATE SHARED TABLE [IF NOT EXISTS] app.rates (ccy TEXT, day DATE, px DOUBLE NOT NULL, PRIMARY KEY (ccy, day));
+//! DROP TABLE [IF EXISTS] app.rates;
 //! FLUSH TABLE app.rates;
 //! FLUSH ALL;
 //! ```
@@ -39,6 +40,8 @@ pub enum RowStatement {
         /// Whether a table of that name may exist already.
         if_not_exists: bool,
     },
+    /// `DROP TABLE`, of a table that may not be a row table.
+    DropTable(TableName),
     /// `FLUSH TABLE`.
     FlushTable(TableName),
     /// `FLUSH ALL`.
@@ -50,6 +53,7 @@ pub enum RowStatement {
 enum Command {
     CreateNamespace,
     CreateSharedTable,
+    DropTable,
     Flush,
 }
 
@@ -72,6 +76,7 @@ impl RowStatement {
         let statement = match command {
             Command::CreateNamespace => create_namespace(&mut parser)?,
             Command::CreateSharedTable => create_shared_table(&mut parser)?,
+            Command::DropTable => return Ok(drop_table(&mut parser)),
             Command::Flush => flush(&mut parser)?,
         };
         Ok(Some(statement))
@@ -89,6 +94,7 @@ fn command(tokens: &[TokenWithSpan]) -> Result<Option<(Command, usize)>> {
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["CREATE", "NAMESPACE", ..] => Ok(Some((Command::CreateNamespace, 2))),
         ["CREATE", "SHARED", "TABLE", ..] => Ok(Some((Command::CreateSharedTable, 3))),
+        ["DROP", "TABLE", ..] => Ok(Some((Command::DropTable, 2))),
         ["FLUSH", ..] => Ok(Some((Command::Flush, 1))),
         ["CREATE", kind @ ("USER" | "STREAM"), "TABLE", ..] => Err(TxnLogError::invalid(format!(
             "CREATE {kind} TABLE is not supported: row tables are created with CREATE SHARED TABLE"
@@ -137,6 +143,14 @@ fn create_shared_table(parser: &mut Parser<'_>) -> Result<RowStatement> {
     end(parser)?;
     let if_not_exists = create.if_not_exists;
     Ok(RowStatement::CreateTable { definition: Box::new(define(create)?), if_not_exists })
+}
+
+/// Anything but one name, which exists or need not, is for the session to refuse.
+fn drop_table(parser: &mut Parser<'_>) -> Option<RowStatement> {
+    let _ = parser.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);
+    let name = parser.parse_object_name(false).ok()?;
+    end(parser).ok()?;
+    names::table_name(&name).ok().map(RowStatement::DropTable)
 }
 
 fn flush(parser: &mut Parser<'_>) -> Result<RowStatement> {

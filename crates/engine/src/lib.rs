@@ -8,6 +8,8 @@
 //! - [`RowStatement`] is a statement of row tables, parsed from the tokens of a session.
 //! - [`DefaultValues`] are the values in new rows of the columns that they do not name.
 
+mod blocking;
+mod cold_snapshot;
 mod cold_table;
 mod column_default;
 mod column_type;
@@ -15,14 +17,28 @@ mod create_table;
 mod defaults;
 mod definition;
 mod dialect;
+mod dml;
+mod flush;
 mod grammar;
+mod guest;
+mod hot_scan;
+mod intent;
 mod literal;
 mod names;
+mod overlay;
 #[cfg(test)]
 mod random;
+mod row_engine;
+mod row_table;
+mod system_columns;
+mod table_view;
+#[cfg(test)]
+mod tests;
 
 pub use cold_table::{ColdTable, is_cold_table};
 pub use column_default::ColumnDefault;
 pub use defaults::DefaultValues;
 pub use definition::{ColumnDefinition, ColumnSpec, DELETED_COLUMN, SEQ_COLUMN, TableDefinition, TableKind};
 pub use grammar::RowStatement;
+pub use guest::RowTables;
+pub use row_engine::RowEngine;

@@ -301,6 +301,14 @@ fn what_a_row_table_does_not_have_is_refused_by_name() {
 }
 
 #[test]
+fn a_table_to_be_dropped_is_recognized() {
+    let table = RowStatement::DropTable("app.notes".parse().unwrap());
+    for sql in ["DROP TABLE app.notes", "drop table IF EXISTS \"app\".notes"] {
+        assert_eq!(parse(sql).unwrap(), Some(table.clone()), "{sql}");
+    }
+}
+
+#[test]
 fn other_statements_are_not_recognized() {
     for sql in [
         "",
@@ -314,7 +322,8 @@ fn other_statements_are_not_recognized() {
         "CREATE SHARED",
         "CREATE SHARED VIEW v",
         "CREATE OR REPLACE TABLE t (a INT)",
-        "DROP TABLE app.notes",
+        "DROP TABLE a, b",
+        "DROP TABLE app.notes CASCADE",
         "INSERT INTO flush VALUES (1)",
         "'FLUSH' ALL",
         "-- FLUSH ALL",

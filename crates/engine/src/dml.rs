@@ -1,0 +1,112 @@
+//! INSERT, UPDATE and DELETE of row tables.
+//!
+//! A statement is evaluated at a snapshot, and its changes are committed if no other commit changed the same rows since.
+//! Otherwise it is evaluated again at a new snapshot.
+
+mod evaluated;
+mod insert;
+mod target;
+
+use std::sync::Arc;
+
+use deltalakedb_log::{ErrorKind, Result, TableName, TxnLogError};
+use deltalakedb_rows::CommitOutcome;
+use deltalakedb_table::datafusion::sql::sqlparser::ast::Statement;
+use deltalakedb_table::{CommandComplete, GuestContext, HeldRelation};
+
+use self::evaluated::Evaluated;
+use self::insert::Insert;
+use self::target::TargetQuery;
+use crate::blocking::blocking;
+use crate::overlay::{RowTableProvider, SystemColumns};
+use crate::row_engine::RowEngine;
+use crate::row_table::RowTable;
+use crate::system_columns::table_with_system_columns;
+use crate::table_view::TableView;
+
+/// How often a statement is evaluated.
+const ATTEMPTS: usize = 100;
+
+/// After so many losses a statement waits for others that lost as often.
+const UNORDERED: usize = 3;
+
+/// A statement that changes rows of one table.
+enum Change {
+    Insert(Insert),
+    Target(Box<TargetQuery>),
+}
+
+/// Runs a statement that changes a row table.
+pub(crate) async fn run(
+    engine: &RowEngine,
+    table: &Arc<RowTable>,
+    statement: Statement,
+    context: &GuestContext<'_>,
+) -> Result<CommandComplete> {
+    let name = table.name();
+    if context.transaction.is_some() {
+        return Err(TxnLogError::invalid(format!(
+            "the row table {name} cannot be changed between BEGIN and COMMIT: each statement commits by itself"
+        )));
+    }
+    let (command, change) = match statement {
+        Statement::Insert(insert) => ("INSERT", Change::Insert(Insert::new(table, insert)?)),
+        Statement::Update(update) => ("UPDATE", Change::Target(Box::new(TargetQuery::of_update(table, update)?))),
+        Statement::Delete(delete) => ("DELETE", Change::Target(Box::new(TargetQuery::of_delete(table, delete)?))),
+        other => return Err(TxnLogError::invalid(format!("{other} cannot change the row table {name}"))),
+    };
+    let mut turn = None;
+    for attempt in 0..ATTEMPTS {
+        if attempt == UNORDERED {
+            turn = Some(table.contended.lock().await);
+        }
+        let view = hold(engine, table, context, matches!(change, Change::Target(_)))?;
+        let Evaluated { request, rows } = match &change {
+            Change::Insert(insert) => insert.evaluate(engine, &view, context).await?,
+            Change::Target(target) => target.evaluate(&view, context).await?,
+        };
+        if rows == 0 {
+            return Ok(CommandComplete::new(command, Some(0)));
+        }
+        let store = engine.store().clone();
+        // The snapshot of the view is kept until the answer.
+        match blocking(move || store.commit(request)).await? {
+            CommitOutcome::Committed(_) => return Ok(CommandComplete::new(command, Some(rows))),
+            CommitOutcome::Conflict(_) | CommitOutcome::ColdChanged(_) | CommitOutcome::SnapshotTooOld(_) => {}
+            CommitOutcome::Unknown(e) => return Err(e),
+        }
+    }
+    drop(turn);
+    Err(TxnLogError::new(
+        ErrorKind::Conflict,
+        format!("{command} of {name} lost to other statements {ATTEMPTS} times, and nothing was changed: run it again"),
+    ))
+}
+
+/// Holds the row tables that a statement names at one new snapshot; with the positions of its rows the one that is
+/// changed, if they are asked for.
+fn hold(
+    engine: &RowEngine,
+    table: &Arc<RowTable>,
+    context: &GuestContext<'_>,
+    with_positions: bool,
+) -> Result<TableView> {
+    let shown = |name: &TableName| table_with_system_columns(name).unwrap_or_else(|| name.clone());
+    let tables: Vec<_> = context.named.iter().map(shown).chain([table.name().clone()]).collect();
+    let views = engine.views(&tables)?;
+    for (name, table) in context.named.iter().zip(&tables) {
+        if let Some(view) = views.iter().find(|view| view.table.name() == table) {
+            let system = if name == table { SystemColumns::None } else { SystemColumns::Queried };
+            context.register(&HeldRelation::new(name.clone(), Arc::new(RowTableProvider::new(view.clone(), system))));
+        }
+    }
+    // One of the same name may have been created since.
+    let changed = views.into_iter().find(|view| view.table.id == table.id);
+    let changed =
+        changed.ok_or_else(|| TxnLogError::not_found(format!("the row table {} was dropped", table.name())))?;
+    if with_positions {
+        let target = RowTableProvider::new(changed.clone(), SystemColumns::WithPositions);
+        context.register(&HeldRelation::new(target::with_positions(table.name()), Arc::new(target)));
+    }
+    Ok(changed)
+}

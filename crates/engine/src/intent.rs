@@ -1,0 +1,115 @@
+//! What a flush is about to do, stored before it does it.
+
+use bytes::Bytes;
+use deltalakedb_log::action::{Action, Commit, Version};
+use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
+use deltalakedb_rows::row_store::Intent;
+use deltalakedb_rows::seq::SeqId;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The version of the stored form.
+const FORMAT: u32 = 1;
+
+/// A flush of a table that is not finished.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FlushIntent {
+    /// The id of the flush, and of its commit.
+    pub(crate) id: Uuid,
+    pub(crate) table: TableId,
+    /// What it commits; None while it writes files, which no commit names yet.
+    pub(crate) commit: Option<FlushCommit>,
+}
+
+/// The commit of a flush. A flush that has come so far is finished, whatever happens.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FlushCommit {
+    /// The version of the cold table that it follows.
+    pub(crate) base: Version,
+    pub(crate) cut: SeqId,
+    pub(crate) actions: Vec<Action>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    format: u32,
+    table: Uuid,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    commit: Option<StoredCommit>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredCommit {
+    base: Version,
+    cut: i64,
+    /// A line each.
+    actions: String,
+}
+
+impl FlushIntent {
+    pub(crate) fn to_stored(&self) -> Result<Intent> {
+        let commit = self.commit.as_ref().map(|FlushCommit { base, cut, actions }| StoredCommit {
+            base: *base,
+            cut: cut.as_i64(),
+            actions: String::from_utf8_lossy(&Commit::render(actions)).into_owned(),
+        });
+        let content = serde_json::to_vec(&Stored { format: FORMAT, table: self.table.0, commit });
+        let content = content
+            .map_err(|e| TxnLogError::new(ErrorKind::Internal, "a flush cannot be written as JSON").with_source(e))?;
+        Ok(Intent { id: self.id, content })
+    }
+
+    pub(crate) fn from_stored(intent: &Intent) -> Result<Self> {
+        let origin = format!("the stored flush {}", intent.id);
+        let damaged = |what: &str| TxnLogError::corrupt(format!("{origin} is damaged: {what}"));
+        let stored: Stored =
+            serde_json::from_slice(&intent.content).map_err(|e| damaged("it is not readable").with_source(e))?;
+        if stored.format != FORMAT {
+            let format = stored.format;
+            return Err(TxnLogError::invalid(format!(
+                "{origin} has the format {format}: use a newer version of this program"
+            )));
+        }
+        let commit = stored.commit.map(|StoredCommit { base, cut, actions }| {
+            let actions = Commit::parse(Bytes::from(actions), &origin)?.into_actions();
+            Ok::<_, TxnLogError>(FlushCommit {
+                base,
+                cut: SeqId::try_from(cut).map_err(|e| damaged("its cut").with_source(e))?,
+                actions,
+            })
+        });
+        Ok(Self { id: intent.id, table: TableId(stored.table), commit: commit.transpose()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use deltalakedb_log::Object;
+    use deltalakedb_log::action::Txn;
+
+    use super::*;
+
+    #[test]
+    fn an_intent_is_read_as_it_was_written() {
+        let txn = Txn { app_id: "a".into(), version: 3, last_updated: None, extra: Object::default() };
+        let commit = FlushCommit { base: 7, cut: SeqId::try_from(9).unwrap(), actions: vec![Action::Txn(txn)] };
+        for commit in [None, Some(commit)] {
+            let intent = FlushIntent { id: Uuid::from_u128(1), table: TableId(Uuid::from_u128(2)), commit };
+            assert_eq!(FlushIntent::from_stored(&intent.to_stored().unwrap()).unwrap(), intent);
+        }
+    }
+
+    #[test]
+    fn damaged_and_newer_intents_are_refused() {
+        let read = |content: &str| {
+            FlushIntent::from_stored(&Intent { id: Uuid::nil(), content: content.into() }).unwrap_err().to_string()
+        };
+        assert!(read("{").contains("is damaged"));
+        let table = Uuid::nil();
+        assert!(read(&format!(r#"{{"format":2,"table":"{table}"}}"#)).contains("newer version"));
+        let bad_cut = format!(r#"{{"format":1,"table":"{table}","commit":{{"base":1,"cut":-1,"actions":""}}}}"#);
+        assert!(read(&bad_cut).contains("is damaged"));
+    }
+}

@@ -1,0 +1,332 @@
+//! The row tables of a data directory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use deltalakedb_log::commit::{Committed, NewTable};
+use deltalakedb_log::listing::tables;
+use deltalakedb_log::{
+    Catalog, Clock, ErrorKind, Location, Result, TableEntry, TableId, TableName, TableOwner, TableRef, TxnLogError,
+    require,
+};
+use deltalakedb_mirror::Mirror;
+use deltalakedb_rows::row_store::RowStore;
+use deltalakedb_rows::storage::Storage;
+use deltalakedb_rows::storage::rocks::{RocksOptions, RocksStorage};
+use deltalakedb_rows::{RowSnapshot, SeqClock};
+use deltalakedb_table::datafusion::prelude::SessionContext;
+use deltalakedb_table::{DeltaTable, DropOptions, WriteOptions, drop_table, query_session};
+use futures::TryStreamExt;
+use parking_lot::{Mutex, RwLock};
+use uuid::Uuid;
+
+use crate::blocking::blocking;
+use crate::cold_snapshot::ColdSnapshot;
+use crate::cold_table::is_cold_table;
+use crate::definition::TableDefinition;
+use crate::flush::Flusher;
+use crate::row_table::RowTable;
+use crate::table_view::TableView;
+
+/// The folder of the hot rows in a data directory.
+const HOT: &str = "hot";
+
+/// The file in a data directory with its place and the id of its catalog.
+const PLACE: &str = "place";
+
+/// This machine's part of each `_seq`.
+const NODE: u16 = 0;
+
+/// How often a snapshot is taken again because tables were flushed in the meantime.
+const SNAPSHOTS: usize = 10;
+
+/// The row tables of a data directory: hot rows in the directory, cold rows in Delta tables of a catalog, which the
+/// engine owns.
+///
+/// One engine has a directory open at a time. It is the [guest](deltalakedb_table::SqlGuest) of sessions of SQL.
+pub struct RowEngine {
+    store: Arc<RowStore>,
+    catalog: Arc<dyn Catalog>,
+    /// The data directory.
+    folder: PathBuf,
+    owner: TableOwner,
+    /// In the name of the owner.
+    options: WriteOptions,
+    tables: RwLock<BTreeMap<TableName, Arc<RowTable>>>,
+    /// For reads of the engine itself.
+    session: SessionContext,
+    /// The commits of flushes that no caller has received yet.
+    committed: Arc<Mutex<Vec<Committed>>>,
+    unpublished: Vec<TableId>,
+}
+
+impl RowEngine {
+    /// Opens a data directory, which is created if it does not exist. `catalog` has the cold tables; it is always the
+    /// same one for a directory.
+    ///
+    /// Flushes that a crash interrupted are finished first, or undone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if another engine has the directory open; [`ErrorKind::Corrupt`] if it is damaged, or
+    /// if it and the catalog are not of the same time.
+    pub async fn open(folder: &Path, catalog: Arc<dyn Catalog>, options: WriteOptions) -> Result<Self> {
+        let unusable = |e| {
+            let message = format!("the data directory {} cannot be used", folder.display());
+            TxnLogError::invalid(message).with_source(e)
+        };
+        std::fs::create_dir_all(folder).map_err(unusable)?;
+        let folder = folder.canonicalize().map_err(unusable)?;
+        check_place(&folder, catalog.identity().await?.0)?;
+        let hot = folder.join(HOT);
+        let storage = blocking(move || RocksStorage::open(&hot, &RocksOptions::default())).await?;
+        Self::open_storage(&folder, Arc::new(storage), catalog, options).await
+    }
+
+    /// Like [`Self::open`], with hot rows elsewhere.
+    pub(crate) async fn open_storage(
+        folder: &Path,
+        storage: Arc<dyn Storage>,
+        catalog: Arc<dyn Catalog>,
+        options: WriteOptions,
+    ) -> Result<Self> {
+        let owner: TableOwner = format!("rows:{}", folder.display()).parse()?;
+        let clock = options.clock.clone();
+        let store = Arc::new(blocking(move || RowStore::open(storage, NODE, clock)).await?);
+        let (metadata, applications) = Default::default();
+        let options = WriteOptions { owner: Some(owner.clone()), metadata, applications, ..options };
+        let session = query_session(&HashMap::new())?;
+        let mut engine = Self {
+            store,
+            catalog,
+            folder: folder.to_path_buf(),
+            owner,
+            options,
+            tables: RwLock::default(),
+            session,
+            committed: Arc::default(),
+            unpublished: Vec::new(),
+        };
+        engine.unpublished = engine.open_tables().await?;
+        engine.committed.lock().clear();
+        Ok(engine)
+    }
+
+    /// The row tables whose Delta tables were not published to their last version when the directory was opened: because
+    /// the last process ended before that, or because flushes were finished now. They are to be published.
+    pub fn unpublished(&self) -> &[TableId] {
+        &self.unpublished
+    }
+
+    /// The data directory.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The names of the row tables, in order.
+    pub fn table_names(&self) -> Vec<TableName> {
+        self.tables.read().keys().cloned().collect()
+    }
+
+    /// Creates a row table. None if `if_not_exists` and there is a table of that name.
+    pub async fn create_table(&self, definition: TableDefinition, if_not_exists: bool) -> Result<Option<Committed>> {
+        let name = definition.name().clone();
+        if if_not_exists && self.catalog.find(&TableRef::Name(name.clone())).await?.is_some() {
+            return Ok(None);
+        }
+        let cold = definition.cold_table()?;
+        let mut place = self.folder.join(&name.namespace).join(&name.name);
+        if place.exists() {
+            // That of a dropped table, which can be undropped.
+            let id = self.options.clock.new_uuid().simple().to_string();
+            place.set_file_name(format!("{}-{}", name.name, &id[..8]));
+        }
+        let location = Location::of_folder(&place).ok_or_else(|| {
+            TxnLogError::invalid(format!("the row table {name} cannot be created in {}", place.display()))
+        })?;
+        let new = NewTable { owner: Some(self.owner.clone()), ..NewTable::new(name.clone(), location) };
+        let created = cold.spec.create(self.catalog.as_ref(), new, &cold.schema, &self.options).await?;
+        let entry = require(self.catalog.as_ref(), &TableRef::Id(created.table)).await?;
+        let table = self.open_table(entry).await?;
+        self.tables.write().insert(name, table);
+        Ok(Some(created))
+    }
+
+    /// Drops a row table, which is flushed before. As other tables, the Delta table can be undropped for
+    /// [`WriteOptions::dropped_retention`], with all rows; it is a row table again when the directory is opened next.
+    pub async fn drop_table(&self, name: &TableName) -> Result<()> {
+        let table = self.table(name)?;
+        self.flusher().flush(&table).await?;
+        let mirror = Mirror::new(self.catalog.clone(), self.options.clock.clone())
+            .with_stores(self.options.stores.clone())
+            .with_durability(self.options.durability);
+        mirror.publish(table.id).await?;
+        drop_table(&mirror, table.id, DropOptions::default(), &self.options).await?;
+        self.tables.write().remove(name);
+        Ok(())
+    }
+
+    /// Flushes a table: its hot rows become a version of the cold table. Returns the commits that no caller has received yet,
+    /// this one among them, which are to be published; none if nothing changed since the last flush.
+    pub async fn flush_table(&self, name: &TableName) -> Result<Vec<Committed>> {
+        self.flusher().flush(&self.table(name)?).await?;
+        Ok(std::mem::take(&mut *self.committed.lock()))
+    }
+
+    /// Flushes all tables, and returns the commits as [`Self::flush_table`] does.
+    pub async fn flush_all(&self) -> Result<Vec<Committed>> {
+        for name in self.table_names() {
+            self.flusher().flush(&self.table(&name)?).await?;
+        }
+        Ok(std::mem::take(&mut *self.committed.lock()))
+    }
+
+    /// Ends writing. Rows stay hot that were not flushed.
+    pub async fn close(&self) -> Result<()> {
+        let store = self.store.clone();
+        blocking(move || store.close()).await
+    }
+
+    pub(crate) fn store(&self) -> &Arc<RowStore> {
+        &self.store
+    }
+
+    pub(crate) fn ids(&self) -> &SeqClock {
+        self.store.clock()
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.options.clock.as_ref()
+    }
+
+    pub(crate) fn catalog(&self) -> &Arc<dyn Catalog> {
+        &self.catalog
+    }
+
+    pub(crate) fn session(&self) -> &SessionContext {
+        &self.session
+    }
+
+    /// The row table of that name, if there is one.
+    pub(crate) fn find(&self, name: &TableName) -> Option<Arc<RowTable>> {
+        self.tables.read().get(name).cloned()
+    }
+
+    fn table(&self, name: &TableName) -> Result<Arc<RowTable>> {
+        self.find(name).ok_or_else(|| TxnLogError::not_found(format!("there is no row table {name}")))
+    }
+
+    /// The row tables among these names, all at one point.
+    pub(crate) fn views(&self, names: &[TableName]) -> Result<Vec<TableView>> {
+        let tables: Vec<_> = names.iter().filter_map(|name| self.find(name)).collect();
+        for _ in 0..SNAPSHOTS {
+            let snapshot: Arc<RowSnapshot> = Arc::new(self.store.snapshot()?);
+            let views = tables.iter().map(|table| TableView::new(table.clone(), snapshot.clone()));
+            if let Some(views) = views.collect() {
+                return Ok(views);
+            }
+        }
+        Err(TxnLogError::new(ErrorKind::Conflict, "tables were flushed again and again: run the statement again"))
+    }
+
+    fn flusher(&self) -> Flusher {
+        Flusher {
+            store: self.store.clone(),
+            catalog: self.catalog.clone(),
+            options: self.options.clone(),
+            session: self.session.clone(),
+            committed: self.committed.clone(),
+        }
+    }
+
+    /// Opens the tables that the engine owns, and finishes their flushes. Returns those that are to be published.
+    async fn open_tables(&self) -> Result<Vec<TableId>> {
+        let mut entries = tables(self.catalog.clone(), None);
+        let mut unpublished = Vec::new();
+        while let Some(entry) = entries.try_next().await? {
+            if entry.owner.as_ref() != Some(&self.owner) {
+                continue;
+            }
+            let name = entry.name.clone();
+            let table = self.open_table(entry).await?;
+            self.flusher().finish_unfinished(&table).await?;
+            self.check_same_time(&table)?;
+            let entry = require(self.catalog.as_ref(), &TableRef::Id(table.id)).await?;
+            if entry.published_version != Some(entry.current_version) {
+                unpublished.push(table.id);
+            }
+            self.tables.write().insert(name, table);
+        }
+        Ok(unpublished)
+    }
+
+    async fn open_table(&self, entry: TableEntry) -> Result<Arc<RowTable>> {
+        let (id, name) = (entry.id, entry.name.clone());
+        let delta = DeltaTable::of_entry(self.catalog.clone(), entry).with_stores(self.options.stores.clone());
+        let generation = self.store.snapshot()?.cold(id).generation;
+        let cold = ColdSnapshot::newest(&delta, generation).await?;
+        if !is_cold_table(&cold.head.metadata) {
+            let owner = &self.owner;
+            return Err(TxnLogError::corrupt(format!(
+                "{name} is owned by {owner} and has no definition of a row table"
+            )));
+        }
+        let definition = TableDefinition::from_metadata(&name, &cold.head.metadata)?;
+        Ok(Arc::new(RowTable::new(id, definition, delta, cold)?))
+    }
+
+    /// An error if the hot rows of a table are older or newer than its cold rows.
+    fn check_same_time(&self, table: &RowTable) -> Result<()> {
+        let snapshot = self.store.snapshot()?;
+        let hot = snapshot.cold(table.id).cut;
+        let cold = table.cold_at(&snapshot).map(|cold| cold.cut).unwrap_or_default();
+        let (older, than) = match hot.cmp(&cold) {
+            std::cmp::Ordering::Equal => return Ok(()),
+            std::cmp::Ordering::Less => ("the hot rows", "the catalog"),
+            std::cmp::Ordering::Greater => ("the catalog", "the hot rows"),
+        };
+        let (name, folder) = (table.name(), self.folder.display());
+        Err(TxnLogError::corrupt(format!(
+            "{older} of {name} are older than {than}: {folder} has the cut {hot} and the Delta table {cold}; restore \
+             both from backups of one time"
+        )))
+    }
+}
+
+impl fmt::Debug for RowEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RowEngine")
+            .field("folder", &self.folder)
+            .field("catalog", &self.catalog)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Keeps the place of a data directory and the id of its catalog in a file, and refuses others later: rows that are hot
+/// belong to the tables of this catalog, whose owner is this folder.
+fn check_place(folder: &Path, catalog: Uuid) -> Result<()> {
+    let file = folder.join(PLACE);
+    let unusable = |e| TxnLogError::invalid(format!("{} cannot be used", file.display())).with_source(e);
+    let place = format!("{catalog}\n{}\n", folder.display());
+    let known = match std::fs::read_to_string(&file) {
+        Ok(known) => known,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let mut new = tempfile::NamedTempFile::new_in(folder).map_err(unusable)?;
+            new.write_all(place.as_bytes()).and_then(|()| new.as_file().sync_all()).map_err(unusable)?;
+            new.persist(&file).map_err(|e| unusable(e.error))?;
+            return std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(unusable);
+        }
+        Err(e) => return Err(unusable(e)),
+    };
+    if known == place {
+        return Ok(());
+    }
+    let what = if known.starts_with(&catalog.to_string()) {
+        "was moved, and its tables are known by their old place: move it back"
+    } else {
+        "has its tables in another catalog: open it with that"
+    };
+    Err(TxnLogError::invalid(format!("the data directory {} {what}", folder.display())))
+}

@@ -1,0 +1,82 @@
+//! A row table that is open: its definition, the Delta table below it, and its newest cold snapshots.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use deltalakedb_log::{Result, TableId, TableName};
+use deltalakedb_rows::{PrimaryKey, RowSnapshot, Scope, TupleSchema};
+use deltalakedb_table::DeltaTable;
+use parking_lot::RwLock;
+
+use crate::cold_snapshot::ColdSnapshot;
+use crate::definition::TableDefinition;
+
+/// How many cold snapshots are kept: the newest, and the one before it for statements that began when it was published.
+const KEPT: usize = 2;
+
+/// The scope of the rows of shared tables.
+pub(crate) const SCOPE: Scope<'static> = Scope::Table;
+
+/// A row table of an engine.
+pub(crate) struct RowTable {
+    pub(crate) id: TableId,
+    pub(crate) definition: TableDefinition,
+    pub(crate) key: PrimaryKey,
+    pub(crate) tuples: TupleSchema,
+    /// The cold table.
+    pub(crate) delta: DeltaTable,
+    /// The columns of its cold rows, and where they are, as scans return them.
+    pub(crate) cold_columns: SchemaRef,
+    /// One flush at a time.
+    pub(crate) flushing: tokio::sync::Mutex<()>,
+    /// Statements that lost to others take turns.
+    pub(crate) contended: tokio::sync::Mutex<()>,
+    /// The newest cold snapshots, oldest first.
+    cold: RwLock<VecDeque<Arc<ColdSnapshot>>>,
+}
+
+impl RowTable {
+    /// The table of this definition, with the cold snapshot that the row store has as its cold version.
+    pub(crate) fn new(id: TableId, definition: TableDefinition, delta: DeltaTable, cold: ColdSnapshot) -> Result<Self> {
+        Ok(Self {
+            id,
+            key: definition.primary_key()?,
+            tuples: definition.tuple_schema()?,
+            definition,
+            cold_columns: delta.numbered_rows(cold.head.clone(), Vec::new())?.schema(),
+            delta,
+            flushing: tokio::sync::Mutex::default(),
+            contended: tokio::sync::Mutex::default(),
+            cold: RwLock::new(VecDeque::from([Arc::new(cold)])),
+        })
+    }
+
+    pub(crate) fn name(&self) -> &TableName {
+        self.definition.name()
+    }
+
+    /// The cold snapshot that a snapshot of the row store sees. None if the snapshot is so old that two others were
+    /// published since: take a new one.
+    pub(crate) fn cold_at(&self, snapshot: &RowSnapshot) -> Option<Arc<ColdSnapshot>> {
+        let generation = snapshot.cold(self.id).generation;
+        self.cold.read().iter().find(|cold| cold.generation == generation).cloned()
+    }
+
+    /// Makes a cold snapshot known, before the row store publishes its generation.
+    pub(crate) fn announce(&self, cold: Arc<ColdSnapshot>) {
+        let mut known = self.cold.write();
+        known.retain(|other| other.generation != cold.generation);
+        known.push_back(cold);
+        while known.len() > KEPT {
+            known.pop_front();
+        }
+    }
+}
+
+impl fmt::Debug for RowTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RowTable").field("name", self.name()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,135 @@
+//! Tests of row tables through SQL, over hot rows and a catalog in memory.
+
+mod anomalies;
+mod crashes;
+mod histories;
+mod statements;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use deltalakedb_log::{ErrorKind, MemoryCatalog, Result, SeededClock, TxnLogError};
+use deltalakedb_rows::storage::memory::MemoryDisk;
+use deltalakedb_table::{SqlOptions, SqlResult, SqlSession, WriteOptions, query_error};
+use futures::TryStreamExt;
+use parking_lot::Mutex;
+
+use self::crashes::FailingStorage;
+use crate::guest::RowTables;
+use crate::row_engine::RowEngine;
+
+/// An engine in a folder of its own.
+struct Fixture {
+    folder: tempfile::TempDir,
+    disk: MemoryDisk,
+    catalog: Arc<MemoryCatalog>,
+    clock: Arc<SeededClock>,
+    engine: Option<Arc<RowEngine>>,
+    /// After how many syncs of the hot rows one fails.
+    fails_in: Arc<Mutex<Option<usize>>>,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let clock = Arc::new(SeededClock::new(1_700_000_000_000, 7));
+        let mut fixture = Self {
+            folder: tempfile::tempdir().unwrap(),
+            disk: MemoryDisk::new(),
+            catalog: Arc::new(MemoryCatalog::new(clock.clone())),
+            clock,
+            engine: None,
+            fails_in: Arc::default(),
+        };
+        fixture.reopen().await.unwrap();
+        fixture
+    }
+
+    /// The folder of the hot rows on the disk in memory.
+    fn hot() -> PathBuf {
+        PathBuf::from("/hot")
+    }
+
+    /// Opens the engine again. All sessions must have been dropped.
+    async fn reopen(&mut self) -> Result<()> {
+        self.engine = None;
+        *self.fails_in.lock() = None;
+        let inner = self.disk.open(&Self::hot())?;
+        let storage = Arc::new(FailingStorage { inner, disk: self.disk.clone(), left: self.fails_in.clone() });
+        let options = WriteOptions { clock: self.clock.clone(), ..WriteOptions::default() };
+        let folder = self.folder.path().canonicalize().unwrap();
+        let engine = RowEngine::open_storage(&folder, storage, self.catalog.clone(), options).await?;
+        self.engine = Some(Arc::new(engine));
+        Ok(())
+    }
+
+    fn engine(&self) -> &Arc<RowEngine> {
+        self.engine.as_ref().unwrap()
+    }
+
+    fn session(&self) -> SqlSession {
+        self.delta_session().with_guest(Arc::new(RowTables::new(self.engine().clone())))
+    }
+
+    /// A session without row tables.
+    fn delta_session(&self) -> SqlSession {
+        SqlSession::new(self.catalog.clone(), SqlOptions::default()).unwrap()
+    }
+}
+
+/// What statements returned: rows as texts, sorted, with `|` between the columns; and for each statement without rows
+/// its command, and the number of rows if it says one.
+async fn ask(session: &mut SqlSession, sql: &str) -> Result<Vec<String>> {
+    let mut answers = Vec::new();
+    let mut script = session.execute(sql)?;
+    while let Some(result) = script.next().await? {
+        match result {
+            SqlResult::Rows(rows) => {
+                let batches: Vec<_> =
+                    rows.try_collect().await.map_err(|e| query_error(e, "the rows cannot be read"))?;
+                let mut rows: Vec<_> = batches.iter().flat_map(texts).collect();
+                rows.sort();
+                answers.extend(rows);
+            }
+            SqlResult::CommandComplete(done) => {
+                answers.push(done.rows.map_or(done.command.to_string(), |rows| format!("{} {rows}", done.command)));
+            }
+        }
+    }
+    Ok(answers)
+}
+
+/// The rows as texts.
+fn texts(batch: &RecordBatch) -> Vec<String> {
+    let options = FormatOptions::default().with_null("null");
+    let columns: Vec<_> =
+        batch.columns().iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options).unwrap()).collect();
+    let row = |row| columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join("|");
+    (0..batch.num_rows()).map(row).collect()
+}
+
+async fn check(session: &mut SqlSession, sql: &str, want: &[&str]) {
+    // Boxed, because a test runs many statements and their futures are large.
+    let got = Box::pin(ask(session, sql)).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+    assert_eq!(got, want, "{sql}");
+}
+
+/// The error of a statement, which is one sentence.
+async fn error(session: &mut SqlSession, sql: &str) -> TxnLogError {
+    match Box::pin(ask(session, sql)).await {
+        Ok(rows) => panic!("{sql} gives {rows:?}"),
+        Err(e) => {
+            assert!(!e.to_string().contains('\n') && e.kind() != ErrorKind::Internal, "{sql}: {e:?}");
+            e
+        }
+    }
+}
+
+async fn fails(session: &mut SqlSession, sql: &str, says: &[&str]) {
+    let e = error(session, sql).await;
+    let text = deltalakedb_log::causes(&e).map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    for part in says {
+        assert!(text.contains(part), "{part:?} is not said of {sql}: {text}");
+    }
+}
