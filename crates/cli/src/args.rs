@@ -177,6 +177,9 @@ pub(crate) enum Command {
     Sql {
         /// Statements separated by `;`, run in order until one fails [default: a shell, or standard input]
         statements: Option<String>,
+        /// The data directory of row tables, created on first use; without --catalog it has a catalog of its own
+        #[arg(long, value_name = "DIR")]
+        data: Option<std::path::PathBuf>,
     },
     /// Write rows from a file to a table
     Write(WriteArgs),

@@ -53,7 +53,7 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
             let scan = Scan { at: state_at(&at)?, columns, filter_sql: filter, limit };
             read(s, &name, &scan).await
         }
-        Command::Sql { statements } => sql::run(s, statements).await,
+        Command::Sql { statements, data } => sql::run(s, statements, data.as_deref()).await,
         Command::Write(args) => write::write(s, args).await,
         Command::Delete { name, filter, all: _ } => operations::delete(s, &name, filter).await,
         Command::Update { name, filter, all: _ } => operations::update(s, &name, &s.assignments, filter).await,
@@ -81,7 +81,7 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
             verify(s, name.as_deref(), VerifyOptions { every_version, data }).await
         }
         Command::CopyCatalog { to } => copy_catalog(s, &to).await,
-        Command::Demo { keep } => demo::run(s, keep).await,
+        Command::Demo { keep } => demo::tour(s, keep).await,
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deltalakedb_catalog::{CatalogUri, ConnectOptions, SqlCatalog};
+use deltalakedb_catalog::{Backend, CatalogUri, ConnectOptions, SqlCatalog};
 use deltalakedb_log::{
     Catalog, Clock, Location, Result, SystemClock, TableEntry, TableName, TableRef, TxnLogError, require,
 };
@@ -82,8 +82,26 @@ impl CommandContext {
         Ok(Arc::new(self.open(&uri, create).await?))
     }
 
+    /// The catalog of a data directory: the given one, or else one in the directory, which are created.
+    pub(crate) async fn catalog_of_data(&self, data: &Path) -> Result<Arc<dyn Catalog>> {
+        if self.given_catalog().is_some() {
+            return self.catalog(true).await;
+        }
+        let unusable = |e| {
+            let message = format!("the data directory {} cannot be used", data.display());
+            TxnLogError::invalid(message).with_source(e)
+        };
+        std::fs::create_dir_all(data).map_err(unusable)?;
+        let file = data.canonicalize().map_err(unusable)?.join("catalog.db");
+        Ok(Arc::new(self.open(&CatalogUri { backend: Backend::Sqlite(file), table: None }, true).await?))
+    }
+
+    fn given_catalog(&self) -> Option<&str> {
+        self.global.catalog.as_deref().or(self.settings.catalog.as_deref())
+    }
+
     pub(crate) fn catalog_uri(&self) -> Result<CatalogUri> {
-        let uri = self.global.catalog.as_deref().or(self.settings.catalog.as_deref()).ok_or_else(|| {
+        let uri = self.given_catalog().ok_or_else(|| {
             TxnLogError::invalid(
                 "no catalog is given: pass --catalog or set DELTALAKEDB_CATALOG, for example to deltasql://sqlite/meta.db",
             )

@@ -5,13 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use arrow::array::RecordBatch;
 use deltalakedb_catalog::CatalogUri;
+use deltalakedb_engine::{RowEngine, RowTables};
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{
     At, Catalog, Commit, ErrorKind, HistoryRange, Location, Result, TableName, TableRef, TxnLogError, require,
 };
 use deltalakedb_mirror::{Mirror, VerifyOptions};
-use deltalakedb_table::{DeltaRs, DeltaTable, SaveMode, Scan, WriteOptions};
+use deltalakedb_table::{
+    DeltaRs, DeltaTable, SaveMode, Scan, SqlOptions, SqlResult, SqlSession, WriteOptions, query_error,
+};
 use futures::TryStreamExt;
 use include_dir::{Dir, include_dir};
 use serde_json::{Map, Value, json};
@@ -35,7 +39,20 @@ const DAILY: &str = r#"{"day":"2024-01-09","events":2}
 {"day":"2024-01-10","events":2}
 "#;
 
-pub(crate) async fn run(session: &CommandContext, keep: Option<PathBuf>) -> Result<ExitStatus> {
+const NOTES: [&str; 4] = [
+    "CREATE SHARED TABLE notes (id BIGINT PRIMARY KEY, body TEXT NOT NULL, stars INT DEFAULT 3, at TIMESTAMP DEFAULT NOW())",
+    "INSERT INTO notes (id, body) VALUES (1, 'milk'), (2, 'bread'), (3, 'tea'), (4, 'honey')",
+    "UPDATE notes SET stars = stars + 1 WHERE id = 2",
+    "DELETE FROM notes WHERE id = 1",
+];
+const MORE_NOTES: [&str; 3] = [
+    "UPDATE notes SET body = 'green tea' WHERE id = 3",
+    "DELETE FROM notes WHERE body = 'honey'",
+    "INSERT INTO notes (id, body, stars) VALUES (5, 'salt', NULL)",
+];
+const ALL_NOTES: &str = "SELECT * FROM notes";
+
+pub(crate) async fn tour(session: &CommandContext, keep: Option<PathBuf>) -> Result<ExitStatus> {
     if let Some(dir) = &keep {
         check_empty(dir)?;
     }
@@ -153,17 +170,55 @@ impl Tour<'_> {
         let there: Vec<_> = new_files.filter(|f| events.join("_delta_log").join(f).exists()).collect();
         self.print_result(&format!("events/_delta_log now has {}", there.join(" and ")))?;
 
+        self.row_table(&catalog, &mirror).await?;
+
         self.step("verify: delta-rs reads from _delta_log what the catalog has, at every version");
         let options = VerifyOptions { every_version: true, data: true };
         let mut versions = 0;
-        for entry in catalog.tables().await? {
-            let findings = mirror.verify(&entry, &DeltaRs, options, &|_, _| {}).await?;
+        let tables = catalog.tables().await?;
+        for entry in &tables {
+            let findings = mirror.verify(entry, &DeltaRs, options, &|_, _| {}).await?;
             if let Some(finding) = findings.first() {
                 return Err(TxnLogError::corrupt(format!("{}: {finding}", entry.name)));
             }
             versions += entry.current_version - entry.base_version + 1;
         }
-        self.print_result(&format!("{versions} versions of 2 tables are identical"))
+        self.print_result(&format!("{versions} versions of {} tables are identical", tables.len()))
+    }
+
+    /// Rows that are changed one at a time, and flushed to a Delta table.
+    async fn row_table(&mut self, catalog: &Arc<dyn Catalog>, mirror: &Mirror) -> Result<()> {
+        self.step("a row table: rows are inserted, updated and deleted one at a time");
+        let data = self.folder.join("data");
+        let (engine, mut session) = open_data(&data, catalog).await?;
+        for statement in NOTES {
+            run(&mut session, statement).await?;
+        }
+        self.print_result(&format!("{} rows, durable and not in files yet", run(&mut session, ALL_NOTES).await?))?;
+
+        self.step("flush it: the rows become a version of a Delta table");
+        let committed = engine.flush_all().await?;
+        for commit in &committed {
+            mirror.publish(commit.table).await?;
+        }
+        let versions: Vec<_> =
+            committed.iter().map(|commit| format!("notes is at version {}", commit.version)).collect();
+        self.print_result(&versions.join(", "))?;
+
+        self.step("update and delete flushed rows, and open the data directory again");
+        for statement in MORE_NOTES {
+            run(&mut session, statement).await?;
+        }
+        drop(session);
+        engine.close().await?;
+        drop(engine);
+        let (engine, mut session) = open_data(&data, catalog).await?;
+        let rows = run(&mut session, ALL_NOTES).await?;
+        for commit in engine.flush_all().await? {
+            mirror.publish(commit.table).await?;
+        }
+        self.print_result(&format!("{rows} rows, flushed once more with deletion vectors"))?;
+        engine.close().await
     }
 
     async fn count(&self, table: &DeltaTable, at: At) -> Result<usize> {
@@ -216,6 +271,26 @@ impl Tour<'_> {
         std::fs::write(&file, Value::from(tables).to_string())
             .map_err(|e| io(&format!("{} cannot be written", file.display()), e))
     }
+}
+
+/// The row tables of a data directory, and a session for them.
+async fn open_data(folder: &Path, catalog: &Arc<dyn Catalog>) -> Result<(Arc<RowEngine>, SqlSession)> {
+    let engine = Arc::new(RowEngine::open(folder, catalog.clone(), WriteOptions::default()).await?);
+    let session = SqlSession::new(catalog.clone(), SqlOptions::default())?;
+    Ok((engine.clone(), session.with_guest(Arc::new(RowTables::new(engine)))))
+}
+
+/// Runs a statement. Returns how many rows it has.
+async fn run(session: &mut SqlSession, statement: &str) -> Result<usize> {
+    let mut count = 0;
+    let mut script = session.execute(statement)?;
+    while let Some(result) = script.next().await? {
+        if let SqlResult::Rows(rows) = result {
+            let batches: Vec<_> = rows.try_collect().await.map_err(|e| query_error(e, "the rows cannot be read"))?;
+            count += batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+        }
+    }
+    Ok(count)
 }
 
 fn io(what: &str, e: std::io::Error) -> TxnLogError {

@@ -1,6 +1,7 @@
 //! `dl sql`: statements from the command line, from standard input, or typed interactively.
 
 use std::io::{IsTerminal, Read};
+use std::path::Path;
 
 use deltalakedb_log::{Result, TxnLogError};
 use deltalakedb_table::ScriptSummary;
@@ -11,13 +12,16 @@ use crate::output::warn;
 use crate::shell::Shell;
 use crate::sql_session::SqlRunner;
 
-/// Runs the statements; without any, those of standard input, or a shell on a terminal.
-pub(crate) async fn run(s: &CommandContext, statements: Option<String>) -> Result<ExitStatus> {
+/// Runs the statements; without any, those of standard input, or a shell on a terminal. `data` is a data directory of
+/// row tables.
+pub(crate) async fn run(s: &CommandContext, statements: Option<String>, data: Option<&Path>) -> Result<ExitStatus> {
     let text = match statements {
         Some(text) => text,
         None if std::io::stdin().is_terminal() => {
-            let mut sql = SqlRunner::open(s, false).await?;
-            return Shell::new(s.global.quiet)?.run(&mut sql).await;
+            let mut sql = SqlRunner::open(s, data, false).await?;
+            let status = Shell::new(s.global.quiet)?.run(&mut sql).await;
+            sql.close().await?;
+            return status;
         }
         None => {
             let mut text = String::new();
@@ -28,10 +32,9 @@ pub(crate) async fn run(s: &CommandContext, statements: Option<String>) -> Resul
         }
     };
     // A catalog that does not exist has no tables to query; it is created with the first table.
-    let mut sql = SqlRunner::open(s, ScriptSummary::of(&text)?.writes).await?;
+    let mut sql = SqlRunner::open(s, data, ScriptSummary::of(&text)?.writes).await?;
     let ran = sql.run(&text).await;
-    let rolled_back = sql.session.close().await;
-    let rolled_back = rolled_back?;
+    let rolled_back = sql.close().await?;
     if ran.is_err() && rolled_back {
         warn("the transaction was rolled back");
     }

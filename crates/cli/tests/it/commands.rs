@@ -240,7 +240,7 @@ fn background_mode_leaves_publishing_to_mirror_run() {
 fn the_tour_runs() {
     let place = TestFolder::new();
     let out = place.dl(&["demo"]).good();
-    assert!(out.contains("17 versions of 2 tables are identical"), "{out}");
+    assert!(out.contains("20 versions of 3 tables are identical"), "{out}");
     let steps = place.dl(&["demo", "--format", "json"]).json();
     assert_eq!(steps[0]["step"], "create a catalog and import a table that delta-rs wrote");
     assert!(steps.as_array().unwrap().iter().all(|s| s["milliseconds"].is_number()), "{steps}");

@@ -5,6 +5,7 @@
 //! the same number in every run.
 
 mod lifecycle;
+mod row_tables;
 mod vectors;
 
 use std::path::Path;

@@ -17,5 +17,6 @@ mod output;
 mod owners;
 mod restored;
 mod rights;
+mod row_tables;
 mod sql;
 mod test_folder;

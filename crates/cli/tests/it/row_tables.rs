@@ -1,0 +1,71 @@
+//! `dl sql --data`: row tables.
+
+use crate::bad_input::check;
+use crate::test_folder::TestFolder;
+
+const CREATE: &str = "CREATE SHARED TABLE app.t (id BIGINT PRIMARY KEY, name TEXT)";
+
+fn with_rows() -> TestFolder {
+    let place = TestFolder::new();
+    let sql = format!("{CREATE}; INSERT INTO app.t VALUES (1, 'a'), (2, 'b'); FLUSH TABLE app.t");
+    place.dl(&["sql", "--data", "d", &sql]).good();
+    place
+}
+
+#[test]
+fn only_the_engine_changes_its_tables() {
+    let place = with_rows();
+    place.write("rows.csv", "id,name,_seq\n3,c,1\n");
+    let before = place.content();
+    for refused in [
+        &["write", "app.t", "--input", "rows.csv"][..],
+        &["delete", "app.t", "--where", "id = 1"],
+        &["update", "app.t", "--set", "name=NULL", "--where", "id = 1"],
+        &["optimize", "app.t"],
+        &["optimize", "app.t", "--purge"],
+        &["restore", "app.t", "--version", "0"],
+        &["vacuum", "app.t", "--retain", "0s", "--force"],
+        &["alter", "app.t", "--set-property", "delta.appendOnly=true"],
+        &["drop", "app.t"],
+        &["rename", "app.t", "app.u"],
+        &["sql", "DELETE FROM app.t"],
+        &["sql", "DROP TABLE app.t"],
+    ] {
+        check(place.dl(refused), 1, &["app.t is owned by the row engine of", "use `dl sql --data"]);
+    }
+    assert_eq!(place.content(), before);
+    assert_eq!(
+        place.dl(&["read", "app.t", "--columns", "id", "--format", "csv", "--where", "id = 1"]).good(),
+        "id\n1\n"
+    );
+}
+
+#[test]
+fn a_directory_that_cannot_be_opened_is_refused_in_one_sentence() {
+    let place = with_rows();
+    let select = ["sql", "--data", "d", "SELECT count(*) FROM app.t"];
+    std::fs::rename(place.path("d"), place.path("e")).unwrap();
+    check(place.dl(&["sql", "--data", "e", "SELECT 1"]), 1, &["/e was moved", "move it back"]);
+    std::fs::rename(place.path("e"), place.path("d")).unwrap();
+    let other = ["--catalog", "deltasql://sqlite/other.db"];
+    check(place.dl(&[&select[..], &other].concat()), 1, &["has its tables in another catalog"]);
+    place.write("file", "");
+    check(place.dl(&["sql", "--data", "file", "SELECT 1"]), 1, &["file cannot be used"]);
+    // As if the hot rows were lost.
+    std::fs::rename(place.path("d/hot"), place.path("hot")).unwrap();
+    check(place.dl(&select), 1, &["the hot rows of app.t are older than the catalog", "backups of one time"]);
+    std::fs::remove_dir_all(place.path("d/hot")).unwrap();
+    std::fs::rename(place.path("hot"), place.path("d/hot")).unwrap();
+    assert!(place.dl(&select).good().contains('2'));
+}
+
+#[test]
+fn what_was_not_published_is_published_when_the_directory_is_opened() {
+    let place = with_rows();
+    let flush = "INSERT INTO app.t VALUES (3, 'c'); FLUSH TABLE app.t";
+    place.dl(&["--set", "mirror.mode=background", "sql", "--data", "d", flush]).good();
+    let second = place.path("d/app/t/_delta_log/00000000000000000002.json");
+    assert!(!second.exists());
+    place.dl(&["sql", "--data", "d", "SELECT 1"]).good();
+    assert!(second.exists());
+}
