@@ -355,6 +355,7 @@ class RawCatalog:
         uri: str | None,
         create: bool | None,
         settings: dict[str, str] | None,
+        data: str | None,
     ) -> None: ...
     def uri(self) -> str: ...
     def close(self) -> None: ...
@@ -394,7 +395,13 @@ class RawCatalog:
         """The differences, one sentence each."""
 
     def open(self, table: str, version: int | None) -> RawTable: ...
-    def query(self, sql: str) -> RecordBatchReader | None:
+    def query(
+        self,
+        sql: str,
+        params: (
+            list[tuple[str, str | None]] | dict[str, tuple[str, str | None]] | None
+        ),
+    ) -> RecordBatchReader | None:
         """Runs statements; the rows of the last one that has any."""
 
     def begin(

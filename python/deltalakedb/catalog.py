@@ -19,6 +19,7 @@ from deltalakedb._arrow import Stream
 from deltalakedb._assignments import Clause, assignments
 from deltalakedb._internal import RawCatalog, RawTable, RawTransaction
 from deltalakedb._merger import MergeBuilder
+from deltalakedb._parameters import Parameters, parameters
 from deltalakedb._util import check_type, place_text
 from deltalakedb.exceptions import DeltaError, TransactionClosedError
 from deltalakedb.schema import Schema
@@ -47,6 +48,7 @@ def connect(
     *,
     create: bool | None = None,
     settings: Mapping[str, str] | None = None,
+    data: str | os.PathLike[str] | None = None,
 ) -> Catalog:
     """Connects to a catalog.
 
@@ -59,6 +61,9 @@ def connect(
             upgraded. By default the setting ``sql.schema`` decides: a file is, a schema
             in PostgreSQL is not.
         settings: settings such as ``{"mirror.mode": "background"}``.
+        data: a data directory of row tables, which is created if it does not exist.
+            Without ``uri`` and ``DELTALAKEDB_CATALOG`` it has a catalog of its own. One
+            process has it open, until the catalog is closed.
 
     Raises:
         CatalogError: the catalog does not exist, or cannot be opened.
@@ -71,7 +76,10 @@ def connect(
     check_type("uri", uri, str, type(None))
     check_type("create", create, bool, type(None))
     check_type("settings", settings, Mapping, type(None))
-    return Catalog(RawCatalog(uri, create, dict(settings) if settings else None))
+    check_type("data", data, str, os.PathLike, type(None))
+    own = dict(settings) if settings else None
+    place = None if data is None else os.fspath(data)
+    return Catalog(RawCatalog(uri, create, own, place))
 
 
 class Catalog:
@@ -423,8 +431,35 @@ class Catalog:
             >>> pa.table(rows).to_pylist()
             [{'n': 3}]
         """
+        return self.execute(sql)
+
+    def execute(
+        self, sql: str, params: Parameters | None = None
+    ) -> RecordBatchReader | None:
+        """Runs SQL over its tables, with values for placeholders.
+
+        Args:
+            sql: statements, separated by ``;``.
+            params: a sequence of the values of ``$1``, ``$2`` and so on, or a mapping
+                with those of ``:name``. They can be used in every statement.
+
+        Returns:
+            The rows of the last statement that has any.
+
+        Raises:
+            DeltaError: the SQL is invalid, or names something unknown, or a placeholder
+                has no value.
+
+        Example:
+            >>> with connect(data="notes") as catalog:
+            ...     _ = catalog.execute("CREATE SHARED TABLE t (id INT PRIMARY KEY, x TEXT)")
+            ...     _ = catalog.execute("INSERT INTO t VALUES ($1, $2)", [1, "milk"])
+            ...     rows = catalog.execute("SELECT x FROM t WHERE id = :id", {"id": 1})
+            ...     pa.table(rows).to_pylist()
+            [{'x': 'milk'}]
+        """
         check_type("sql", sql, str)
-        return self._catalog.query(sql)
+        return self._catalog.query(sql, parameters(params))
 
     def begin(
         self,

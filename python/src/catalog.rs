@@ -1,10 +1,11 @@
 //! A catalog with all its tables, and operations on several of them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use deltalakedb_catalog::{CatalogUri, catalog_in_environment};
+use deltalakedb_catalog::{Backend, CatalogUri, catalog_in_environment};
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::listing::tables;
 use deltalakedb_log::lookup::find_dropped;
@@ -13,8 +14,8 @@ use deltalakedb_log::{
 };
 use deltalakedb_mirror::{ExpireOptions, ExpiredHistory, ExpiryStep, VerifyOptions};
 use deltalakedb_table::{
-    DeltaRs, DeltaTable, DropOptions, SqlOptions, SqlResult, SqlSession, TableSpec, Transaction, TransactionOptions,
-    detach_table, drop_inactive, drop_table,
+    DeltaRs, DeltaTable, DropOptions, SqlResult, TableSpec, Transaction, TransactionOptions, detach_table,
+    drop_inactive, drop_table,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
@@ -26,6 +27,7 @@ use crate::connection::{self, CatalogConnection, no_catalog_configured};
 use crate::errors::{CatalogError, raise_of_transaction};
 use crate::handle::TableHandle;
 use crate::history::history;
+use crate::parameters::{Values, parameters};
 use crate::rows::outgoing;
 use crate::runtime::{wait, wait_for};
 use crate::schema;
@@ -65,26 +67,42 @@ impl Drop for RawCatalog {
     }
 }
 
+/// A data directory, which is created.
+fn data_directory(data: &Path) -> Result<PathBuf> {
+    let created = std::fs::create_dir_all(data).and_then(|()| data.canonicalize());
+    created.map_err(|e| {
+        TxnLogError::invalid(format!("the data directory {} cannot be used", data.display())).with_source(e)
+    })
+}
+
+/// The URI of the catalog that a data directory has if no other is given.
+fn catalog_in(data: &Path) -> String {
+    CatalogUri { backend: Backend::Sqlite(data.join("catalog.db")), table: None }.to_string()
+}
+
 #[pymethods]
 impl RawCatalog {
     #[new]
-    #[pyo3(signature = (uri=None, create=None, settings=None))]
+    #[pyo3(signature = (uri=None, create=None, settings=None, data=None))]
     fn new(
         py: Python<'_>,
         uri: Option<&str>,
         create: Option<bool>,
         settings: Option<BTreeMap<String, String>>,
+        data: Option<PathBuf>,
     ) -> PyResult<Self> {
         let settings = settings.unwrap_or_default();
         let connected = async {
             let configured = if uri.is_none() { catalog_in_environment()? } else { None };
-            let uri = uri.or(configured.as_deref()).ok_or_else(no_catalog_configured)?;
+            let data = data.map(|data| data_directory(&data)).transpose()?;
+            let own = data.as_ref().map(|data| catalog_in(data));
+            let uri = uri.or(configured.as_deref()).or(own.as_deref()).ok_or_else(no_catalog_configured)?;
             if let Some(table) = CatalogUri::parse(uri)?.table {
                 return Err(TxnLogError::invalid(format!(
                     "the catalog URI contains the table {table}: remove it from the URI"
                 )));
             }
-            CatalogConnection::connect(uri, create, &settings).await
+            CatalogConnection::connect(uri, create, &settings, data.as_deref()).await
         };
         wait_for(py, async { connected.await.map(Self::of).map_err(|e| CatalogError::new_err(e.to_string())) })
     }
@@ -331,14 +349,14 @@ impl RawCatalog {
         Ok(RawTable::of(handle))
     }
 
-    fn query<'py>(&self, py: Python<'py>, sql: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+    #[pyo3(signature = (sql, params=None))]
+    fn query<'py>(&self, py: Python<'py>, sql: &str, params: Option<Values>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let connection = self.connection()?;
         let rows = wait(py, async move {
-            let options = SqlOptions { warehouse: connection.warehouse(), write: connection.options() };
-            let mut session = SqlSession::new(connection.catalog.clone(), options)?;
+            let mut session = connection.session()?;
             let mut rows = None;
             {
-                let mut script = session.execute(sql)?;
+                let mut script = session.execute_with(sql, parameters(params)?)?;
                 while let Some(result) = script.next().await? {
                     match result {
                         SqlResult::Rows(stream) => rows = Some(stream),

@@ -7,13 +7,14 @@ use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use deltalakedb_catalog::{Backend, CatalogUri, ConnectOptions, SqlCatalog, catalog_in_environment};
+use deltalakedb_engine::{RowEngine, RowTables};
 use deltalakedb_log::stores::{ConfiguredStores, Stores};
 use deltalakedb_log::{
     Catalog, ErrorKind, Location, MirrorState, Result, SystemClock, TableEntry, TableId, TableName, TableRef,
     TxnLogError,
 };
 use deltalakedb_mirror::{Mirror, Published};
-use deltalakedb_table::{Notices, Settings, WriteOptions};
+use deltalakedb_table::{Notices, Settings, SqlOptions, SqlSession, WriteOptions};
 use parking_lot::Mutex;
 
 use crate::warnings::{Warning, warn};
@@ -29,6 +30,8 @@ pub(crate) struct CatalogConnection {
     stores: Arc<ConfiguredStores>,
     key: Key,
     sql: SqlCatalog,
+    /// The row tables of a data directory, if it has one.
+    rows: Option<Arc<RowEngine>>,
     /// The number of Python objects that are handles. Tables are not: they are opened by path, and stay open until the
     /// process ends.
     handles: AtomicUsize,
@@ -43,8 +46,8 @@ pub(crate) enum Access {
     Write,
 }
 
-/// A URI and settings.
-type Key = (String, BTreeMap<String, String>);
+/// A URI, settings, and a data directory.
+type Key = (String, BTreeMap<String, String>, Option<PathBuf>);
 
 /// The connections of a process: all tables of a catalog share one connection.
 #[derive(Default)]
@@ -66,9 +69,16 @@ static CONNECTIONS: LazyLock<Mutex<Connections>> = LazyLock::new(Mutex::default)
 impl CatalogConnection {
     /// The catalog at a URI, with settings in addition to those of the configuration. `create` says whether a missing
     /// catalog is created, and an older one upgraded; without it, the settings decide.
-    pub(crate) async fn connect(uri: &str, create: Option<bool>, own: &BTreeMap<String, String>) -> Result<Arc<Self>> {
+    ///
+    /// With a data directory, its row tables are opened, too; they are closed with the connection.
+    pub(crate) async fn connect(
+        uri: &str,
+        create: Option<bool>,
+        own: &BTreeMap<String, String>,
+        data: Option<&Path>,
+    ) -> Result<Arc<Self>> {
         let parsed = CatalogUri { table: None, ..parse_catalog_uri(uri)? };
-        let key = (parsed.to_string(), own.clone());
+        let key = (parsed.to_string(), own.clone(), data.map(Path::to_path_buf));
         if let Some(connection) = CONNECTIONS.lock().open.get(&key).and_then(Weak::upgrade) {
             return Ok(connection);
         }
@@ -89,8 +99,16 @@ impl CatalogConnection {
             mirror = mirror.with_checkpoint_interval(versions);
         }
         let (of, handles, settling) = (key.clone(), AtomicUsize::new(0), Arc::default());
-        let connection =
-            Arc::new(Self { uri: parsed, catalog, settings, mirror, settling, stores, key: of, sql, handles });
+        let mut connection =
+            Self { uri: parsed, catalog, settings, mirror, settling, stores, key: of, sql, handles, rows: None };
+        if let Some(data) = data {
+            let rows = RowEngine::open(data, connection.catalog.clone(), connection.options()).await?;
+            for table in rows.unpublished() {
+                connection.publish(*table, true).await;
+            }
+            connection.rows = Some(Arc::new(rows));
+        }
+        let connection = Arc::new(connection);
         let mut connections = CONNECTIONS.lock();
         // Another thread may have connected in the meantime.
         if let Some(connection) = connections.open.get(&key).and_then(Weak::upgrade) {
@@ -106,7 +124,7 @@ impl CatalogConnection {
     /// The catalog without additional settings.
     async fn open(uri: &str, access: Access) -> Result<Arc<Self>> {
         let create = (access == Access::Read).then_some(false);
-        Self::connect(uri, create, &BTreeMap::new()).await
+        Self::connect(uri, create, &BTreeMap::new(), None).await
     }
 
     /// The catalog and the name of a table that a `deltasql://` URI names.
@@ -157,10 +175,26 @@ impl CatalogConnection {
             connections.open.remove(&self.key);
             connections.recent.retain(|connection| connection.key != self.key);
         }
+        if let Some(rows) = &self.rows
+            && let Err(e) = rows.close().await
+        {
+            tracing::warn!("the row tables were not closed: {e}");
+        }
         if let Err(e) = self.mirror.settle().await {
             tracing::warn!("the catalog did not record what was published, the next publish records it: {e}");
         }
         self.sql.close().await;
+    }
+
+    /// A session of SQL over its tables.
+    pub(crate) fn session(&self) -> Result<SqlSession> {
+        let folder = self.rows.as_ref().map(|rows| rows.folder().display().to_string());
+        let options = SqlOptions { warehouse: self.warehouse().or(folder), write: self.options() };
+        let session = SqlSession::new(self.catalog.clone(), options)?;
+        Ok(match &self.rows {
+            Some(rows) => session.with_guest(Arc::new(RowTables::new(rows.clone()))),
+            None => session,
+        })
     }
 
     /// Whether it is the catalog at this location.

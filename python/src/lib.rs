@@ -9,6 +9,7 @@ mod handle;
 mod history;
 mod hold;
 mod options;
+mod parameters;
 mod pruning;
 mod query;
 mod rows;
