@@ -20,6 +20,7 @@ mod outside;
 mod owners;
 mod property;
 mod restored;
+mod row_tables;
 mod s3;
 mod seams;
 mod semantics;
