@@ -1,6 +1,7 @@
 //! The databases without our catalog: their versions, and the cost of reading rows by key.
 
 use std::path::Path;
+use std::time::Instant;
 
 use deltalakedb_log::action::Add;
 use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
@@ -18,6 +19,8 @@ const SCHEMA: &str = "deltalakedb_bench";
 /// The schema of catalogs that are measured during an import.
 pub(crate) const IMPORTS: &str = "deltalakedb_bench_imports";
 pub(crate) const COPIES: &str = "deltalakedb_bench_copies";
+/// The schema of rows without a catalog.
+const ROWS: &str = "deltalakedb_bench_rows";
 
 /// The PostgreSQL server of the run.
 pub(crate) struct Server {
@@ -54,6 +57,40 @@ impl Server {
         let database = self.options.get_database().unwrap_or("postgres");
         let (host, port, user) = (self.options.get_host(), self.options.get_port(), self.options.get_username());
         format!("deltasql://postgres/{database}/{schema}?host={host}&port={port}&user={user}")
+    }
+}
+
+/// The table `items` with a primary key in PostgreSQL, without our catalog.
+pub(crate) struct RowsInPostgres(PgConnection);
+
+impl RowsInPostgres {
+    pub(crate) async fn create(server: &Server) -> Result<Self> {
+        let mut rows = Self(PgConnection::connect_with(&server.options).await.map_err(failed)?);
+        for sql in [
+            format!("DROP SCHEMA IF EXISTS {ROWS} CASCADE"),
+            format!("CREATE SCHEMA {ROWS}"),
+            format!("SET search_path = {ROWS}"),
+            "CREATE TABLE items (id BIGINT PRIMARY KEY, k BIGINT, v DOUBLE PRECISION, s TEXT)".to_string(),
+        ] {
+            rows.time(&sql).await?;
+        }
+        Ok(rows)
+    }
+
+    /// Inserts rows with the ids from one to another, which is excluded.
+    pub(crate) async fn insert_many(&mut self, from: i64, to: i64) -> Result<()> {
+        let sql = format!(
+            "INSERT INTO items SELECT id, id * 7919 % 1000003, id / 8.0, concat('row ', id * 7919 % 1000003)
+             FROM generate_series({from}, {to} - 1) AS id"
+        );
+        self.time(&sql).await.map(drop)
+    }
+
+    /// The seconds that a statement takes.
+    pub(crate) async fn time(&mut self, sql: &str) -> Result<f64> {
+        let began = Instant::now();
+        sqlx::query::<Postgres>(AssertSqlSafe(sql.to_string())).execute(&mut self.0).await.map_err(failed)?;
+        Ok(began.elapsed().as_secs_f64())
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! `make bench` builds this in release mode and runs it with a PostgreSQL server. The rows are below, in the order of
 //! the table; `docs/benchmarks.md` describes them and contains the results, which are also in `results.json` next to
-//! this crate's manifest. The argument `small` runs everything on small tables, and `clients`, `large`, `selects`,
-//! `tpch`, `transfers` or `vectors` only some of the rows, and `growth` a report of its own; then no file is written.
+//! this crate's manifest. The argument `small` runs everything on small tables, and `clients`, `large`, `rows`,
+//! `selects`, `tpch`, `transfers` or `vectors` only some of the rows, and `growth` a report of its own; then no file is
+//! written.
 #![allow(clippy::print_stdout, reason = "a table on standard output is what this program is for")]
 
 mod bench_catalog;
@@ -15,6 +16,7 @@ mod large;
 mod machine;
 mod peers;
 mod report;
+mod row_tables;
 mod scans;
 mod tables;
 mod tpch;
@@ -65,7 +67,9 @@ async fn main() -> Result<()> {
     let report = match arguments.as_slice() {
         [] => measure(FULL).await?,
         ["small"] => measure(SMALL).await?,
-        [part @ ("clients" | "large" | "selects" | "tpch" | "transfers" | "vectors")] => measure_part(part).await?,
+        [part @ ("clients" | "large" | "rows" | "selects" | "tpch" | "transfers" | "vectors")] => {
+            measure_part(part).await?
+        }
         ["growth"] => {
             let folder = tempfile::tempdir().map_err(unavailable)?;
             return growth::report(folder.path()).await;
@@ -79,7 +83,7 @@ async fn main() -> Result<()> {
         }
         _ => {
             return Err(TxnLogError::invalid(
-                "usage: deltalakedb-benches [small | clients | large | selects | tpch | transfers | vectors | growth]",
+                "usage: deltalakedb-benches [small | clients | large | rows | selects | tpch | transfers | vectors | growth]",
             ));
         }
     };
@@ -127,6 +131,7 @@ async fn measure(scale: Scale) -> Result<Report> {
     tpch::measure(&mut report, folder, scale.tpch).await?;
     let is_small = scale.few == SMALL.few;
     vectors::measure(&mut report, folder, is_small).await?;
+    row_tables::measure(&mut report, folder, &server, is_small).await?;
     clients::measure(&mut report, folder, &server, is_small).await?;
     large::measure(&mut report, folder, &server, is_small).await?;
     transfers::measure(&mut report, folder, &server, scale.many).await?;
@@ -142,6 +147,7 @@ async fn measure_part(part: &str) -> Result<Report> {
     match part {
         "clients" => clients::measure(&mut report, folder, &server, false).await?,
         "large" => large::measure(&mut report, folder, &server, false).await?,
+        "rows" => row_tables::measure(&mut report, folder, &server, false).await?,
         "selects" => {
             let table = tables::write(folder, FULL.short.0, FULL.short.1).map_err(unavailable)?;
             let bench = BenchCatalog::in_sqlite(folder).await?;

@@ -59,6 +59,7 @@ pub(crate) enum Unit {
     Bytes,
     FilesPerSecond,
     CommitsPerSecond,
+    RowsPerSecond,
 }
 
 impl Unit {
@@ -68,6 +69,7 @@ impl Unit {
             Self::Bytes => "bytes",
             Self::FilesPerSecond => "files/s",
             Self::CommitsPerSecond => "commits/s",
+            Self::RowsPerSecond => "rows/s",
         }
     }
 
@@ -79,6 +81,7 @@ impl Unit {
             Self::Bytes => format!("{} MB", digits(value / 1e6)),
             Self::FilesPerSecond => format!("{} files/s", grouped(value)),
             Self::CommitsPerSecond => format!("{} commits/s", grouped(value)),
+            Self::RowsPerSecond => format!("{} rows/s", grouped(value)),
         }
     }
 }
