@@ -398,9 +398,7 @@ class RawCatalog:
     def query(
         self,
         sql: str,
-        params: (
-            list[tuple[str, str | None]] | dict[str, tuple[str, str | None]] | None
-        ),
+        params: list[tuple[str, str | None]] | dict[str, tuple[str, str | None]] | None,
     ) -> RecordBatchReader | None:
         """Runs statements; the rows of the last one that has any."""
 

@@ -452,7 +452,8 @@ class Catalog:
 
         Example:
             >>> with connect(data="notes") as catalog:
-            ...     _ = catalog.execute("CREATE SHARED TABLE t (id INT PRIMARY KEY, x TEXT)")
+            ...     create = "CREATE SHARED TABLE t (id INT PRIMARY KEY, x TEXT)"
+            ...     _ = catalog.execute(create)
             ...     _ = catalog.execute("INSERT INTO t VALUES ($1, $2)", [1, "milk"])
             ...     rows = catalog.execute("SELECT x FROM t WHERE id = :id", {"id": 1})
             ...     pa.table(rows).to_pylist()

@@ -92,6 +92,6 @@ def test_values_arrive_as_they_are(data: Path, value: Any) -> None:
     ],
 )
 def test_bad_parameters_are_named(data: Path, params: Any, says: str) -> None:
-    with deltalakedb.connect(data=data) as catalog:
-        with pytest.raises((DeltaError, TypeError, ValueError), match=says):
-            catalog.execute("SELECT $1", params)
+    refused = pytest.raises((DeltaError, TypeError, ValueError), match=says)
+    with deltalakedb.connect(data=data) as catalog, refused:
+        catalog.execute("SELECT $1", params)
