@@ -173,7 +173,9 @@ impl Story {
         };
         let in_memory = self.memory.commit_all(requests.clone()).await;
         let in_database = self.database.commit_all(requests.clone()).await;
-        let answers = (outcome_text(&in_memory), outcome_text(&in_database));
+        // Some errors name the catalog.
+        let text = |outcome, catalog: &dyn Catalog| outcome_text(outcome).replace(&catalog.describe(), "the catalog");
+        let answers = (text(&in_memory, self.memory.as_ref()), text(&in_database, self.database.as_ref()));
         assert_eq!(answers.0, answers.1, "step {step}: memory and the database decide alike about {requests:#?}");
         self.requests_made.push(requests);
         for n in 0..TABLES {
