@@ -39,7 +39,7 @@ def _value(name: str, value: object) -> _Value:
                 raise ValueError(f"the parameter {name} is not a 64-bit integer")
             return "int", str(value)
         case float():
-            return "float", repr(value)
+            return "float", float.__repr__(value)
         case str():
             return "str", value
         case bytes():

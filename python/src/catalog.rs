@@ -1,11 +1,12 @@
 //! A catalog with all its tables, and operations on several of them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use deltalakedb_catalog::{Backend, CatalogUri, catalog_in_environment};
+use deltalakedb_engine::own_catalog;
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::listing::tables;
 use deltalakedb_log::lookup::find_dropped;
@@ -67,19 +68,6 @@ impl Drop for RawCatalog {
     }
 }
 
-/// A data directory, which is created.
-fn data_directory(data: &Path) -> Result<PathBuf> {
-    let created = std::fs::create_dir_all(data).and_then(|()| data.canonicalize());
-    created.map_err(|e| {
-        TxnLogError::invalid(format!("the data directory {} cannot be used", data.display())).with_source(e)
-    })
-}
-
-/// The URI of the catalog that a data directory has if no other is given.
-fn catalog_in(data: &Path) -> String {
-    CatalogUri { backend: Backend::Sqlite(data.join("catalog.db")), table: None }.to_string()
-}
-
 #[pymethods]
 impl RawCatalog {
     #[new]
@@ -94,8 +82,8 @@ impl RawCatalog {
         let settings = settings.unwrap_or_default();
         let connected = async {
             let configured = if uri.is_none() { catalog_in_environment()? } else { None };
-            let data = data.map(|data| data_directory(&data)).transpose()?;
-            let own = data.as_ref().map(|data| catalog_in(data));
+            let own = data.as_deref().map(own_catalog).transpose()?;
+            let own = own.map(|file| CatalogUri { backend: Backend::Sqlite(file), table: None }.to_string());
             let uri = uri.or(configured.as_deref()).or(own.as_deref()).ok_or_else(no_catalog_configured)?;
             if let Some(table) = CatalogUri::parse(uri)?.table {
                 return Err(TxnLogError::invalid(format!(

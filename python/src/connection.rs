@@ -64,6 +64,9 @@ const SETTLE_AFTER: Duration = Duration::from_millis(500);
 /// The number of unused connections that stay open.
 const RECENT: usize = 4;
 
+/// Held while a data directory is opened.
+static OPENING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 static CONNECTIONS: LazyLock<Mutex<Connections>> = LazyLock::new(Mutex::default);
 
 impl CatalogConnection {
@@ -78,7 +81,13 @@ impl CatalogConnection {
         data: Option<&Path>,
     ) -> Result<Arc<Self>> {
         let parsed = CatalogUri { table: None, ..parse_catalog_uri(uri)? };
-        let key = (parsed.to_string(), own.clone(), data.map(Path::to_path_buf));
+        let data = data.map(|data| data.canonicalize().unwrap_or_else(|_| data.to_path_buf()));
+        let key = (parsed.to_string(), own.clone(), data.clone());
+        // A data directory is opened once.
+        let _turn = match &data {
+            Some(_) => Some(OPENING.lock().await),
+            None => None,
+        };
         if let Some(connection) = CONNECTIONS.lock().open.get(&key).and_then(Weak::upgrade) {
             return Ok(connection);
         }
@@ -102,7 +111,7 @@ impl CatalogConnection {
         let mut connection =
             Self { uri: parsed, catalog, settings, mirror, settling, stores, key: of, sql, handles, rows: None };
         if let Some(data) = data {
-            let rows = RowEngine::open(data, connection.catalog.clone(), connection.options()).await?;
+            let rows = RowEngine::open(&data, connection.catalog.clone(), connection.options()).await?;
             for table in rows.unpublished() {
                 connection.publish(*table, true).await;
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deltalakedb_catalog::{Backend, CatalogUri, ConnectOptions, SqlCatalog};
+use deltalakedb_engine::own_catalog;
 use deltalakedb_log::{
     Catalog, Clock, Location, Result, SystemClock, TableEntry, TableName, TableRef, TxnLogError, require,
 };
@@ -87,12 +88,7 @@ impl CommandContext {
         if self.given_catalog().is_some() {
             return self.catalog(true).await;
         }
-        let unusable = |e| {
-            let message = format!("the data directory {} cannot be used", data.display());
-            TxnLogError::invalid(message).with_source(e)
-        };
-        std::fs::create_dir_all(data).map_err(unusable)?;
-        let file = data.canonicalize().map_err(unusable)?.join("catalog.db");
+        let file = own_catalog(data)?;
         Ok(Arc::new(self.open(&CatalogUri { backend: Backend::Sqlite(file), table: None }, true).await?))
     }
 

@@ -20,8 +20,8 @@ pub(crate) async fn run(s: &CommandContext, statements: Option<String>, data: Op
         None if std::io::stdin().is_terminal() => {
             let mut sql = SqlRunner::open(s, data, false).await?;
             let status = Shell::new(s.global.quiet)?.run(&mut sql).await;
-            sql.close().await?;
-            return status;
+            let closed = sql.close().await;
+            return status.and_then(|status| closed.map(|_| status));
         }
         None => {
             let mut text = String::new();
@@ -34,12 +34,13 @@ pub(crate) async fn run(s: &CommandContext, statements: Option<String>, data: Op
     // A catalog that does not exist has no tables to query; it is created with the first table.
     let mut sql = SqlRunner::open(s, data, ScriptSummary::of(&text)?.writes).await?;
     let ran = sql.run(&text).await;
-    let rolled_back = sql.close().await?;
+    let closed = sql.close().await;
+    let rolled_back = matches!(closed, Ok(true));
     if ran.is_err() && rolled_back {
         warn("the transaction was rolled back");
     }
     ran?;
-    if rolled_back {
+    if closed? {
         Err(TxnLogError::invalid("the transaction was rolled back: the statements end without COMMIT"))
     } else {
         Ok(ExitStatus::Success)

@@ -9,7 +9,7 @@ mod target;
 
 use std::sync::Arc;
 
-use deltalakedb_log::{ErrorKind, Result, TableName, TxnLogError};
+use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use deltalakedb_rows::CommitOutcome;
 use deltalakedb_table::datafusion::sql::sqlparser::ast::Statement;
 use deltalakedb_table::{CommandComplete, GuestContext, HeldRelation};
@@ -21,13 +21,13 @@ use crate::blocking::blocking;
 use crate::overlay::{RowTableProvider, SystemColumns};
 use crate::row_engine::RowEngine;
 use crate::row_table::RowTable;
-use crate::system_columns::table_with_system_columns;
+use crate::system_columns::tables_of;
 use crate::table_view::TableView;
 
 /// How often a statement is evaluated.
 const ATTEMPTS: usize = 100;
 
-/// After so many losses a statement waits for others that lost as often.
+/// A statement whose commit conflicted so often waits for others of which that is true, too.
 const UNORDERED: usize = 3;
 
 /// A statement that changes rows of one table.
@@ -91,8 +91,8 @@ fn hold(
     context: &GuestContext<'_>,
     with_positions: bool,
 ) -> Result<TableView> {
-    let shown = |name: &TableName| table_with_system_columns(name).unwrap_or_else(|| name.clone());
-    let tables: Vec<_> = context.named.iter().map(shown).chain([table.name().clone()]).collect();
+    let mut tables = tables_of(context.named);
+    tables.push(table.name().clone());
     let views = engine.views(&tables)?;
     for (name, table) in context.named.iter().zip(&tables) {
         if let Some(view) = views.iter().find(|view| view.table.name() == table) {

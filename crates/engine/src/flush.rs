@@ -10,7 +10,7 @@
 //! | while files are written | the files are removed, and the rows are hot as before |
 //! | after the intent has the commit | the same commit is made, once |
 //! | after the commit | the cold snapshot is published |
-//! | after that | the hot versions are collected by the next flush |
+//! | after that | the hot versions are collected by the next flush with changes |
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -22,8 +22,6 @@ use deltalakedb_log::{Catalog, ErrorKind, Object, Result, TxnLogError};
 use deltalakedb_rows::RowStore;
 use deltalakedb_rows::row_store::{ColdPosition, ColdSwap, PendingDelete};
 use deltalakedb_rows::seq::SeqId;
-use deltalakedb_table::datafusion::common::Column;
-use deltalakedb_table::datafusion::logical_expr::Expr;
 use deltalakedb_table::datafusion::prelude::SessionContext;
 use deltalakedb_table::{
     FILE_COLUMN, MaskedFile, NumberedFile, POSITION_COLUMN, PreparedCommit, RoaringTreemap, Rows, Vacuum, WriteOptions,
@@ -39,6 +37,7 @@ use crate::cold_snapshot::{APPLICATION, ColdSnapshot, FileTags};
 use crate::definition::seq_field;
 use crate::hot_scan::HotScan;
 use crate::intent::{FlushCommit, FlushIntent};
+use crate::names::column_named;
 use crate::row_table::{RowTable, SCOPE};
 use crate::table_view::{TableView, encoded_keys};
 
@@ -88,7 +87,10 @@ impl Flusher {
             let (actions, keys) = match self.write(&view).await {
                 Ok(written) => written,
                 Err(e) => {
-                    self.remove_unnamed(table, &intent).await?;
+                    // The next flush tries again.
+                    if let Err(left) = self.remove_unnamed(table, &intent).await {
+                        tracing::warn!("files of a failed flush of {} could not be removed: {left}", table.name());
+                    }
                     return Err(e);
                 }
             };
@@ -169,10 +171,10 @@ impl Flusher {
             let rows =
                 table.delta.numbered_rows(table.delta.head().await?, vec![NumberedFile { number: *number, file }])?;
             let columns = table.definition.key_columns().map(|column| column.name());
-            let columns = columns.chain([FILE_COLUMN, POSITION_COLUMN]).map(column);
+            let columns = columns.chain([FILE_COLUMN, POSITION_COLUMN]).map(column_named);
             let rows = self.session.read_table(rows).map_err(failed)?;
             let rows = rows.select(columns.collect::<Vec<_>>()).map_err(failed)?;
-            let rows = rows.sort_by(vec![column(POSITION_COLUMN)]).map_err(failed)?;
+            let rows = rows.sort_by(vec![column_named(POSITION_COLUMN)]).map_err(failed)?;
             let of_file = keys.entry(*number).or_default();
             for batch in rows.collect().await.map_err(failed)? {
                 of_file.extend(encoded_keys(table, &batch)?);
@@ -318,10 +320,6 @@ fn narrow(rows: &RoaringTreemap) -> Result<RoaringBitmap> {
         .map(u32::try_from)
         .collect::<Result<_, _>>()
         .map_err(|e| TxnLogError::corrupt("a data file of a row table has more than 4 billion rows").with_source(e))
-}
-
-fn column(name: &str) -> Expr {
-    Expr::Column(Column::new_unqualified(name))
 }
 
 fn too_old() -> TxnLogError {

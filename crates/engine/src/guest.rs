@@ -16,7 +16,7 @@ use crate::dml;
 use crate::grammar::RowStatement;
 use crate::overlay::{RowTableProvider, SystemColumns};
 use crate::row_engine::RowEngine;
-use crate::system_columns::{self, table_with_system_columns};
+use crate::system_columns::{self, tables_of};
 use crate::table_view::TableView;
 
 /// The row tables of an engine for sessions of SQL: a [guest](SqlGuest).
@@ -66,8 +66,7 @@ fn system_tables_name() -> Result<TableName> {
 #[async_trait]
 impl Relations for RowTables {
     async fn hold(&self, names: &[TableName]) -> Result<Vec<HeldRelation>> {
-        let shown = |name: &TableName| table_with_system_columns(name).unwrap_or_else(|| name.clone());
-        let tables: Vec<_> = names.iter().map(shown).collect();
+        let tables = tables_of(names);
         let views = self.0.views(&tables)?;
         let mut held = Vec::new();
         for (name, table) in names.iter().zip(&tables) {

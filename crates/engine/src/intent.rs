@@ -21,7 +21,7 @@ pub(crate) struct FlushIntent {
     pub(crate) commit: Option<FlushCommit>,
 }
 
-/// The commit of a flush. A flush that has come so far is finished, whatever happens.
+/// The commit of a flush. Once it is stored, the flush is finished by this process or the next.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FlushCommit {
     /// The version of the cold table that it follows.

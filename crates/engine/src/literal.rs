@@ -22,6 +22,10 @@ pub(crate) enum Literal {
     Quoted(String),
     /// Hexadecimal digits: `X'00FF'`.
     Hex(String),
+    /// `DATE '2024-01-31'`.
+    Date(String),
+    /// `TIMESTAMP '2024-01-31T12:00:00'`.
+    Timestamp(String),
 }
 
 impl Literal {
@@ -48,8 +52,13 @@ impl Literal {
                 },
                 _ => None,
             },
-            Expr::TypedString(TypedString { data_type: SqlType::Date | SqlType::Timestamp(..), value, .. }) => {
-                value.value.clone().into_string().map(Self::Quoted)
+            Expr::TypedString(TypedString {
+                data_type: data_type @ (SqlType::Date | SqlType::Timestamp(..)),
+                value,
+                ..
+            }) => {
+                let text = value.value.clone().into_string()?;
+                Some(if *data_type == SqlType::Date { Self::Date(text) } else { Self::Timestamp(text) })
             }
             _ => None,
         }
@@ -59,7 +68,9 @@ impl Literal {
     pub(crate) fn of_value(value: &ScalarValue) -> Option<Self> {
         use ScalarValue as S;
         let float = |x: f64, text: String| {
-            if x.is_finite() {
+            if x == 0.0 && x.is_sign_negative() {
+                Literal::Bare("-0e0".into())
+            } else if x.is_finite() {
                 Literal::Bare(text)
             } else if x.is_nan() {
                 Literal::Quoted("NaN".into())
@@ -104,7 +115,11 @@ impl Literal {
         let (text, is_quoted) = match self {
             Self::Bare(text) => (text.as_str(), false),
             Self::Quoted(text) => (text.as_str(), true),
-            Self::Hex(_) => return None,
+            Self::Date(text) if matches!(data_type, DataType::Date32 | DataType::Timestamp(..)) => {
+                (text.as_str(), true)
+            }
+            Self::Timestamp(text) if matches!(data_type, DataType::Timestamp(..)) => (text.as_str(), true),
+            Self::Hex(_) | Self::Date(_) | Self::Timestamp(_) => return None,
         };
         Some(match data_type {
             DataType::Boolean => S::Boolean(Some(text.to_ascii_lowercase().parse().ok()?)),
@@ -114,10 +129,12 @@ impl Literal {
             DataType::Int64 => S::Int64(Some(text.parse().ok()?)),
             DataType::Float32 => {
                 let x: f32 = text.parse().ok()?;
+                let x = if is_decimal_zero(self, f64::from(x)) { 0.0 } else { x };
                 is_float_of(text, f64::from(x)).then_some(S::Float32(Some(if x.is_nan() { f32::NAN } else { x })))?
             }
             DataType::Float64 => {
                 let x: f64 = text.parse().ok()?;
+                let x = if is_decimal_zero(self, x) { 0.0 } else { x };
                 is_float_of(text, x).then_some(S::Float64(Some(if x.is_nan() { f64::NAN } else { x })))?
             }
             DataType::Decimal128(precision, scale) => {
@@ -157,8 +174,15 @@ impl fmt::Display for Literal {
             Self::Bare(text) => f.write_str(text),
             Self::Quoted(text) => write!(f, "'{}'", text.replace('\'', "''")),
             Self::Hex(digits) => write!(f, "X'{digits}'"),
+            Self::Date(text) => write!(f, "DATE {}", Self::Quoted(text.clone())),
+            Self::Timestamp(text) => write!(f, "TIMESTAMP {}", Self::Quoted(text.clone())),
         }
     }
+}
+
+/// Whether a literal is a number without an exponent, which is a decimal, and zero: decimals have no negative zero.
+fn is_decimal_zero(literal: &Literal, x: f64) -> bool {
+    x == 0.0 && matches!(literal, Literal::Bare(digits) if !digits.contains(['e', 'E']))
 }
 
 /// Whether a text that was parsed as `x` spells that number: digits do not spell infinity.

@@ -1,6 +1,8 @@
 //! Names in statements: they keep their case, as in all statements of a session.
 
 use deltalakedb_log::{Result, TableName, TxnLogError};
+use deltalakedb_table::datafusion::common::Column;
+use deltalakedb_table::datafusion::logical_expr::Expr;
 use deltalakedb_table::datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 
 /// The table that a statement names; without a namespace it is in `default`.
@@ -10,6 +12,11 @@ pub(crate) fn table_name(name: &ObjectName) -> Result<TableName> {
         Some([namespace, table]) => format!("{namespace}.{table}").parse(),
         _ => name.to_string().parse(),
     }
+}
+
+/// The column of that name in a plan, without a relation.
+pub(crate) fn column_named(name: &str) -> Expr {
+    Expr::Column(Column::new_unqualified(name))
 }
 
 /// The namespace that a statement names.

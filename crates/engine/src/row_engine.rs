@@ -32,10 +32,10 @@ use crate::row_table::RowTable;
 use crate::table_view::TableView;
 
 /// The folder of the hot rows in a data directory.
-const HOT: &str = "hot";
+const HOT: &str = "_hot";
 
 /// The file in a data directory with its place and the id of its catalog.
-const PLACE: &str = "place";
+const PLACE: &str = "_place";
 
 /// This machine's part of each `_seq`.
 const NODE: u16 = 0;
@@ -73,12 +73,7 @@ impl RowEngine {
     /// [`ErrorKind::Unavailable`] if another engine has the directory open; [`ErrorKind::Corrupt`] if it is damaged, or
     /// if it and the catalog are not of the same time.
     pub async fn open(folder: &Path, catalog: Arc<dyn Catalog>, options: WriteOptions) -> Result<Self> {
-        let unusable = |e| {
-            let message = format!("the data directory {} cannot be used", folder.display());
-            TxnLogError::invalid(message).with_source(e)
-        };
-        std::fs::create_dir_all(folder).map_err(unusable)?;
-        let folder = folder.canonicalize().map_err(unusable)?;
+        let folder = data_directory(folder)?;
         check_place(&folder, catalog.identity().await?.0)?;
         let hot = folder.join(HOT);
         let storage = blocking(move || RocksStorage::open(&hot, &RocksOptions::default())).await?;
@@ -165,6 +160,7 @@ impl RowEngine {
         mirror.publish(table.id).await?;
         drop_table(&mirror, table.id, DropOptions::default(), &self.options).await?;
         self.tables.write().remove(name);
+        self.committed.lock().retain(|commit| commit.table != table.id);
         Ok(())
     }
 
@@ -302,6 +298,20 @@ impl fmt::Debug for RowEngine {
             .field("catalog", &self.catalog)
             .finish_non_exhaustive()
     }
+}
+
+/// The SQLite file of the catalog that a data directory has if no other is given. The directory is created if it does not
+/// exist.
+pub fn own_catalog(folder: &Path) -> Result<PathBuf> {
+    Ok(data_directory(folder)?.join("catalog.db"))
+}
+
+/// The absolute path of a data directory, which is created if it does not exist.
+fn data_directory(folder: &Path) -> Result<PathBuf> {
+    std::fs::create_dir_all(folder).and_then(|()| folder.canonicalize()).map_err(|e| {
+        let message = format!("the data directory {} cannot be used", folder.display());
+        TxnLogError::invalid(message).with_source(e)
+    })
 }
 
 /// Keeps the place of a data directory and the id of its catalog in a file, and refuses others later: rows that are hot

@@ -31,7 +31,7 @@ pub(crate) struct RowTable {
     pub(crate) cold_columns: SchemaRef,
     /// One flush at a time.
     pub(crate) flushing: tokio::sync::Mutex<()>,
-    /// Statements that lost to others take turns.
+    /// Held by statements whose commits conflicted often.
     pub(crate) contended: tokio::sync::Mutex<()>,
     /// The newest cold snapshots, oldest first.
     cold: RwLock<VecDeque<Arc<ColdSnapshot>>>,

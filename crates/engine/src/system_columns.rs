@@ -20,12 +20,17 @@ use crate::names::table_name;
 const NAMESPACE: &str = "_system_columns_of_";
 
 /// The row table that a relation shows with its system columns.
-pub(crate) fn table_with_system_columns(relation: &TableName) -> Option<TableName> {
+fn table_with_system_columns(relation: &TableName) -> Option<TableName> {
     let namespace = relation.namespace.strip_prefix(NAMESPACE)?;
     Some(TableName { namespace: namespace.into(), name: relation.name.clone() })
 }
 
-/// Makes the queries of a statement that names system columns read them. `is_row_table` knows the row tables.
+/// The tables whose rows relations show: row tables with their system columns, and others by their own names.
+pub(crate) fn tables_of(relations: &[TableName]) -> Vec<TableName> {
+    relations.iter().map(|name| table_with_system_columns(name).unwrap_or_else(|| name.clone())).collect()
+}
+
+/// Makes the queries of a statement that names system columns read them. `is_row_table` is true for row tables.
 pub(crate) fn rewrite(statement: &mut Statement, is_row_table: &dyn Fn(&TableName) -> bool) -> Result<()> {
     let names_one = visit_expressions(statement, |expr| match expr {
         Expr::Identifier(name) if is_system_column(name) => ControlFlow::Break(()),

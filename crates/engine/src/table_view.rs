@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use deltalakedb_log::{Result, TxnLogError};
 use deltalakedb_rows::{KeyEncoder, RowSnapshot};
 use deltalakedb_table::datafusion::catalog::TableProvider;
-use deltalakedb_table::datafusion::common::{Column, ScalarValue};
+use deltalakedb_table::datafusion::common::ScalarValue;
 use deltalakedb_table::datafusion::logical_expr::{Expr, lit};
 use deltalakedb_table::datafusion::prelude::SessionContext;
 use deltalakedb_table::{MaskedFile, NumberedFile, query_error};
@@ -16,6 +16,7 @@ use futures::StreamExt;
 use crate::blocking::blocking;
 use crate::cold_snapshot::{ColdFile, ColdSnapshot};
 use crate::definition::ColumnDefinition;
+use crate::names::column_named;
 use crate::row_table::{RowTable, SCOPE};
 
 /// Up to this many keys are looked up by their values; of more, the files that may have them are read.
@@ -113,7 +114,7 @@ impl TableView {
                 scan = scan.filter(any).map_err(failed)?;
             }
         }
-        let columns = table.definition.key_columns().map(|column| Expr::Column(Column::new_unqualified(column.name())));
+        let columns = table.definition.key_columns().map(|column| column_named(column.name()));
         let mut found =
             scan.select(columns.collect::<Vec<_>>()).map_err(failed)?.execute_stream().await.map_err(failed)?;
         let places: HashMap<_, _> = looked_up.iter().map(|row| (keys[*row].as_slice(), *row)).collect();
@@ -133,7 +134,7 @@ impl TableView {
             let value = values.and_then(|values| ScalarValue::try_from_array(values, row).ok());
             let value =
                 value.ok_or_else(|| TxnLogError::invalid(format!("a row lacks the column {:?}", column.name())));
-            Ok(Expr::Column(Column::new_unqualified(column.name())).eq(lit(value?)))
+            Ok(column_named(column.name()).eq(lit(value?)))
         };
         let equal = self.table.definition.key_columns().map(equal).collect::<Result<Vec<_>>>()?;
         Ok(equal.into_iter().reduce(Expr::and).unwrap_or_else(|| lit(false)))

@@ -1,5 +1,8 @@
 //! `dl sql --data`: row tables.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
 use crate::bad_input::check;
 use crate::test_folder::TestFolder;
 
@@ -52,10 +55,10 @@ fn a_directory_that_cannot_be_opened_is_refused_in_one_sentence() {
     place.write("file", "");
     check(place.dl(&["sql", "--data", "file", "SELECT 1"]), 1, &["file cannot be used"]);
     // As if the hot rows were lost.
-    std::fs::rename(place.path("d/hot"), place.path("hot")).unwrap();
+    std::fs::rename(place.path("d/_hot"), place.path("hot")).unwrap();
     check(place.dl(&select), 1, &["the hot rows of app.t are older than the catalog", "backups of one time"]);
-    std::fs::remove_dir_all(place.path("d/hot")).unwrap();
-    std::fs::rename(place.path("hot"), place.path("d/hot")).unwrap();
+    std::fs::remove_dir_all(place.path("d/_hot")).unwrap();
+    std::fs::rename(place.path("hot"), place.path("d/_hot")).unwrap();
     assert!(place.dl(&select).good().contains('2'));
 }
 
@@ -68,4 +71,27 @@ fn what_was_not_published_is_published_when_the_directory_is_opened() {
     assert!(!second.exists());
     place.dl(&["sql", "--data", "d", "SELECT 1"]).good();
     assert!(second.exists());
+}
+
+#[test]
+fn what_a_dropped_table_committed_is_not_published_again() {
+    let place = TestFolder::new();
+    let sql = format!("{CREATE}; INSERT INTO app.t VALUES (1, 'a'); DROP TABLE app.t; FLUSH ALL; {CREATE}");
+    let out = place.dl(&["sql", "--data", "d", &sql]).good();
+    assert!(out.ends_with("app.t is at version 0\n"), "{out}");
+}
+
+#[test]
+fn one_process_has_a_directory_open() {
+    let place = with_rows();
+    let long = "SELECT 1; SELECT count(*) FROM (SELECT unnest(range(0, 3000)) AS a), \
+                (SELECT unnest(range(0, 3000)) AS b), (SELECT unnest(range(0, 3000)) AS c)";
+    let mut other = place.command(&["sql", "--data", "d", long]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(other.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert!(!first.is_empty(), "the first statement has run");
+    let refused = place.dl(&["sql", "--data", "d", "SELECT 1"]);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    check(refused, 1, &["is in use", "d/_hot"]);
 }

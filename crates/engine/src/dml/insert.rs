@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema};
 use deltalakedb_log::{ErrorKind, Result, Subject, TxnLogError};
 use deltalakedb_rows::{CommitRequest, TupleEncoder};
-use deltalakedb_table::datafusion::common::{Column, ScalarValue};
+use deltalakedb_table::datafusion::common::ScalarValue;
 use deltalakedb_table::datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlanBuilder};
 use deltalakedb_table::datafusion::prelude::DataFrame;
 use deltalakedb_table::datafusion::sql::sqlparser::ast::{
@@ -18,6 +18,7 @@ use deltalakedb_table::{GuestContext, query_error};
 use super::evaluated::Evaluated;
 use crate::cold_snapshot::non_empty;
 use crate::defaults::DefaultValues;
+use crate::floats::normalized;
 use crate::literal::Literal;
 use crate::row_engine::RowEngine;
 use crate::row_table::{RowTable, SCOPE};
@@ -89,7 +90,7 @@ impl Insert {
         let mut rows = 0;
         let mut seen = HashSet::new();
         for batch in non_empty(batches) {
-            let batch = self.with_defaults(table, &batch, &defaults)?;
+            let batch = normalized(table, &self.with_defaults(table, &batch, &defaults)?)?;
             let keys = encoded_keys(table, &batch)?;
             let repeated = keys.iter().position(|key| !seen.insert(key.clone()));
             let taken = match repeated {
@@ -233,9 +234,4 @@ fn exists(table: &RowTable, rows: &RecordBatch, row: usize, in_statement: bool) 
     let why = if in_statement { "the statement inserts it twice" } else { "a row has this key" };
     let message = format!("a row with {key} cannot be inserted into {}: {why}", table.name());
     TxnLogError::new(ErrorKind::AlreadyExists, message)
-}
-
-/// A column without a relation.
-pub(super) fn unqualified(name: &str) -> Expr {
-    Expr::Column(Column::new_unqualified(name))
 }

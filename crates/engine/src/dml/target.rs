@@ -18,8 +18,9 @@ use deltalakedb_table::datafusion::sql::sqlparser::parser::Parser;
 use deltalakedb_table::{FILE_COLUMN, GuestContext, POSITION_COLUMN, query_error};
 
 use super::evaluated::Evaluated;
-use super::insert::unqualified;
 use crate::cold_snapshot::non_empty;
+use crate::floats::normalized;
+use crate::names::column_named;
 use crate::row_table::{RowTable, SCOPE};
 use crate::table_view::{TableView, encoded_keys};
 
@@ -107,7 +108,7 @@ impl TargetQuery {
             let value = deltalakedb_table::datafusion::logical_expr::Expr::Column(column);
             match table.definition.column(&name) {
                 Some(column) => Ok(value.cast_to(column.field().data_type(), plan.schema())?.alias(name)),
-                None => Ok(unqualified(&name)),
+                None => Ok(column_named(&name)),
             }
         });
         let typed = typed.collect::<Result<Vec<_>, _>>().map_err(failed)?;
@@ -117,7 +118,7 @@ impl TargetQuery {
         let mut rows = 0;
         for batch in non_empty(batches) {
             rows += batch.num_rows() as u64;
-            self.add(&mut request, view, &batch)?;
+            self.add(&mut request, view, &normalized(table, &batch)?)?;
         }
         Ok(Evaluated { request, rows })
     }

@@ -286,3 +286,53 @@ async fn a_table_is_dropped_with_its_rows_and_created_again() {
     fixture.reopen().await.unwrap();
     check(&mut fixture.session(), "SELECT * FROM app.notes", &["2|b|2"]).await;
 }
+
+#[tokio::test]
+async fn floats_that_are_equal_are_one_value() {
+    let fixture = Fixture::new().await;
+    let mut session = fixture.session();
+    check(&mut session, "CREATE SHARED TABLE app.f (k DOUBLE PRIMARY KEY, v REAL)", &["CREATE SHARED TABLE"]).await;
+    check(
+        &mut session,
+        "INSERT INTO app.f SELECT 0e0 / 0e0 AS k, 0e0 / 0e0 AS v; INSERT INTO app.f VALUES (0, 1)",
+        &["INSERT 1", "INSERT 1"],
+    )
+    .await;
+    for _ in 0..2 {
+        check(&mut session, "SELECT count(*) FROM app.f WHERE v > 5", &["1"]).await;
+        for again in ["0e0 / 0e0", "CAST('NaN' AS DOUBLE)", "-CAST('NaN' AS DOUBLE)", "-0e0", "0"] {
+            fails(&mut session, &format!("INSERT INTO app.f VALUES ({again}, 2)"), &["has this key"]).await;
+        }
+        check(&mut session, "FLUSH ALL", &["FLUSH ALL"]).await;
+    }
+}
+
+#[tokio::test]
+async fn values_are_the_same_as_literals_and_as_queries() {
+    let fixture = Fixture::new().await;
+    let mut session = fixture.session();
+    let create =
+        "CREATE SHARED TABLE app.v (id INT PRIMARY KEY, n INT, s TEXT, d DATE, t TIMESTAMP, x DOUBLE, p DECIMAL(9, 2))";
+    check(&mut session, create, &["CREATE SHARED TABLE"]).await;
+    for (column, values) in [
+        ("n", &["7", "-7", "'7'", "NULL", "7.0", "7.6", "'x'", "DATE '5'", "true", "3000000000"][..]),
+        ("s", &["'a'", "7", "DATE '2024-01-01'", "TIMESTAMP '2024-01-01 00:00:00'", "DATE 'junk'", "X'41'", "1.50"]),
+        ("d", &["'2024-02-29'", "DATE '2024-02-29'", "'2024-02-30'", "TIMESTAMP '2024-01-01 10:00:00'", "5"]),
+        ("t", &["'2024-01-01T10:00:00'", "'2024-01-01 10:00:00'", "'2024-01-01T10:00:00+02:00'", "DATE '2024-01-01'"]),
+        ("x", &["1", "1.5", "1e3", "'2.5'", "'NaN'", "'Infinity'", "0.1", "-0.0"]),
+        ("p", &["1", "1.25", "1.255", "'1.25'", "12345678.9", "1e3"]),
+    ] {
+        for value in values {
+            ask(&mut session, "DELETE FROM app.v").await.unwrap();
+            let literal = format!("INSERT INTO app.v (id, {column}) VALUES (1, {value})");
+            let query = format!("INSERT INTO app.v (id, {column}) SELECT 2, {value}");
+            let (one, other) = (ask(&mut session, &literal).await.is_ok(), ask(&mut session, &query).await.is_ok());
+            assert_eq!(one, other, "{literal}");
+            if one {
+                let same = format!("SELECT count(DISTINCT coalesce(CAST({column} AS TEXT), 'null')) FROM app.v");
+                let found = ask(&mut session, &same).await.unwrap();
+                assert_eq!(found, ["1"], "{literal}");
+            }
+        }
+    }
+}

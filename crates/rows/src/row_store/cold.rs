@@ -5,7 +5,7 @@ use crate::seq::SeqId;
 /// A row of a data file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ColdPosition {
-    /// The number of the data file within its table, which names no other file later.
+    /// The number of the data file, which names no other file of the same cold snapshot.
     pub file: u32,
     /// The number of the row in the file, from 0.
     pub row: u32,

@@ -105,8 +105,8 @@ fn literal_of(value: &ScalarValue) -> Result<String, String> {
         | S::UInt16(_)
         | S::UInt32(_)
         | S::UInt64(_) => value.to_string(),
+        S::Float32(Some(x)) => format!("CAST('{x}' AS REAL)"),
         // With an exponent it is a double.
-        S::Float32(Some(x)) => number(f64::from(*x), format!("{x:e}")),
         S::Float64(Some(x)) => number(*x, format!("{x:e}")),
         S::Decimal128(_, precision, scale) => format!("CAST('{value}' AS DECIMAL({precision}, {scale}))"),
         S::Utf8(Some(text)) | S::LargeUtf8(Some(text)) | S::Utf8View(Some(text)) => quoted(text),
@@ -114,6 +114,9 @@ fn literal_of(value: &ScalarValue) -> Result<String, String> {
             format!("X'{}'", bytes.iter().map(|byte| format!("{byte:02X}")).collect::<String>())
         }
         S::Date32(_) => format!("DATE '{value}'"),
+        S::TimestampNanosecond(Some(ns), _) if ns % 1_000 != 0 => {
+            return Err(format!("a time with nanoseconds ({ns} since 1970): times have microseconds"));
+        }
         S::TimestampSecond(..)
         | S::TimestampMillisecond(..)
         | S::TimestampMicrosecond(..)
