@@ -87,8 +87,8 @@ fn one_process_has_a_directory_open() {
     let long = "SELECT 1; SELECT count(*) FROM (SELECT unnest(range(0, 3000)) AS a), \
                 (SELECT unnest(range(0, 3000)) AS b), (SELECT unnest(range(0, 3000)) AS c)";
     let mut other = place.command(&["sql", "--data", "d", long]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut first = String::new();
-    BufReader::new(other.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    let (mut out, mut first) = (BufReader::new(other.stdout.take().unwrap()), String::new());
+    out.read_line(&mut first).unwrap();
     assert!(!first.is_empty(), "the first statement has run");
     let refused = place.dl(&["sql", "--data", "d", "SELECT 1"]);
     other.kill().unwrap();
