@@ -217,9 +217,13 @@ fn refused_writes_give_the_reason() {
     let program = place.path("dl");
     let built = Path::new(env!("CARGO_BIN_EXE_dl"));
     std::fs::hard_link(built, &program).or_else(|_| std::fs::copy(built, &program).map(drop)).unwrap();
-    // The program's library is where it was built, which other users may not be able to read, or next to it.
-    if let Some(library) = option_env!("DUCKDB_LIB_DIR") {
-        std::fs::copy(Path::new(library).join("libduckdb.so"), place.path("libduckdb.so")).unwrap();
+    // The program's libraries are where it was built, which other users may not be able to read, or next to it.
+    let libraries =
+        [(option_env!("DUCKDB_LIB_DIR"), "libduckdb.so"), (option_env!("ROCKSDB_LIB_DIR"), "librocksdb.so")];
+    for (folder, library) in libraries {
+        if let Some(folder) = folder {
+            std::fs::copy(Path::new(folder).join(library), place.path(library)).unwrap();
+        }
     }
     place.write("row.ndjson", "{\"id\":1,\"day\":\"x\"}\n");
     let before = place.content();

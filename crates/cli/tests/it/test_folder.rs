@@ -124,7 +124,7 @@ fn collect(dir: &Path, files: &mut Vec<(PathBuf, usize, u64)>) {
         let name = path.file_name().unwrap().to_string_lossy();
         if path.is_dir() {
             collect(&path, files);
-        } else if name != "dl" && name != "libduckdb.so" && !name.starts_with("meta.db") {
+        } else if name != "dl" && !name.ends_with(".so") && !name.starts_with("meta.db") {
             let bytes = std::fs::read(&path).unwrap();
             let mut hash = DefaultHasher::new();
             bytes.hash(&mut hash);
