@@ -46,7 +46,7 @@ def test_rows_are_there_when_the_directory_is_opened_again(data: Path) -> None:
             catalog.execute("INSERT INTO app.notes VALUES (1, 'again')")
 
 
-def test_one_process_has_a_directory_open(data: Path, tmp_path: Path) -> None:
+def test_a_directory_has_one_catalog(data: Path, tmp_path: Path) -> None:
     with deltalakedb.connect(data=data):
         other = f"deltasql://sqlite/{tmp_path}/other.db"
         with pytest.raises(CatalogError, match="another catalog"):

@@ -165,11 +165,10 @@ impl Flusher {
     /// Reads the keys of new data files back.
     async fn keys_of(&self, table: &RowTable, adds: &[(u32, Add)]) -> Result<KeysByFile> {
         let failed = |e| query_error(e, &format!("the new files of {} cannot be read back", table.name()));
-        let mut keys = KeysByFile::new();
+        let (head, mut keys) = (table.delta.head().await?, KeysByFile::new());
         for (number, add) in adds {
             let file = MaskedFile { add: add.clone(), hidden: RoaringTreemap::new() };
-            let rows =
-                table.delta.numbered_rows(table.delta.head().await?, vec![NumberedFile { number: *number, file }])?;
+            let rows = table.delta.numbered_rows(head.clone(), vec![NumberedFile { number: *number, file }])?;
             let columns = table.definition.key_columns().map(|column| column.name());
             let columns = columns.chain([FILE_COLUMN, POSITION_COLUMN]).map(column_named);
             let rows = self.session.read_table(rows).map_err(failed)?;

@@ -164,8 +164,8 @@ impl RowEngine {
         Ok(())
     }
 
-    /// Flushes a table: its hot rows become a version of the cold table. Returns the commits that no caller has received yet,
-    /// this one among them, which are to be published; none if nothing changed since the last flush.
+    /// Flushes a table: its hot rows become a version of the cold table. Returns the commits that no caller has received
+    /// yet, this one among them, which are to be published; none if nothing changed since the last flush.
     pub async fn flush_table(&self, name: &TableName) -> Result<Vec<Committed>> {
         self.flusher().flush(&self.table(name)?).await?;
         Ok(std::mem::take(&mut *self.committed.lock()))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema};
 use deltalakedb_log::{ErrorKind, Result, Subject, TxnLogError};
-use deltalakedb_rows::{CommitRequest, TupleEncoder};
+use deltalakedb_rows::CommitRequest;
 use deltalakedb_table::datafusion::common::ScalarValue;
 use deltalakedb_table::datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlanBuilder};
 use deltalakedb_table::datafusion::prelude::DataFrame;
@@ -15,13 +15,13 @@ use deltalakedb_table::datafusion::sql::sqlparser::ast::{
 };
 use deltalakedb_table::{GuestContext, query_error};
 
-use super::evaluated::Evaluated;
+use super::evaluated::{Evaluated, check_not_null, put};
 use crate::cold_snapshot::non_empty;
 use crate::defaults::DefaultValues;
 use crate::floats::normalized;
 use crate::literal::Literal;
 use crate::row_engine::RowEngine;
-use crate::row_table::{RowTable, SCOPE};
+use crate::row_table::RowTable;
 use crate::table_view::{TableView, encoded_keys};
 
 const EXPECTED: &str = "expected INSERT INTO NAME [(COLUMNS)] and a query or VALUES";
@@ -91,6 +91,7 @@ impl Insert {
         let mut seen = HashSet::new();
         for batch in non_empty(batches) {
             let batch = normalized(table, &self.with_defaults(table, &batch, &defaults)?)?;
+            check_not_null(table, &batch)?;
             let keys = encoded_keys(table, &batch)?;
             let repeated = keys.iter().position(|key| !seen.insert(key.clone()));
             let taken = match repeated {
@@ -101,7 +102,9 @@ impl Insert {
                 return Err(exists(table, &batch, row, repeated.is_some()));
             }
             rows += batch.num_rows() as u64;
-            put(&mut request, view, &batch, &keys)?;
+            let changes = request.table(table.id, view.cold.generation);
+            // No cold row precedes them.
+            put(changes, table, &batch, keys.iter().map(|key| (key, None)))?;
         }
         Ok(Evaluated { request, rows })
     }
@@ -142,10 +145,6 @@ impl Insert {
                 Some(at) => given.column(at).clone(),
                 None => defaults.array(column, given.num_rows())?,
             };
-            if array.null_count() > 0 && !column.field().is_nullable() {
-                let message = format!("the column {:?} of {} cannot be null", column.name(), table.name());
-                return Err(TxnLogError::invalid(message).about(Subject::InvalidRows(array.null_count())));
-            }
             fields.push(Field::new(column.name(), array.data_type().clone(), true));
             arrays.push(array);
         }
@@ -184,18 +183,6 @@ fn literals(table: &RowTable, columns: &[usize], query: &Query) -> Option<Record
         fields.push(Field::clone(field).with_nullable(true));
     }
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).ok()
-}
-
-/// Adds rows that no cold row precedes.
-fn put(request: &mut CommitRequest, view: &TableView, rows: &RecordBatch, keys: &[Vec<u8>]) -> Result<()> {
-    let tuples = TupleEncoder::new(&view.table.tuples, rows)?;
-    let changes = request.table(view.table.id, view.cold.generation);
-    for (row, key) in keys.iter().enumerate() {
-        let mut tuple = Vec::new();
-        tuples.encode(row, &mut tuple)?;
-        changes.put(&SCOPE, key, tuple, None)?;
-    }
-    Ok(())
 }
 
 /// The places of the columns that an INSERT names; of all columns, if it names none.

@@ -2,11 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, UInt32Type};
 use deltalakedb_log::{ErrorKind, Result, Subject, TableName, TxnLogError};
+use deltalakedb_rows::CommitRequest;
 use deltalakedb_rows::row_store::ColdPosition;
-use deltalakedb_rows::{CommitRequest, TupleEncoder};
 use deltalakedb_table::datafusion::logical_expr::{ExprSchemable, LogicalPlanBuilder};
 use deltalakedb_table::datafusion::prelude::DataFrame;
 use deltalakedb_table::datafusion::sql::sqlparser::ast::{
@@ -17,7 +17,7 @@ use deltalakedb_table::datafusion::sql::sqlparser::dialect::GenericDialect;
 use deltalakedb_table::datafusion::sql::sqlparser::parser::Parser;
 use deltalakedb_table::{FILE_COLUMN, GuestContext, POSITION_COLUMN, query_error};
 
-use super::evaluated::Evaluated;
+use super::evaluated::{Evaluated, check_not_null, put};
 use crate::cold_snapshot::non_empty;
 use crate::floats::normalized;
 use crate::names::column_named;
@@ -134,20 +134,8 @@ impl TargetQuery {
             }
             return Ok(());
         }
-        for column in table.definition.columns().iter().filter(|column| !column.field().is_nullable()) {
-            let nulls = rows.column_by_name(column.name()).map_or(0, |values| values.null_count());
-            if nulls > 0 {
-                let message = format!("the column {:?} of {} cannot be null", column.name(), table.name());
-                return Err(TxnLogError::invalid(message).about(Subject::InvalidRows(nulls)));
-            }
-        }
-        let tuples = TupleEncoder::new(&table.tuples, rows)?;
-        for (row, (key, position)) in keys.iter().zip(positions).enumerate() {
-            let mut tuple = Vec::new();
-            tuples.encode(row, &mut tuple)?;
-            changes.put(&SCOPE, key, tuple, position)?;
-        }
-        Ok(())
+        check_not_null(table, rows)?;
+        put(changes, table, rows, keys.iter().zip(positions))
     }
 }
 
@@ -172,11 +160,9 @@ fn query(
     columns: Vec<(String, Expr)>,
     condition: Option<Expr>,
 ) -> Result<Query> {
-    if !target.joins.is_empty() || !matches!(target.relation, TableFactor::Table { args: None, version: None, .. }) {
-        return Err(refused(table, "a statement", "name one table, as it is now"));
-    }
-    let TableFactor::Table { name, .. } = &mut target.relation else {
-        return Err(refused(table, "a statement", "name one table, as it is now"));
+    let (TableFactor::Table { name, args: None, version: None, .. }, []) = (&mut target.relation, &target.joins[..])
+    else {
+        return Err(refused(table, "statement", "name one table, as it is now"));
     };
     let TableName { namespace, name: last } = with_positions(table.name());
     *name = ObjectName([namespace, last].map(|part| ObjectNamePart::Identifier(quoted(&part))).into());
