@@ -81,7 +81,7 @@ impl RowsInPostgres {
     pub(crate) async fn insert_many(&mut self, from: i64, to: i64) -> Result<()> {
         let sql = format!(
             "INSERT INTO items SELECT id, id * 7919 % 1000003, id / 8.0, concat('row ', id * 7919 % 1000003)
-             FROM generate_series({from}, {to} - 1) AS id"
+             FROM generate_series({from}::bigint, {to} - 1) AS id"
         );
         self.time(&sql).await.map(drop)
     }

@@ -3,6 +3,7 @@
 //! A statement is evaluated at a snapshot, and its changes are committed if no other commit changed the same rows since.
 //! Otherwise it is evaluated again at a new snapshot.
 
+mod by_key;
 mod evaluated;
 mod insert;
 mod target;
@@ -36,6 +37,36 @@ enum Change {
     Target(Box<TargetQuery>),
 }
 
+impl Change {
+    /// The changes of the statement at a new snapshot, which is kept by the view.
+    async fn evaluate(
+        &self,
+        engine: &RowEngine,
+        table: &Arc<RowTable>,
+        context: &GuestContext<'_>,
+    ) -> Result<(TableView, Evaluated)> {
+        match self {
+            Self::Insert(insert) => {
+                let view =
+                    if insert.is_query() { hold(engine, table, context, false)? } else { view_alone(engine, table)? };
+                let evaluated = insert.evaluate(engine, &view, context).await?;
+                Ok((view, evaluated))
+            }
+            Self::Target(target) => {
+                if let Some(by_key) = target.by_key() {
+                    let view = view_alone(engine, table)?;
+                    if let Some(evaluated) = by_key.evaluate(&view, context).await? {
+                        return Ok((view, evaluated));
+                    }
+                }
+                let view = hold(engine, table, context, true)?;
+                let evaluated = target.evaluate(&view, context).await?;
+                Ok((view, evaluated))
+            }
+        }
+    }
+}
+
 /// Runs a statement that changes a row table.
 pub(crate) async fn run(
     engine: &RowEngine,
@@ -60,16 +91,12 @@ pub(crate) async fn run(
         if attempt == UNORDERED {
             turn = Some(table.contended.lock().await);
         }
-        let view = hold(engine, table, context, matches!(change, Change::Target(_)))?;
-        let Evaluated { request, rows } = match &change {
-            Change::Insert(insert) => insert.evaluate(engine, &view, context).await?,
-            Change::Target(target) => target.evaluate(&view, context).await?,
-        };
+        // The snapshot of the view is kept until the answer.
+        let (_view, Evaluated { request, rows }) = change.evaluate(engine, table, context).await?;
         if rows == 0 {
             return Ok(CommandComplete::new(command, Some(0)));
         }
         let store = engine.store().clone();
-        // The snapshot of the view is kept until the answer.
         match blocking(move || store.commit(request)).await? {
             CommitOutcome::Committed(_) => return Ok(CommandComplete::new(command, Some(rows))),
             CommitOutcome::Conflict(_) | CommitOutcome::ColdChanged(_) | CommitOutcome::SnapshotTooOld(_) => {}
@@ -100,13 +127,22 @@ fn hold(
             context.register(&HeldRelation::new(name.clone(), Arc::new(RowTableProvider::new(view.clone(), system))));
         }
     }
-    // One of the same name may have been created since.
-    let changed = views.into_iter().find(|view| view.table.id == table.id);
-    let changed =
-        changed.ok_or_else(|| TxnLogError::not_found(format!("the row table {} was dropped", table.name())))?;
+    let changed = view_of(table, views)?;
     if with_positions {
         let target = RowTableProvider::new(changed.clone(), SystemColumns::WithPositions);
         context.register(&HeldRelation::new(target::with_positions(table.name()), Arc::new(target)));
     }
     Ok(changed)
+}
+
+/// The table at a new snapshot.
+fn view_alone(engine: &RowEngine, table: &RowTable) -> Result<TableView> {
+    view_of(table, engine.views(std::slice::from_ref(table.name()))?)
+}
+
+/// The view of a table among others.
+fn view_of(table: &RowTable, views: Vec<TableView>) -> Result<TableView> {
+    // Another one of the same name may have been created since.
+    let changed = views.into_iter().find(|view| view.table.id == table.id);
+    changed.ok_or_else(|| TxnLogError::not_found(format!("the row table {} was dropped", table.name())))
 }

@@ -99,7 +99,8 @@ impl SqlGuest for RowTables {
     }
 
     async fn owns(&self, relation: &TableName) -> Result<bool> {
-        Ok(self.0.find(relation).is_some() || *relation == system_tables_name()?)
+        let tables = tables_of(std::slice::from_ref(relation));
+        Ok(tables.iter().any(|table| self.0.find(table).is_some()) || *relation == system_tables_name()?)
     }
 
     async fn change(
@@ -108,6 +109,10 @@ impl SqlGuest for RowTables {
         change: Statement,
         context: GuestContext<'_>,
     ) -> Result<CommandComplete> {
+        // Each evaluation of the statement registers the row tables that it names anew.
+        if context.named.contains(&system_tables_name()?) {
+            context.register(&self.system_tables()?);
+        }
         match self.0.find(relation) {
             Some(table) => dml::run(&self.0, &table, change, &context).await,
             None => Err(TxnLogError::invalid(format!("{relation} cannot be changed: it shows what the engine has"))),

@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchO
 use arrow::datatypes::{DataType, SchemaRef};
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use deltalakedb_rows::key::{HotKey, ScopeKeys};
-use deltalakedb_rows::row_store::VersionScan;
+use deltalakedb_rows::row_store::{NewestVersion, VersionScan};
 use deltalakedb_rows::seq::SeqId;
 use deltalakedb_rows::{KeyDecoder, PrimaryKey, RowSnapshot, Tuple, TupleColumn, TupleDecoder};
 use deltalakedb_table::datafusion::common::DataFusionError;
@@ -88,9 +88,11 @@ impl HotScan {
         Ok(Self { table, snapshot, after, range, schema, columns, key, key_places, tuple_columns })
     }
 
-    /// Restricts the scan to the row with this encoded key.
-    pub(crate) fn of_key(self, key: &[u8]) -> Self {
-        Self { range: ScopeKeys::new(self.table.id, &SCOPE).starting_with(key), ..self }
+    /// The row of one version, with its encoded key.
+    pub(crate) fn row(&self, key: &[u8], version: &NewestVersion) -> Result<RecordBatch> {
+        let mut batch = HotBatch::new(self, 1)?;
+        batch.append(key, version.seq, &version.tuple)?;
+        batch.finish()
     }
 
     /// The rows, read batch by batch when they are asked for.
@@ -111,7 +113,7 @@ impl HotScan {
     fn batch(&self, from: Vec<u8>) -> Result<Option<(RecordBatch, Option<Vec<u8>>)>> {
         let scan = VersionScan { after: self.after, ..VersionScan::default() };
         let mut versions = self.snapshot.scan(from..self.range.end.clone(), scan)?;
-        let mut batch = HotBatch::new(self)?;
+        let mut batch = HotBatch::new(self, BATCH_ROWS)?;
         let mut next = None;
         while let Some(version) = versions.next_row()? {
             let primary_key = HotKey::parse(version.key)?.primary_key;
@@ -134,11 +136,11 @@ struct HotBatch<'a> {
 }
 
 impl<'a> HotBatch<'a> {
-    fn new(scan: &'a HotScan) -> Result<Self> {
+    fn new(scan: &'a HotScan, rows: usize) -> Result<Self> {
         Ok(Self {
-            keys: KeyDecoder::new(&scan.key, &scan.key_places, BATCH_ROWS)?,
-            tuples: TupleDecoder::new(&scan.tuple_columns, BATCH_ROWS)?,
-            seqs: Vec::with_capacity(BATCH_ROWS),
+            keys: KeyDecoder::new(&scan.key, &scan.key_places, rows)?,
+            tuples: TupleDecoder::new(&scan.tuple_columns, rows)?,
+            seqs: Vec::with_capacity(rows),
             scan,
         })
     }

@@ -24,6 +24,7 @@ mod grammar;
 mod guest;
 mod hot_scan;
 mod intent;
+mod key_lookup;
 mod literal;
 mod names;
 mod overlay;

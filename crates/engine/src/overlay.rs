@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use deltalakedb_log::{Result, TxnLogError};
 use deltalakedb_table::datafusion::catalog::{Session, TableProvider};
 use deltalakedb_table::datafusion::common::{DataFusionError, Result as PlanResult, ScalarValue};
+use deltalakedb_table::datafusion::datasource::memory::MemorySourceConfig;
 use deltalakedb_table::datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown, TableType};
 use deltalakedb_table::datafusion::physical_expr::PhysicalExpr;
 use deltalakedb_table::datafusion::physical_expr::expressions::{Column, lit};
@@ -18,8 +19,8 @@ use deltalakedb_table::datafusion::physical_plan::streaming::StreamingTableExec;
 use deltalakedb_table::datafusion::physical_plan::union::UnionExec;
 use deltalakedb_table::{FILE_COLUMN, POSITION_COLUMN};
 
+use crate::blocking::blocking;
 use crate::definition::{DELETED_COLUMN, SEQ_COLUMN};
-use crate::hot_scan::HotScan;
 use crate::table_view::{TableView, encoded_keys};
 
 /// Which columns a relation has beside those of its rows.
@@ -59,10 +60,9 @@ impl RowTableProvider {
         session: &dyn Session,
         schema: &SchemaRef,
         filters: &[Expr],
-        key: Option<&[u8]>,
         limit: Option<usize>,
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
-        let cold = self.view.cold_rows(|file| key.is_none_or(|key| file.may_have(key))).map_err(external)?;
+        let cold = self.view.cold_rows(|_| true).map_err(external)?;
         let columns = cold.schema();
         let stored = schema.fields().iter().filter(|field| field.name() != DELETED_COLUMN);
         let projection = stored.map(|field| columns.index_of(field.name())).collect::<Result<Vec<_>, _>>()?;
@@ -164,25 +164,21 @@ impl TableProvider for RowTableProvider {
             Some(projection) => Arc::new(self.schema.project(projection)?),
             None => self.schema.clone(),
         };
-        let key = self.key_of(filters);
-        let has_cold = match &key {
-            Some(key) => self.view.cold.files.iter().any(|file| file.may_have(key)),
-            None => !self.view.cold.files.is_empty(),
-        };
-        if has_cold && !self.view.has_hot_changes().map_err(external)? {
-            return self.cold_scan(session, &schema, filters, key.as_deref(), limit).await;
+        if let Some(key) = self.key_of(filters) {
+            let (view, of_row) = (self.view.clone(), schema.clone());
+            let row = blocking(move || view.row_of_key(&key, &of_row)).await.map_err(external)?;
+            return Ok(MemorySourceConfig::try_new_exec(&[row.into_iter().collect()], schema, None)?);
         }
-        let TableView { table, snapshot, cold } = self.view.clone();
-        let hot = HotScan::new(table, snapshot, cold.cut, schema.clone()).map_err(external)?;
-        let hot = match &key {
-            Some(key) => hot.of_key(key),
-            None => hot,
-        };
+        let has_cold = !self.view.cold.files.is_empty();
+        if has_cold && !self.view.has_hot_changes().map_err(external)? {
+            return self.cold_scan(session, &schema, filters, limit).await;
+        }
+        let hot = self.view.hot_scan(schema.clone()).map_err(external)?;
         let hot = StreamingTableExec::try_new(schema.clone(), vec![Arc::new(hot)], None, [], false, limit)?;
         if !has_cold {
             return Ok(Arc::new(hot));
         }
-        let cold = self.cold_scan(session, &schema, filters, key.as_deref(), limit).await?;
+        let cold = self.cold_scan(session, &schema, filters, limit).await?;
         UnionExec::try_new(vec![cold, Arc::new(hot)])
     }
 }

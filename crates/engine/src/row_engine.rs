@@ -28,6 +28,7 @@ use crate::cold_snapshot::ColdSnapshot;
 use crate::cold_table::is_cold_table;
 use crate::definition::TableDefinition;
 use crate::flush::Flusher;
+use crate::key_lookup::KeyedFiles;
 use crate::row_table::RowTable;
 use crate::table_view::TableView;
 
@@ -56,6 +57,8 @@ pub struct RowEngine {
     /// In the name of the owner.
     options: WriteOptions,
     tables: RwLock<BTreeMap<TableName, Arc<RowTable>>>,
+    /// The data files that lookups by key opened.
+    keyed_files: Arc<KeyedFiles>,
     /// For reads of the engine itself.
     session: SessionContext,
     /// The commits of flushes that no caller has received yet.
@@ -100,6 +103,7 @@ impl RowEngine {
             owner,
             options,
             tables: RwLock::default(),
+            keyed_files: Arc::default(),
             session,
             committed: Arc::default(),
             unpublished: Vec::new(),
@@ -270,7 +274,7 @@ impl RowEngine {
             )));
         }
         let definition = TableDefinition::from_metadata(&name, &cold.head.metadata)?;
-        Ok(Arc::new(RowTable::new(id, definition, delta, cold)?))
+        Ok(Arc::new(RowTable::new(id, definition, delta, cold, self.keyed_files.clone())?))
     }
 
     /// An error if the hot rows of a table are older or newer than its cold rows.

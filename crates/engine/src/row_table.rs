@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 
 use crate::cold_snapshot::ColdSnapshot;
 use crate::definition::TableDefinition;
+use crate::key_lookup::KeyedFiles;
 
 /// How many cold snapshots are kept: the newest, and the one before it for statements that began when it was published.
 const KEPT: usize = 2;
@@ -27,6 +28,8 @@ pub(crate) struct RowTable {
     pub(crate) tuples: TupleSchema,
     /// The cold table.
     pub(crate) delta: DeltaTable,
+    /// The data files of cold tables that lookups opened.
+    pub(crate) keyed_files: Arc<KeyedFiles>,
     /// The columns of its cold rows, and where they are, as scans return them.
     pub(crate) cold_columns: SchemaRef,
     /// One flush at a time.
@@ -39,12 +42,19 @@ pub(crate) struct RowTable {
 
 impl RowTable {
     /// The table of this definition, with the cold snapshot that the row store has as its cold version.
-    pub(crate) fn new(id: TableId, definition: TableDefinition, delta: DeltaTable, cold: ColdSnapshot) -> Result<Self> {
+    pub(crate) fn new(
+        id: TableId,
+        definition: TableDefinition,
+        delta: DeltaTable,
+        cold: ColdSnapshot,
+        keyed_files: Arc<KeyedFiles>,
+    ) -> Result<Self> {
         Ok(Self {
             id,
             key: definition.primary_key()?,
             tuples: definition.tuple_schema()?,
             definition,
+            keyed_files,
             cold_columns: delta.numbered_rows(cold.head.clone(), Vec::new())?.schema(),
             delta,
             flushing: tokio::sync::Mutex::default(),

@@ -4,22 +4,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use deltalakedb_log::{Result, TxnLogError};
+use deltalakedb_rows::row_store::{ColdPosition, NewestVersion};
 use deltalakedb_rows::{KeyEncoder, RowSnapshot};
 use deltalakedb_table::datafusion::catalog::TableProvider;
-use deltalakedb_table::datafusion::common::ScalarValue;
-use deltalakedb_table::datafusion::logical_expr::{Expr, lit};
 use deltalakedb_table::datafusion::prelude::SessionContext;
 use deltalakedb_table::{MaskedFile, NumberedFile, query_error};
 use futures::StreamExt;
 
 use crate::blocking::blocking;
 use crate::cold_snapshot::{ColdFile, ColdSnapshot};
-use crate::definition::ColumnDefinition;
+use crate::hot_scan::HotScan;
+use crate::key_lookup::KeyedFile;
 use crate::names::column_named;
 use crate::row_table::{RowTable, SCOPE};
 
-/// Up to this many keys are looked up by their values; of more, the files that may have them are read.
+/// Up to this many keys are looked up one by one; of more, the files that may have them are read.
 const LOOKED_UP: usize = 16;
 
 /// A row table at a snapshot of the row store: its newest hot versions after the cut, and the cold rows whose positions
@@ -65,55 +66,100 @@ impl TableView {
         MaskedFile { add: file.add.clone(), hidden }
     }
 
-    /// The first of these new rows whose key a row of the table has. `keys` are their encoded keys.
-    pub(crate) async fn existing(
-        &self,
-        session: &SessionContext,
-        rows: &RecordBatch,
-        keys: &[Vec<u8>],
-    ) -> Result<Option<usize>> {
+    /// Where the row with an encoded key is; None if there is no such row.
+    pub(crate) fn find(&self, key: &[u8]) -> Result<Option<RowPlace>> {
+        Ok(match self.find_hot(key)? {
+            Some(newest) => (!newest.is_deleted).then_some(RowPlace::Hot(newest)),
+            None => self.find_cold(key)?,
+        })
+    }
+
+    /// The row with an encoded key, as a scan of these columns returns it; None if there is no such row.
+    pub(crate) fn row_of_key(&self, key: &[u8], schema: &SchemaRef) -> Result<Option<RecordBatch>> {
+        self.find(key)?.map(|place| self.row_at(&place, key, schema)).transpose()
+    }
+
+    /// The row with an encoded key that is there.
+    pub(crate) fn row_at(&self, place: &RowPlace, key: &[u8], schema: &SchemaRef) -> Result<RecordBatch> {
+        match place {
+            RowPlace::Cold(file, position) => file.row(*position, schema),
+            RowPlace::Hot(newest) => self.hot_scan(schema.clone())?.row(key, newest),
+        }
+    }
+
+    /// The hot rows, with the columns of a schema.
+    pub(crate) fn hot_scan(&self, schema: SchemaRef) -> Result<HotScan> {
+        HotScan::new(self.table.clone(), self.snapshot.clone(), self.cold.cut, schema)
+    }
+
+    /// The newest hot version of a row; None if cold rows decide.
+    fn find_hot(&self, key: &[u8]) -> Result<Option<NewestVersion>> {
+        let newest = self.snapshot.get(self.table.id, &SCOPE, key)?;
+        Ok(newest.filter(|newest| newest.seq > self.cold.cut))
+    }
+
+    fn find_cold(&self, key: &[u8]) -> Result<Option<RowPlace>> {
+        let table = &self.table;
+        // The newest file with the key has the row, if any has.
+        for cold in self.cold.files.iter().rev().filter(|file| file.may_have(key)) {
+            let path = table.delta.local_file(&cold.add)?;
+            let path = path.ok_or_else(|| TxnLogError::invalid(format!("{} is not on a local disk", table.name())))?;
+            let file = table.keyed_files.open(&path, &table.key)?;
+            if let Some(row) = file.position(&table.key, key)? {
+                let number = cold.tags.number;
+                let pending = self.snapshot.pending(table.id, number);
+                let is_hidden = cold.hidden.contains(u64::from(row)) || pending.is_some_and(|rows| rows.contains(row));
+                return Ok((!is_hidden).then_some(RowPlace::Cold(file, ColdPosition { file: number, row })));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first of these keys that a row of the table has.
+    pub(crate) async fn existing(&self, session: &SessionContext, keys: &[Vec<u8>]) -> Result<Option<usize>> {
         let (view, looked_up) = (self.clone(), keys.to_vec());
-        let hot = blocking(move || view.look_up_hot(&looked_up)).await?;
-        let (mut taken, mut not_hot) = (None, Vec::new());
-        for (row, found) in hot.into_iter().enumerate() {
-            match found {
-                Some(true) => taken = taken.or(Some(row)),
-                Some(false) => {}
-                None if self.cold.files.iter().any(|file| file.may_have(&keys[row])) => not_hot.push(row),
+        let (hot, not_hot) = blocking(move || view.existing_hot(&looked_up)).await?;
+        if not_hot.len() > LOOKED_UP {
+            let cold = self.existing_in_files(session, keys, &not_hot).await?;
+            return Ok(hot.into_iter().chain(cold).min());
+        }
+        let (view, looked_up) = (self.clone(), keys.to_vec());
+        let first_cold = move || {
+            for row in not_hot {
+                if view.find_cold(&looked_up[row])?.is_some() {
+                    return Ok(Some(row));
+                }
+            }
+            Ok(None)
+        };
+        Ok(hot.into_iter().chain(blocking(first_cold).await?).min())
+    }
+
+    /// The first of these keys that a hot row has, and those of which cold rows decide.
+    fn existing_hot(&self, keys: &[Vec<u8>]) -> Result<(Option<usize>, Vec<usize>)> {
+        let (mut first, mut not_hot) = (None, Vec::new());
+        for (row, key) in keys.iter().enumerate() {
+            match self.find_hot(key)? {
+                Some(newest) if newest.is_deleted => {}
+                Some(_) => first = first.or(Some(row)),
+                None if self.cold.files.iter().any(|file| file.may_have(key)) => not_hot.push(row),
                 None => {}
             }
         }
-        let cold = if not_hot.is_empty() { None } else { self.existing_cold(session, rows, keys, &not_hot).await? };
-        Ok(taken.into_iter().chain(cold).min())
+        Ok((first, not_hot))
     }
 
-    /// Whether the newest hot version of each key is a row; None if the cold rows decide.
-    fn look_up_hot(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<bool>>> {
-        let newest = |key: &Vec<u8>| {
-            let newest = self.snapshot.get(self.table.id, &SCOPE, key)?;
-            Ok(newest.filter(|newest| newest.seq > self.cold.cut).map(|newest| !newest.is_deleted))
-        };
-        keys.iter().map(newest).collect()
-    }
-
-    /// The first of these rows whose key a cold row has.
-    async fn existing_cold(
+    /// The first of those keys that a cold row has. All files that may have one are read.
+    async fn existing_in_files(
         &self,
         session: &SessionContext,
-        rows: &RecordBatch,
         keys: &[Vec<u8>],
         looked_up: &[usize],
     ) -> Result<Option<usize>> {
         let table = &self.table;
         let failed = |e| query_error(e, &format!("the keys of {} cannot be looked up", table.name()));
         let candidates = self.cold_rows(|file| looked_up.iter().any(|row| file.may_have(&keys[*row])))?;
-        let mut scan = session.read_table(candidates).map_err(failed)?;
-        if looked_up.len() <= LOOKED_UP {
-            let any = looked_up.iter().map(|row| self.has_key_of(rows, *row)).collect::<Result<Vec<_>>>()?;
-            if let Some(any) = any.into_iter().reduce(Expr::or) {
-                scan = scan.filter(any).map_err(failed)?;
-            }
-        }
+        let scan = session.read_table(candidates).map_err(failed)?;
         let columns = table.definition.key_columns().map(|column| column_named(column.name()));
         let mut found =
             scan.select(columns.collect::<Vec<_>>()).map_err(failed)?.execute_stream().await.map_err(failed)?;
@@ -126,18 +172,23 @@ impl TableView {
         }
         Ok(first)
     }
+}
 
-    /// Whether a row has the key of one of `rows`.
-    fn has_key_of(&self, rows: &RecordBatch, row: usize) -> Result<Expr> {
-        let equal = |column: &ColumnDefinition| {
-            let values = rows.column_by_name(column.name());
-            let value = values.and_then(|values| ScalarValue::try_from_array(values, row).ok());
-            let value =
-                value.ok_or_else(|| TxnLogError::invalid(format!("a row lacks the column {:?}", column.name())));
-            Ok(column_named(column.name()).eq(lit(value?)))
-        };
-        let equal = self.table.definition.key_columns().map(equal).collect::<Result<Vec<_>>>()?;
-        Ok(equal.into_iter().reduce(Expr::and).unwrap_or_else(|| lit(false)))
+/// Where a row is.
+pub(crate) enum RowPlace {
+    /// In this hot version.
+    Hot(NewestVersion),
+    /// At a position of a data file.
+    Cold(Arc<KeyedFile>, ColdPosition),
+}
+
+impl RowPlace {
+    /// The position of a cold row.
+    pub(crate) fn position(&self) -> Option<ColdPosition> {
+        match self {
+            Self::Hot(_) => None,
+            Self::Cold(_, position) => Some(*position),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of row tables through SQL, over hot rows and a catalog in memory.
 
 mod anomalies;
+mod by_key;
 mod crashes;
 mod histories;
 mod statements;

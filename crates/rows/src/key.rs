@@ -70,6 +70,28 @@ impl PrimaryKey {
         self.columns.iter().map(|column| &column.field)
     }
 
+    /// For each column, the key that has this column alone.
+    pub fn single_columns(&self) -> impl ExactSizeIterator<Item = Self> {
+        self.columns.iter().map(|column| Self { columns: vec![column.clone()] })
+    }
+
+    /// Splits an encoded key into those of its [single columns](Self::single_columns). Fails if it is not a key of these
+    /// columns.
+    pub fn columns_of<'k>(&self, key: &'k [u8]) -> Result<Vec<&'k [u8]>> {
+        let mut rest = key;
+        let parts = self.columns.iter().map(|column| {
+            let mut reader = KeyReader::new(rest);
+            reader.skip(&column.data_type)?;
+            let (part, behind) = rest.split_at(rest.len() - reader.rest().len());
+            rest = behind;
+            Some(part)
+        });
+        match parts.collect::<Option<Vec<_>>>() {
+            Some(parts) if rest.is_empty() => Ok(parts),
+            _ => Err(damaged()),
+        }
+    }
+
     /// Appends the encoded key of these values, one for each column, to `out`.
     ///
     /// Fails if a value is not one of its column: of another type, beyond its range or with more digits. A string for

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use deltalakedb_catalog::{CatalogUri, catalog_in_environment, connect};
+use deltalakedb_log::action::Add;
 use deltalakedb_log::predicate::Literal;
 use deltalakedb_log::snapshot::{At, Head};
 use deltalakedb_log::stores::{Stores, environment};
@@ -17,7 +19,7 @@ use deltalakedb_log::{
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 
-use crate::delta_rs::{LogView, StringEncoding, VirtualTable, arrow_schema, generated};
+use crate::delta_rs::{LogView, StringEncoding, VirtualTable, arrow_schema, data_file_path, generated};
 use crate::error::Explain;
 use crate::write_options::WriteOptions;
 
@@ -104,6 +106,12 @@ impl DeltaTable {
     /// The location of its data files.
     pub fn location(&self) -> &Location {
         &self.location
+    }
+
+    /// The path of one of its data files, if the table is on a local disk.
+    pub fn local_file(&self, file: &Add) -> Result<Option<PathBuf>> {
+        let path = data_file_path(&file.path)?;
+        Ok(self.location.local_path().map(|folder| folder.join(path.as_ref())))
     }
 
     /// Its object stores.

@@ -74,6 +74,11 @@ impl Insert {
         Ok(Self { columns, source })
     }
 
+    /// Whether its rows are those of a query.
+    pub(super) fn is_query(&self) -> bool {
+        matches!(self.source, Source::Query(_))
+    }
+
     pub(super) async fn evaluate(
         &self,
         engine: &RowEngine,
@@ -96,7 +101,7 @@ impl Insert {
             let repeated = keys.iter().position(|key| !seen.insert(key.clone()));
             let taken = match repeated {
                 Some(row) => Some(row),
-                None => view.existing(engine.session(), &batch, &keys).await?,
+                None => view.existing(engine.session(), &keys).await?,
             };
             if let Some(row) = taken {
                 return Err(exists(table, &batch, row, repeated.is_some()));

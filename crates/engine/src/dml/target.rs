@@ -17,6 +17,7 @@ use deltalakedb_table::datafusion::sql::sqlparser::dialect::GenericDialect;
 use deltalakedb_table::datafusion::sql::sqlparser::parser::Parser;
 use deltalakedb_table::{FILE_COLUMN, GuestContext, POSITION_COLUMN, query_error};
 
+use super::by_key::ByKey;
 use super::evaluated::{Evaluated, check_not_null, put};
 use crate::cold_snapshot::non_empty;
 use crate::floats::normalized;
@@ -30,6 +31,8 @@ pub(super) struct TargetQuery {
     query: Query,
     /// Whether it deletes the rows, of which it has the keys only.
     deletes: bool,
+    /// The same change without a query.
+    by_key: Option<ByKey>,
 }
 
 impl TargetQuery {
@@ -46,8 +49,9 @@ impl TargetQuery {
         };
         let columns =
             table.definition.key_columns().map(|column| (column.name().to_string(), identifier(column.name())));
+        let by_key = ByKey::new(table, &target, delete.selection.as_ref(), None);
         let query = query(table, target, columns.collect(), delete.selection)?;
-        Ok(Self { query, deletes: true })
+        Ok(Self { query, deletes: true, by_key })
     }
 
     pub(super) fn of_update(table: &RowTable, update: Update) -> Result<Self> {
@@ -88,15 +92,21 @@ impl TargetQuery {
                     table.name()
                 )));
             }
-            if assigned.contains(&column) {
+            if assigned.iter().any(|(other, _)| *other == column) {
                 let message = format!("an UPDATE of {} sets the column {column:?} twice: remove one", table.name());
                 return Err(TxnLogError::invalid(message));
             }
-            *value = assignment.value;
-            assigned.push(column);
+            *value = assignment.value.clone();
+            assigned.push((column, assignment.value));
         }
+        let by_key = ByKey::new(table, &update.table, update.selection.as_ref(), Some(&assigned));
         let query = query(table, update.table, columns, update.selection)?;
-        Ok(Self { query, deletes: false })
+        Ok(Self { query, deletes: false, by_key })
+    }
+
+    /// The same change without a query, if it is that of a row by its key.
+    pub(super) fn by_key(&self) -> Option<&ByKey> {
+        self.by_key.as_ref()
     }
 
     pub(super) async fn evaluate(&self, view: &TableView, context: &GuestContext<'_>) -> Result<Evaluated> {

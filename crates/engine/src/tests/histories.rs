@@ -11,6 +11,8 @@ use crate::random::pick;
 const HISTORIES: u64 = 120;
 const STEPS: usize = 25;
 
+const CREATE: &str = "CREATE SHARED TABLE app.t (v BIGINT, b TEXT, a BIGINT, PRIMARY KEY (a, b))";
+
 type Model = BTreeMap<(i64, String), Option<i64>>;
 
 #[test]
@@ -23,13 +25,12 @@ fn random_histories_equal_a_model() {
 async fn history(rng: &mut Rng) {
     let mut fixture = Fixture::new().await;
     let mut sessions = vec![fixture.session(), fixture.session()];
-    let create = "CREATE SHARED TABLE app.t (v BIGINT, b TEXT, a BIGINT, PRIMARY KEY (a, b))";
-    check(&mut sessions[0], create, &["CREATE SHARED TABLE"]).await;
+    check(&mut sessions[0], CREATE, &["CREATE SHARED TABLE"]).await;
     let mut model = Model::new();
     for step in 0..STEPS {
         let session = &mut sessions[rng.usize(0..2)];
         let (a, b) = (rng.i64(0..6), pick(rng, &["", "x", "yy"]).to_string());
-        match rng.u8(0..12) {
+        match rng.u8(0..13) {
             0..=3 => {
                 let v = rng.i64(0..100);
                 let sql = format!("INSERT INTO app.t (a, b, v) VALUES ({a}, '{b}', {v})");
@@ -51,14 +52,17 @@ async fn history(rng: &mut Rng) {
                 check(session, &format!("UPDATE app.t SET v = v + 1 WHERE a = {a}"), &[&format!("UPDATE {n}")]).await;
             }
             6 => {
-                let n = model.get_mut(&(a, b.clone())).map(|v| *v = None).into_iter().count();
-                let sql = format!("UPDATE app.t SET v = NULL WHERE a = {a} AND b = '{b}'");
+                let of_row = has_key(rng, a, &b);
+                let (value, new) = pick(rng, &[("NULL", None), ("7", Some(7)), ("v * 2 + a", Some(-1))]);
+                let old = model.get_mut(&(a, b));
+                let n = old.map(|v| *v = if new == Some(-1) { v.map(|v| v * 2 + a) } else { new }).into_iter().count();
+                let sql = format!("UPDATE app.t SET v = {value} WHERE {of_row}");
                 check(session, &sql, &[&format!("UPDATE {n}")]).await;
             }
             7 => {
-                let n = model.remove(&(a, b.clone())).into_iter().count();
-                let sql = format!("DELETE FROM app.t WHERE a = {a} AND b = '{b}'");
-                check(session, &sql, &[&format!("DELETE {n}")]).await;
+                let of_row = has_key(rng, a, &b);
+                let n = model.remove(&(a, b)).into_iter().count();
+                check(session, &format!("DELETE FROM app.t WHERE {of_row}"), &[&format!("DELETE {n}")]).await;
             }
             8 => {
                 let before = model.len();
@@ -69,6 +73,10 @@ async fn history(rng: &mut Rng) {
             9 | 10 => {
                 check(session, "FLUSH TABLE app.t", &["FLUSH TABLE"]).await;
                 check_table(&mut fixture.delta_session(), &model, 2).await;
+            }
+            11 if rng.bool() => {
+                check(session, &format!("DROP TABLE app.t; {CREATE}"), &["DROP TABLE", "CREATE SHARED TABLE"]).await;
+                model.clear();
             }
             _ => {
                 // A session keeps its engine open.
@@ -81,6 +89,26 @@ async fn history(rng: &mut Rng) {
             }
         }
         check_table(&mut sessions[rng.usize(0..2)], &model, step).await;
+    }
+    check_keys(&mut sessions[0], &model).await;
+}
+
+/// A condition that the row with a key satisfies: it is looked up by a statement or by a scan, or found among all rows.
+fn has_key(rng: &mut Rng, a: i64, b: &str) -> String {
+    match rng.u8(0..3) {
+        0 => format!("a = {a} AND '{b}' = b"),
+        1 => format!("b = '{b}' AND a = {a} AND a IS NOT NULL"),
+        _ => format!("a + 0 = {a} AND concat(b, '') = '{b}'"),
+    }
+}
+
+/// Every key that rows may have is looked up.
+async fn check_keys(session: &mut SqlSession, model: &Model) {
+    for (a, b) in (0..6).flat_map(|a| ["", "x", "yy"].map(|b| (a, b))) {
+        let want = model.get(&(a, b.to_string())).map(|v| v.map_or("null".to_string(), |v| v.to_string()));
+        let sql = format!("SELECT v FROM app.t WHERE b = '{b}' AND a = {a}");
+        let got = Box::pin(ask(session, &sql)).await.unwrap();
+        assert_eq!(got, want.into_iter().collect::<Vec<_>>(), "{sql}");
     }
 }
 

@@ -511,6 +511,20 @@ fn keys_of_changes_are_in_commit_order_within_a_scope_and_ranges_hold_those_of_t
 }
 
 #[test]
+fn a_key_is_split_into_those_of_its_columns() {
+    for_seeds(500, |rng| {
+        let key = random_key(rng);
+        let row = random_row(rng, &key);
+        let whole = encoded(&key, &row, 0);
+        let parts = key.columns_of(&whole).unwrap();
+        let of_columns: Vec<_> = key.single_columns().map(|column| encoded(&column, &row, 0)).collect();
+        assert_eq!(parts, of_columns);
+        assert!(key.columns_of(&whole[..whole.len() - 1]).is_err());
+        assert!(key.columns_of(&[&whole[..], &[0]].concat()).is_err());
+    });
+}
+
+#[test]
 fn a_range_of_first_columns_holds_the_keys_that_begin_with_them() {
     for_seeds(500, |rng| {
         let key = random_key(rng);

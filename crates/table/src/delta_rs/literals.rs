@@ -18,7 +18,8 @@ use datafusion::logical_expr::{Cast, Expr, ExprSchemable, Operator};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    DataType as SqlType, ExactNumberInfo, Expr as SqlExpr, TypedString, Value, VisitMut, visit_expressions_mut,
+    DataType as SqlType, ExactNumberInfo, Expr as SqlExpr, ExprWithAlias as ParsedExpr, TypedString, Value, VisitMut,
+    visit_expressions_mut,
 };
 use deltalakedb_log::decimal;
 
@@ -37,9 +38,13 @@ pub(super) fn install(session: &mut SessionContext) -> PlanResult<()> {
 pub(crate) fn parse(sql: &str, session: &SessionContext, columns: &DFSchema) -> PlanResult<Expr> {
     let state = session.state();
     let dialect = state.config_options().sql_parser.dialect;
-    let mut parsed = state.sql_to_expr_with_alias(sql, &dialect)?;
+    planned(state.sql_to_expr_with_alias(sql, &dialect)?, session, columns)
+}
+
+/// Plans an expression over columns.
+pub(crate) fn planned(mut parsed: ParsedExpr, session: &SessionContext, columns: &DFSchema) -> PlanResult<Expr> {
     spell_out(&mut parsed.expr);
-    let expr = state.create_logical_expr_from_sql_expr(parsed, columns)?;
+    let expr = session.state().create_logical_expr_from_sql_expr(parsed, columns)?;
     Ok(expr.transform_up(|e| coerce(e, columns))?.data)
 }
 

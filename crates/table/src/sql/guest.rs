@@ -5,12 +5,18 @@
 //! statement changes is its own. Everything else is for the tables of the catalog.
 
 use std::fmt;
+use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use async_trait::async_trait;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{ExprSchemable, LogicalPlan};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{Query, Statement as Ast};
+use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ExprWithAlias, Query, Statement as Ast};
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 use deltalakedb_log::{Result, TableName};
 
@@ -37,8 +43,9 @@ pub trait SqlGuest: Relations {
     /// Whether a relation is the guest's.
     async fn owns(&self, relation: &TableName) -> Result<bool>;
 
-    /// Runs an INSERT, UPDATE or DELETE, as it was parsed, of a relation that the guest owns. The relations that the
-    /// statement names are held and registered in [`GuestContext::session`].
+    /// Runs an INSERT, UPDATE or DELETE, as it was parsed, of a relation that the guest owns. The other relations that
+    /// the statement names are held and registered in [`GuestContext::session`]; the guest
+    /// [registers](GuestContext::register) its own.
     ///
     /// If it fails in an open transaction, the session rolls back the transaction, of which a guest gets no notice: a
     /// guest whose changes are not part of [`GuestContext::transaction`] must reject the statement there.
@@ -72,6 +79,30 @@ impl GuestContext<'_> {
     /// later point in time when the statement is evaluated again.
     pub fn register(&self, relation: &HeldRelation) {
         self.registered.register(relation);
+    }
+
+    /// Plans an expression over the columns of one relation, without queries in it, whose values have this type.
+    /// Literals have the same types as in queries of the session.
+    pub fn plan_expression(
+        &self,
+        expr: SqlExpr,
+        columns: &DFSchema,
+        data_type: &DataType,
+    ) -> Result<Arc<dyn PhysicalExpr>> {
+        let (parsed, state) = (ExprWithAlias { expr, alias: None }, self.session.state());
+        let simplifier = ExprSimplifier::new(
+            SimplifyContext::builder()
+                .with_schema(Arc::new(columns.clone()))
+                .with_config_options(state.config_options().clone())
+                .with_query_execution_start_time(state.execution_props().query_execution_start_time)
+                .build(),
+        );
+        let planned = literals::planned(parsed, self.session, columns)
+            .and_then(|expr| expr.cast_to(data_type, columns))
+            .and_then(|expr| simplifier.coerce(expr, columns))
+            .and_then(|expr| simplifier.simplify(expr))
+            .and_then(|expr| state.create_physical_expr(expr, columns));
+        planned.explain(|| "the expression cannot be planned".into())
     }
 
     /// Plans a query over the relations that are held for the statement. Literals have the same types as in queries of

@@ -232,9 +232,14 @@ impl SqlSession {
 
     /// Lets a guest change a relation that it owns.
     async fn change_of_guest(&self, guest: &dyn SqlGuest, relation: &TableName, statement: Ast) -> Result<SqlResult> {
-        let referenced = ReferencedTables::of(&Statement::Statement(Box::new(statement.clone())))?;
+        let mut referenced = ReferencedTables::of(&Statement::Statement(Box::new(statement.clone())))?;
+        let named: Vec<_> = referenced.now.iter().cloned().collect();
+        for name in &named {
+            if guest.owns(name).await? {
+                referenced.now.remove(name);
+            }
+        }
         self.hold(&referenced).await?;
-        let named: Vec<_> = referenced.now.into_iter().collect();
         let done = guest.change(relation, statement, self.guest_context(&SessionTables(self), &named)).await?;
         self.note_reads().await?;
         Ok(SqlResult::CommandComplete(done))
