@@ -1,14 +1,17 @@
 //! The flushed rows of a row table at one version of its cold table.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
-use deltalakedb_log::action::{Add, StringMap};
+use deltalakedb_log::action::{Action, Add, StringMap};
 use deltalakedb_log::snapshot::{At, Head, Snapshot};
 use deltalakedb_log::{Result, TxnLogError};
 use deltalakedb_rows::seq::SeqId;
 use deltalakedb_table::{DeltaTable, RoaringTreemap};
 use futures::TryStreamExt;
+
+use crate::intent::FlushCommit;
 
 /// The application whose `txn` in the log has the cut of the cold table's version.
 pub(crate) const APPLICATION: &str = "deltalakedb.rows";
@@ -56,20 +59,44 @@ impl ColdSnapshot {
         let Snapshot { head, txns, .. } = reader.snapshot(At::Latest).await?;
         let cut = txns.get(APPLICATION).map(|txn| SeqId::try_from(txn.version)).transpose()?.unwrap_or_default();
         let adds: Vec<Add> = reader.files(head.version, None).await?.try_collect().await?;
-        let mut files = Vec::with_capacity(adds.len());
-        for masked in delta.load_masks(adds).await? {
-            let tags = FileTags::of(&masked.add)
-                .ok_or_else(|| TxnLogError::corrupt(format!("{delta} has a file without the tags of a row table")))?;
-            files.push(ColdFile { tags, add: masked.add, hidden: Arc::new(masked.hidden) });
-        }
+        let mut files = cold_files(delta, adds).await?;
         files.sort_by_key(|file| file.tags.number);
         Ok(Self { generation, cut, head, files })
+    }
+
+    /// The version after this one, which a flush made.
+    pub(crate) async fn after(&self, delta: &DeltaTable, flush: &FlushCommit) -> Result<Self> {
+        let (generation, head) = (self.generation + 1, delta.head().await?);
+        if self.head.version != flush.base || head.version != flush.base + 1 {
+            return Self::newest(delta, generation).await;
+        }
+        let removed = flush.actions.iter().filter_map(|action| match action {
+            Action::Remove(file) => Some(&file.path),
+            _ => None,
+        });
+        let removed: HashSet<_> = removed.collect();
+        let kept = self.files.iter().filter(|file| !removed.contains(&file.add.path)).cloned();
+        let adds = flush.actions.iter().filter_map(Action::as_add).cloned().collect();
+        let mut files: Vec<_> = kept.chain(cold_files(delta, adds).await?).collect();
+        files.sort_by_key(|file| file.tags.number);
+        Ok(Self { generation, cut: flush.cut, head, files })
     }
 
     /// The number of the next data file.
     pub(crate) fn next_number(&self) -> u32 {
         self.files.last().map_or(0, |file| file.tags.number.saturating_add(1))
     }
+}
+
+/// Data files with the rows that their deletion vectors hide.
+async fn cold_files(delta: &DeltaTable, adds: Vec<Add>) -> Result<Vec<ColdFile>> {
+    let mut files = Vec::with_capacity(adds.len());
+    for masked in delta.load_masks(adds).await? {
+        let tags = FileTags::of(&masked.add)
+            .ok_or_else(|| TxnLogError::corrupt(format!("{delta} has a file without the tags of a row table")))?;
+        files.push(ColdFile { tags, add: masked.add, hidden: Arc::new(masked.hidden) });
+    }
+    Ok(files)
 }
 
 impl ColdFile {

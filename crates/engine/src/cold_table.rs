@@ -17,6 +17,8 @@ use arrow::datatypes::{Field, Schema};
 use deltalakedb_log::action::Metadata;
 use deltalakedb_log::{Result, TableName, TxnLogError};
 use deltalakedb_table::{TableSchema, TableSpec, parse_schema};
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
 use serde::{Deserialize, Serialize};
 
 use crate::column_default::ColumnDefault;
@@ -53,6 +55,20 @@ struct StoredColumn {
     id: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     default: Option<String>,
+}
+
+/// The rows of a page in data files, each of which a lookup decodes.
+const PAGE_ROWS: usize = 4_096;
+/// The bytes of a column's dictionary, which a lookup decodes as well. Columns with more different values get none.
+const DICTIONARY_BYTES: usize = 64 << 10;
+
+/// The encoding of the data files, in which rows are looked up.
+pub(crate) fn file_encoding() -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES)
+        .build()
 }
 
 /// Whether a Delta table is the cold table of a row table.

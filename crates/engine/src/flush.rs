@@ -12,34 +12,34 @@
 //! | after the commit | the cold snapshot is published |
 //! | after that | the hot versions are collected by the next flush with changes |
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use deltalakedb_log::action::{Action, Add, Txn};
 use deltalakedb_log::commit::{Base, Committed, Reads};
 use deltalakedb_log::{Catalog, ErrorKind, Object, Result, TxnLogError};
-use deltalakedb_rows::RowStore;
 use deltalakedb_rows::row_store::{ColdPosition, ColdSwap, PendingDelete};
 use deltalakedb_rows::seq::SeqId;
-use deltalakedb_table::datafusion::prelude::SessionContext;
-use deltalakedb_table::{
-    FILE_COLUMN, MaskedFile, NumberedFile, POSITION_COLUMN, PreparedCommit, RoaringTreemap, Rows, Vacuum, WriteOptions,
-    commit, query_error,
-};
+use deltalakedb_rows::{RowSnapshot, RowStore};
+use deltalakedb_table::{MaskedFile, PreparedCommit, RoaringTreemap, Rows, Vacuum, WriteOptions, commit};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 use tokio::runtime::Handle;
 
 use crate::blocking::blocking;
-use crate::cold_snapshot::{APPLICATION, ColdSnapshot, FileTags};
+use crate::cold_snapshot::{APPLICATION, ColdFile, ColdSnapshot, FileTags};
 use crate::definition::seq_field;
 use crate::hot_scan::HotScan;
 use crate::intent::{FlushCommit, FlushIntent};
-use crate::names::column_named;
 use crate::row_table::{RowTable, SCOPE};
-use crate::table_view::{TableView, encoded_keys};
+use crate::table_view::TableView;
+
+/// How often changes that are made during a flush are looked for before writers wait, and how few of them are left for
+/// that time.
+const ROUNDS: usize = 8;
+const FEW: usize = 100;
 
 /// The operation in the history of the cold table.
 const OPERATION: &str = "FLUSH";
@@ -51,13 +51,9 @@ pub(crate) struct Flusher {
     pub(crate) catalog: Arc<dyn Catalog>,
     /// In the name of the engine, and the same for every flush: a commit that is repeated must have the same bytes.
     pub(crate) options: WriteOptions,
-    pub(crate) session: SessionContext,
     /// The commits that no caller has received yet.
     pub(crate) committed: Arc<Mutex<Vec<Committed>>>,
 }
-
-/// The keys of data files by number, in the order of the rows.
-type KeysByFile = HashMap<u32, Vec<Vec<u8>>>;
 
 impl Flusher {
     /// Flushes a table, unless nothing changed since the last flush. Once begun, it is completed even if the
@@ -84,8 +80,8 @@ impl Flusher {
             }
             let mut intent = FlushIntent { id: self.options.clock.new_uuid(), table: table.id, commit: None };
             self.store_intent(&intent).await?;
-            let (actions, keys) = match self.write(&view).await {
-                Ok(written) => written,
+            let actions = match self.write(&view).await {
+                Ok(actions) => actions,
                 Err(e) => {
                     // The next flush tries again.
                     if let Err(left) = self.remove_unnamed(table, &intent).await {
@@ -99,7 +95,7 @@ impl Flusher {
             self.store_intent(&intent).await?;
             // Nothing is collected at the snapshot's `_seq` until the cold snapshot is published.
             self.commit(table, &intent, &flush).await?;
-            self.publish(table, &intent, keys).await?;
+            self.publish(table, &intent, &flush).await?;
             drop(view);
             self.collect(table, cut).await
         })
@@ -115,8 +111,7 @@ impl Flusher {
                 None => self.remove_unnamed(table, &intent).await?,
                 Some(flush) => {
                     self.commit(table, &intent, flush).await?;
-                    let keys = self.keys_of(table, &added(&flush.actions)?).await?;
-                    self.publish(table, &intent, keys).await?;
+                    self.publish(table, &intent, flush).await?;
                     self.collect(table, flush.cut).await?;
                 }
             }
@@ -124,21 +119,14 @@ impl Flusher {
         Ok(())
     }
 
-    /// Writes the files of a flush. Returns the actions of its commit, and the keys of its data files.
-    async fn write(&self, view: &TableView) -> Result<(Vec<Action>, KeysByFile)> {
+    /// Writes the files of a flush. Returns the actions of its commit.
+    async fn write(&self, view: &TableView) -> Result<Vec<Action>> {
         let table = &view.table;
         let rows = self.hot_rows(view)?;
         let written = table.delta.write_data_files(rows, &self.options).await?;
-        let mut adds: Vec<_> = (view.cold.next_number()..).zip(written.adds).collect();
-        let keys = self.keys_of(table, &adds).await?;
-        for (number, add) in &mut adds {
-            let keys = keys.get(number).map(Vec::as_slice).unwrap_or_default();
-            let (Some(first), Some(last), true) = (keys.first(), keys.last(), keys.is_sorted()) else {
-                let message = format!("a data file of {} is not in order of its keys", table.name());
-                return Err(TxnLogError::new(ErrorKind::Internal, message));
-            };
-            FileTags { number: *number, first_key: first.clone(), last_key: last.clone() }.put(add);
-        }
+        let (of_files, first_number) = (table.clone(), view.cold.next_number());
+        let tagged = move || with_tags(&of_files, (first_number..).zip(written.adds));
+        let mut actions: Vec<_> = blocking(tagged).await?.into_iter().map(Action::add).collect();
         let mut masked = Vec::new();
         for file in &view.cold.files {
             if let Some(pending) = view.snapshot.pending(table.id, file.tags.number) {
@@ -146,11 +134,10 @@ impl Flusher {
                 masked.push(MaskedFile { add: file.add.clone(), hidden });
             }
         }
-        let mut actions: Vec<_> = adds.into_iter().map(|(_, add)| Action::add(add)).collect();
         if !masked.is_empty() {
             actions.extend(table.delta.write_masks(masked, &self.options).await?.actions);
         }
-        Ok((actions, keys))
+        Ok(actions)
     }
 
     /// The hot rows that changed since the last cut, as the cold table has them.
@@ -160,26 +147,6 @@ impl Flusher {
         let schema = Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()));
         let scan = HotScan::new(view.table.clone(), view.snapshot.clone(), view.cold.cut, schema)?;
         Ok(Rows::from(scan.stream()))
-    }
-
-    /// Reads the keys of new data files back.
-    async fn keys_of(&self, table: &RowTable, adds: &[(u32, Add)]) -> Result<KeysByFile> {
-        let failed = |e| query_error(e, &format!("the new files of {} cannot be read back", table.name()));
-        let (head, mut keys) = (table.delta.head().await?, KeysByFile::new());
-        for (number, add) in adds {
-            let file = MaskedFile { add: add.clone(), hidden: RoaringTreemap::new() };
-            let rows = table.delta.numbered_rows(head.clone(), vec![NumberedFile { number: *number, file }])?;
-            let columns = table.definition.key_columns().map(|column| column.name());
-            let columns = columns.chain([FILE_COLUMN, POSITION_COLUMN]).map(column_named);
-            let rows = self.session.read_table(rows).map_err(failed)?;
-            let rows = rows.select(columns.collect::<Vec<_>>()).map_err(failed)?;
-            let rows = rows.sort_by(vec![column_named(POSITION_COLUMN)]).map_err(failed)?;
-            let of_file = keys.entry(*number).or_default();
-            for batch in rows.collect().await.map_err(failed)? {
-                of_file.extend(encoded_keys(table, &batch)?);
-            }
-        }
-        Ok(keys)
     }
 
     /// Makes the commit of a flush, or finds that it was made.
@@ -209,19 +176,32 @@ impl Flusher {
         Ok(())
     }
 
-    /// Publishes the newest version of the cold table in the row store, and forgets the intent.
-    async fn publish(&self, table: &Arc<RowTable>, intent: &FlushIntent, keys: KeysByFile) -> Result<()> {
+    /// Publishes the version of the cold table that a flush made in the row store, and forgets the intent.
+    async fn publish(&self, table: &Arc<RowTable>, intent: &FlushIntent, flush: &FlushCommit) -> Result<()> {
         let store = self.store.clone();
         let before = store.snapshot()?;
-        let generation = before.cold(table.id).generation;
-        let cold = Arc::new(ColdSnapshot::newest(&table.delta, generation + 1).await?);
+        let cold = match table.cold_at(&before) {
+            Some(cold) => cold.after(&table.delta, flush).await?,
+            None => ColdSnapshot::newest(&table.delta, before.cold(table.id).generation + 1).await?,
+        };
+        drop(before);
+        let cold = Arc::new(cold);
         table.announce(cold.clone());
         let (table, id) = (table.clone(), intent.id);
+        let added = added(&flush.actions)?;
         let swap = move || -> Result<()> {
             // What is found before writers wait need not be looked for again.
-            let mut superseded = Superseded { keys, seen: HashSet::new(), deletes: Vec::new() };
-            before.changes(table.id, &SCOPE, cold.cut, |change| superseded.add(change.primary_key, change.seq))?;
-            let seen = before.seq();
+            let files = cold.files.iter().filter(|file| added.contains(&file.tags.number)).cloned().collect();
+            let mut superseded = Superseded { table: &table, files, seen: HashSet::new(), deletes: Vec::new() };
+            let mut seen = cold.cut;
+            for _ in 0..ROUNDS {
+                let now = store.snapshot()?;
+                let found = superseded.find(&now, seen)?;
+                seen = seen.max(now.seq());
+                if found < FEW {
+                    break;
+                }
+            }
             let kept: HashSet<_> = cold.files.iter().map(|file| file.tags.number).collect();
             let mut published = Vec::new();
             for file in cold.files.iter().filter(|file| !file.hidden.is_empty()) {
@@ -229,9 +209,7 @@ impl Flusher {
             }
             store.exclusive(|exclusive| {
                 let now = exclusive.snapshot()?;
-                now.changes(table.id, &SCOPE, seen.max(cold.cut), |change| {
-                    superseded.add(change.primary_key, change.seq)
-                })?;
+                superseded.find(&now, seen)?;
                 let removed_files =
                     now.pending_files(table.id).into_iter().filter(|file| !kept.contains(file)).collect();
                 let superseded = std::mem::take(&mut superseded.deletes);
@@ -279,37 +257,68 @@ impl Flusher {
     }
 }
 
+/// New data files with their tags.
+fn with_tags(table: &RowTable, adds: impl Iterator<Item = (u32, Add)>) -> Result<Vec<Add>> {
+    let mut last_key: Option<Vec<u8>> = None;
+    let mut tagged = Vec::new();
+    for (number, mut add) in adds {
+        let file = table.keyed_file(&add)?;
+        let (Some(first), Some(last)) = file.bounds(&table.key)? else {
+            return Err(TxnLogError::new(ErrorKind::Internal, format!("a data file of {} is empty", table.name())));
+        };
+        if first > last || last_key.is_some_and(|before| before >= first) {
+            let message = format!("a data file of {} is not in order of its keys", table.name());
+            return Err(TxnLogError::new(ErrorKind::Internal, message));
+        }
+        last_key = Some(last.clone());
+        FileTags { number, first_key: first, last_key: last }.put(&mut add);
+        tagged.push(add);
+    }
+    Ok(tagged)
+}
+
 /// The rows of new data files that later versions supersede.
-struct Superseded {
-    keys: KeysByFile,
+struct Superseded<'a> {
+    table: &'a RowTable,
+    /// The new files.
+    files: Vec<ColdFile>,
     /// Keys whose first later version was met.
     seen: HashSet<Vec<u8>>,
     deletes: Vec<PendingDelete>,
 }
 
-impl Superseded {
-    /// Notes a change, in the order of the commits. True: all of them are asked for.
-    fn add(&mut self, key: &[u8], seq: SeqId) -> bool {
-        let found = self.keys.iter().find_map(|(file, keys)| {
-            let row = keys.binary_search_by(|other| other.as_slice().cmp(key)).ok()?;
-            Some(ColdPosition { file: *file, row: u32::try_from(row).ok()? })
-        });
-        if let Some(position) = found
-            && self.seen.insert(key.to_vec())
-        {
-            self.deletes.push(PendingDelete { position, seq });
+impl Superseded<'_> {
+    /// Looks for the rows that were changed after `after`. Returns how many changes there were.
+    fn find(&mut self, now: &RowSnapshot, after: SeqId) -> Result<usize> {
+        // In the order of the commits.
+        let mut changes = Vec::new();
+        now.changes(self.table.id, &SCOPE, after, |change| {
+            changes.push((change.primary_key.to_vec(), change.seq));
+            true
+        })?;
+        let found = changes.len();
+        for (key, seq) in changes {
+            if self.seen.contains(&key) {
+                continue;
+            }
+            for file in self.files.iter().filter(|file| file.may_have(&key)) {
+                if let Some(row) = self.table.keyed_file(&file.add)?.position(&self.table.key, &key)? {
+                    let position = ColdPosition { file: file.tags.number, row };
+                    self.deletes.push(PendingDelete { position, seq });
+                }
+            }
+            self.seen.insert(key);
         }
-        true
+        Ok(found)
     }
 }
 
-/// The data files that actions add, by number, without those that only get another deletion vector.
-fn added(actions: &[Action]) -> Result<Vec<(u32, Add)>> {
+/// The numbers of the data files that actions add, without those that only get another deletion vector.
+fn added(actions: &[Action]) -> Result<HashSet<u32>> {
     let adds = actions.iter().filter_map(Action::as_add).filter(|add| add.deletion_vector.is_none());
     let number = |add: &Add| {
         let tags = FileTags::of(add);
-        tags.map(|tags| (tags.number, add.clone()))
-            .ok_or_else(|| TxnLogError::corrupt("a stored flush adds a file without tags"))
+        tags.map(|tags| tags.number).ok_or_else(|| TxnLogError::corrupt("a stored flush adds a file without tags"))
     };
     adds.map(number).collect()
 }

@@ -92,6 +92,21 @@ impl KeyedFile {
         usize::try_from(rows).map_err(|e| damaged(&self.path, e))
     }
 
+    /// The encoded keys of the first and the last row; None of a file without rows.
+    pub(crate) fn bounds(&self, key: &PrimaryKey) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>)> {
+        let rows = self.rows()?;
+        Ok((self.key_at(key, 0)?, self.key_at(key, rows.saturating_sub(1))?))
+    }
+
+    fn key_at(&self, key: &PrimaryKey, row: usize) -> Result<Option<Vec<u8>>> {
+        let names: Vec<_> = key.columns().map(|field| field.name().as_str()).collect();
+        let selection = RowSelection::from_consecutive_ranges(std::iter::once(row..row + 1), self.rows()?);
+        let Some(batch) = self.reader(&names, selection, 1)?.next() else { return Ok(None) };
+        let mut encoded = Vec::new();
+        KeyEncoder::new(key, &batch.map_err(|e| damaged(&self.path, e))?)?.encode(0, &mut encoded)?;
+        Ok(Some(encoded))
+    }
+
     /// The rows in pages that may have an encoded key.
     fn candidates(&self, key: &PrimaryKey, encoded: &[u8]) -> Result<RowSelection> {
         let rows = self.rows()?;

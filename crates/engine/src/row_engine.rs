@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use crate::blocking::blocking;
 use crate::cold_snapshot::ColdSnapshot;
-use crate::cold_table::is_cold_table;
+use crate::cold_table::{file_encoding, is_cold_table};
 use crate::definition::TableDefinition;
 use crate::flush::Flusher;
 use crate::key_lookup::KeyedFiles;
@@ -94,7 +94,8 @@ impl RowEngine {
         let clock = options.clock.clone();
         let store = Arc::new(blocking(move || RowStore::open(storage, NODE, clock)).await?);
         let (metadata, applications) = Default::default();
-        let options = WriteOptions { owner: Some(owner.clone()), metadata, applications, ..options };
+        let parquet = options.parquet.clone().or_else(|| Some(file_encoding()));
+        let options = WriteOptions { owner: Some(owner.clone()), parquet, metadata, applications, ..options };
         let session = query_session(&HashMap::new())?;
         let mut engine = Self {
             store,
@@ -236,7 +237,6 @@ impl RowEngine {
             store: self.store.clone(),
             catalog: self.catalog.clone(),
             options: self.options.clone(),
-            session: self.session.clone(),
             committed: self.committed.clone(),
         }
     }

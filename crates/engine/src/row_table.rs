@@ -5,14 +5,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use deltalakedb_log::{Result, TableId, TableName};
+use deltalakedb_log::action::Add;
+use deltalakedb_log::{Result, TableId, TableName, TxnLogError};
 use deltalakedb_rows::{PrimaryKey, RowSnapshot, Scope, TupleSchema};
 use deltalakedb_table::DeltaTable;
 use parking_lot::RwLock;
 
 use crate::cold_snapshot::ColdSnapshot;
 use crate::definition::TableDefinition;
-use crate::key_lookup::KeyedFiles;
+use crate::key_lookup::{KeyedFile, KeyedFiles};
 
 /// How many cold snapshots are kept: the newest, and the one before it for statements that began when it was published.
 const KEPT: usize = 2;
@@ -29,7 +30,7 @@ pub(crate) struct RowTable {
     /// The cold table.
     pub(crate) delta: DeltaTable,
     /// The data files of cold tables that lookups opened.
-    pub(crate) keyed_files: Arc<KeyedFiles>,
+    keyed_files: Arc<KeyedFiles>,
     /// The columns of its cold rows, and where they are, as scans return them.
     pub(crate) cold_columns: SchemaRef,
     /// One flush at a time.
@@ -65,6 +66,13 @@ impl RowTable {
 
     pub(crate) fn name(&self) -> &TableName {
         self.definition.name()
+    }
+
+    /// A data file of the cold table, for lookups.
+    pub(crate) fn keyed_file(&self, file: &Add) -> Result<Arc<KeyedFile>> {
+        let path = self.delta.local_file(file)?;
+        let path = path.ok_or_else(|| TxnLogError::invalid(format!("{} is not on a local disk", self.name())))?;
+        self.keyed_files.open(&path, &self.key)
     }
 
     /// The cold snapshot that a snapshot of the row store sees. None if the snapshot is so old that two others were

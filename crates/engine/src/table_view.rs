@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use deltalakedb_log::{Result, TxnLogError};
+use deltalakedb_log::Result;
 use deltalakedb_rows::row_store::{ColdPosition, NewestVersion};
 use deltalakedb_rows::{KeyEncoder, RowSnapshot};
 use deltalakedb_table::datafusion::catalog::TableProvider;
@@ -102,9 +102,7 @@ impl TableView {
         let table = &self.table;
         // The newest file with the key has the row, if any has.
         for cold in self.cold.files.iter().rev().filter(|file| file.may_have(key)) {
-            let path = table.delta.local_file(&cold.add)?;
-            let path = path.ok_or_else(|| TxnLogError::invalid(format!("{} is not on a local disk", table.name())))?;
-            let file = table.keyed_files.open(&path, &table.key)?;
+            let file = table.keyed_file(&cold.add)?;
             if let Some(row) = file.position(&table.key, key)? {
                 let number = cold.tags.number;
                 let pending = self.snapshot.pending(table.id, number);
@@ -138,10 +136,10 @@ impl TableView {
     /// The first of these keys that a hot row has, and those of which cold rows decide.
     fn existing_hot(&self, keys: &[Vec<u8>]) -> Result<(Option<usize>, Vec<usize>)> {
         let (mut first, mut not_hot) = (None, Vec::new());
-        for (row, key) in keys.iter().enumerate() {
-            match self.find_hot(key)? {
-                Some(newest) if newest.is_deleted => {}
-                Some(_) => first = first.or(Some(row)),
+        let newest = self.snapshot.newest(self.table.id, &SCOPE, keys)?;
+        for (row, (key, newest)) in keys.iter().zip(newest).enumerate() {
+            match newest.filter(|(seq, _)| *seq > self.cold.cut) {
+                Some((_, is_deleted)) => first = first.or((!is_deleted).then_some(row)),
                 None if self.cold.files.iter().any(|file| file.may_have(key)) => not_hot.push(row),
                 None => {}
             }

@@ -63,13 +63,12 @@ pub struct Batch {
     changes: Vec<Change>,
 }
 
-/// A change of one key.
+/// A change of a family.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Change {
-    family: Family,
-    key: Vec<u8>,
-    /// None deletes the key.
-    value: Option<Vec<u8>>,
+enum Change {
+    Put { family: Family, key: Vec<u8>, value: Vec<u8> },
+    Delete { family: Family, key: Vec<u8> },
+    DeleteRange { family: Family, range: Range<Vec<u8>> },
 }
 
 impl Batch {
@@ -80,12 +79,19 @@ impl Batch {
 
     /// Sets the value of a key, which may exist.
     pub fn put(&mut self, family: Family, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
-        self.changes.push(Change { family, key: key.into(), value: Some(value.into()) });
+        self.changes.push(Change::Put { family, key: key.into(), value: value.into() });
     }
 
     /// Deletes a key, which need not exist.
     pub fn delete(&mut self, family: Family, key: impl Into<Vec<u8>>) {
-        self.changes.push(Change { family, key: key.into(), value: None });
+        self.changes.push(Change::Delete { family, key: key.into() });
+    }
+
+    /// Deletes the keys from a start to an end, which is excluded. However many they are, it is one change.
+    pub fn delete_range(&mut self, family: Family, range: Range<Vec<u8>>) {
+        if !range.is_empty() {
+            self.changes.push(Change::DeleteRange { family, range });
+        }
     }
 
     /// Adds the changes of another batch, after these.
@@ -204,6 +210,12 @@ pub trait Storage: Send + Sync {
 
     /// Syncs what was written with [`WalSync::Later`].
     fn sync(&self) -> Result<()>;
+
+    /// Begins to write changes that are in memory to files, without what was deleted, over which reads have to pass until
+    /// then. It has no other effect, and none on a store that has no such cost.
+    fn settle(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Makes a store in `folder`, which must not exist, with the entries as of now. Files are shared with this store
     /// where the file system can; they never change.

@@ -44,6 +44,29 @@ fn only_the_engine_changes_its_tables() {
 }
 
 #[test]
+fn what_another_engine_appends_to_the_delta_table_is_found_and_not_adopted() {
+    let place = with_rows();
+    let log = place.path("d/app/t/_delta_log");
+    let foreign = log.join("00000000000000000002.json");
+    // Another engine adds the same file again.
+    let add = std::fs::read_to_string(log.join("00000000000000000001.json")).unwrap();
+    let add = add.lines().find(|line| line.starts_with("{\"add\"")).unwrap();
+    let theirs = format!("{{\"commitInfo\":{{\"operation\":\"WRITE\",\"engineInfo\":\"another\"}}}}\n{add}\n");
+    std::fs::write(&foreign, &theirs).unwrap();
+    check(place.dl(&["import", "app.t"]), 1, &["app.t is owned by the row engine of", "use `dl sql --data"]);
+    let found = place.dl(&["verify", "app.t"]);
+    assert_eq!(found.code, Some(3), "{found:?}");
+    assert!(found.out.contains("00000000000000000002.json"), "{found:?}");
+    let flush = place.dl(&["sql", "--data", "d", "INSERT INTO app.t VALUES (3, 'c'); FLUSH TABLE app.t"]);
+    assert_ne!(flush.code, Some(0), "{flush:?}");
+    assert!(flush.err.contains("00000000000000000002.json") && flush.err.contains("another"), "{flush:?}");
+    assert_eq!(std::fs::read_to_string(&foreign).unwrap(), theirs);
+    // No row is lost, doubled or theirs.
+    let rows = ["sql", "--data", "d", "--format", "csv", "SELECT * FROM app.t ORDER BY id"];
+    assert_eq!(place.dl(&rows).out, "id,name\n1,a\n2,b\n3,c\n");
+}
+
+#[test]
 fn a_directory_that_cannot_be_opened_is_refused_in_one_sentence() {
     let place = with_rows();
     let select = ["sql", "--data", "d", "SELECT count(*) FROM app.t"];

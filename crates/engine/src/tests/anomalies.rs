@@ -124,3 +124,51 @@ async fn as_many_rows_are_changed_as_are_selected() {
     }
     check(&mut session, "SELECT count(*), sum(v) FROM app.t", &["10|86"]).await;
 }
+
+#[tokio::test]
+async fn the_newest_of_many_versions_is_read_whatever_the_limit() {
+    let fixture = Fixture::new().await;
+    let mut session = fixture.session();
+    with_rows(&mut session, 0..1_000).await;
+    for round in 1..=101 {
+        check(&mut session, &format!("UPDATE app.t SET v = {round} + id"), &["UPDATE 1000"]).await;
+        if round == 60 {
+            check(&mut session, "DELETE FROM app.t WHERE id >= 990; FLUSH ALL", &["DELETE 10", "FLUSH ALL"]).await;
+            let again = "INSERT INTO app.t SELECT id, 0 FROM (SELECT unnest(range(990, 1000)) AS id)";
+            check(&mut session, again, &["INSERT 10"]).await;
+        }
+    }
+    for _ in 0..2 {
+        check(
+            &mut session,
+            "SELECT count(*), count(DISTINCT id), min(v - id), max(v - id) FROM app.t",
+            &["1000|1000|101|101"],
+        )
+        .await;
+        let limited = "SELECT count(*), min(v - id) FROM (SELECT * FROM app.t LIMIT 7)";
+        check(&mut session, limited, &["7|101"]).await;
+        check(&mut session, "SELECT id FROM app.t ORDER BY id DESC LIMIT 1 OFFSET 9", &["990"]).await;
+        check(&mut session, "FLUSH ALL", &["FLUSH ALL"]).await;
+    }
+}
+
+#[tokio::test]
+async fn rows_are_counted_without_reading_them_once_all_are_flushed() {
+    let fixture = Fixture::new().await;
+    let mut session = fixture.session();
+    with_rows(&mut session, 0..10).await;
+    let count = "SELECT count(*) FROM app.t";
+    let reads_files = async |session: &mut SqlSession| {
+        let plan = Box::pin(ask(session, &format!("EXPLAIN {count}"))).await.unwrap().join("\n");
+        plan.contains("DataSourceExec") || plan.contains("StreamingTableExec")
+    };
+    check(&mut session, "FLUSH ALL", &["FLUSH ALL"]).await;
+    assert!(!reads_files(&mut session).await);
+    check(&mut session, count, &["10"]).await;
+    check(&mut session, "DELETE FROM app.t WHERE id < 3", &["DELETE 3"]).await;
+    assert!(reads_files(&mut session).await, "hot rows are counted");
+    check(&mut session, count, &["7"]).await;
+    check(&mut session, "FLUSH ALL", &["FLUSH ALL"]).await;
+    assert!(!reads_files(&mut session).await, "the vector counts");
+    check(&mut session, count, &["7"]).await;
+}

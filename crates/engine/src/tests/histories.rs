@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
+use super::crashes::no_unnamed_files;
 use super::*;
 use crate::random::pick;
 
@@ -11,7 +12,12 @@ use crate::random::pick;
 const HISTORIES: u64 = 120;
 const STEPS: usize = 25;
 
+/// The failures of a usual run.
+const FAILURES: u64 = 500;
+
 const CREATE: &str = "CREATE SHARED TABLE app.t (v BIGINT, b TEXT, a BIGINT, PRIMARY KEY (a, b))";
+
+const EVERY_ROW: &str = "SELECT a, b, v FROM app.t";
 
 type Model = BTreeMap<(i64, String), Option<i64>>;
 
@@ -29,46 +35,12 @@ async fn history(rng: &mut Rng) {
     let mut model = Model::new();
     for step in 0..STEPS {
         let session = &mut sessions[rng.usize(0..2)];
-        let (a, b) = (rng.i64(0..6), pick(rng, &["", "x", "yy"]).to_string());
         match rng.u8(0..13) {
-            0..=3 => {
-                let v = rng.i64(0..100);
-                let sql = format!("INSERT INTO app.t (a, b, v) VALUES ({a}, '{b}', {v})");
-                let inserted = Box::pin(ask(session, &sql)).await;
-                match model.entry((a, b)) {
-                    std::collections::btree_map::Entry::Vacant(new) => {
-                        assert_eq!(inserted.unwrap(), ["INSERT 1"], "{sql}");
-                        new.insert(Some(v));
-                    }
-                    std::collections::btree_map::Entry::Occupied(_) => {
-                        assert_eq!(inserted.unwrap_err().kind(), ErrorKind::AlreadyExists, "{sql}");
-                    }
-                }
-            }
-            4 | 5 => {
-                let changed =
-                    model.iter_mut().filter(|((other, _), _)| *other == a).map(|(_, v)| *v = v.map(|v| v + 1));
-                let n = changed.count();
-                check(session, &format!("UPDATE app.t SET v = v + 1 WHERE a = {a}"), &[&format!("UPDATE {n}")]).await;
-            }
-            6 => {
-                let of_row = has_key(rng, a, &b);
-                let (value, new) = pick(rng, &[("NULL", None), ("7", Some(7)), ("v * 2 + a", Some(-1))]);
-                let old = model.get_mut(&(a, b));
-                let n = old.map(|v| *v = if new == Some(-1) { v.map(|v| v * 2 + a) } else { new }).into_iter().count();
-                let sql = format!("UPDATE app.t SET v = {value} WHERE {of_row}");
-                check(session, &sql, &[&format!("UPDATE {n}")]).await;
-            }
-            7 => {
-                let of_row = has_key(rng, a, &b);
-                let n = model.remove(&(a, b)).into_iter().count();
-                check(session, &format!("DELETE FROM app.t WHERE {of_row}"), &[&format!("DELETE {n}")]).await;
-            }
-            8 => {
-                let before = model.len();
-                model.retain(|_, v| v.is_none_or(|v| v < 50));
-                let n = before - model.len();
-                check(session, "DELETE FROM app.t WHERE v >= 50", &[&format!("DELETE {n}")]).await;
+            0..=8 => {
+                let change = random_change(rng, &model);
+                let answer = Box::pin(ask(session, &change.sql)).await;
+                assert_eq!(answer.map_err(|e| e.kind()), change.answer.map(|done| vec![done]), "{}", change.sql);
+                model = change.after;
             }
             9 | 10 => {
                 check(session, "FLUSH TABLE app.t", &["FLUSH TABLE"]).await;
@@ -93,6 +65,102 @@ async fn history(rng: &mut Rng) {
     check_keys(&mut sessions[0], &model).await;
 }
 
+#[test]
+fn random_failures_of_the_disk_lose_no_acknowledged_row() {
+    let runs = if std::env::var("DELTALAKEDB_SOAK").as_deref() == Ok("1") { 5_000 } else { FAILURES };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    crate::random::for_seeds(runs, |rng| runtime.block_on(Box::pin(failure(&mut rng.clone()))));
+}
+
+/// Changes and flushes until the disk fails, and what is there when the table is opened again.
+async fn failure(rng: &mut Rng) {
+    let mut fixture = Fixture::new().await;
+    let mut session = fixture.session();
+    check(&mut session, CREATE, &["CREATE SHARED TABLE"]).await;
+    let mut model = Model::new();
+    // What the statement that failed may have done.
+    let mut perhaps = None;
+    *fixture.fails_in.lock() = Some(rng.usize(0..12));
+    while perhaps.is_none() {
+        if rng.u8(0..4) == 0 {
+            if Box::pin(ask(&mut session, "FLUSH TABLE app.t")).await.is_err() {
+                perhaps = Some(model.clone());
+            }
+            continue;
+        }
+        let change = random_change(rng, &model);
+        match Box::pin(ask(&mut session, &change.sql)).await {
+            Err(e) if change.answer != Err(e.kind()) => perhaps = Some(change.after),
+            answer => {
+                assert_eq!(answer.map_err(|e| e.kind()), change.answer.map(|done| vec![done]), "{}", change.sql);
+                model = change.after;
+            }
+        }
+    }
+    check_table(&mut session, &model, 2).await;
+    drop(session);
+    if rng.bool() {
+        fixture.disk.lose_power();
+    }
+    fixture.reopen().await.unwrap();
+    let mut session = fixture.session();
+    let found = Box::pin(ask(&mut session, EVERY_ROW)).await.unwrap();
+    let after = perhaps.filter(|after| found == texts_of(after));
+    let model = after.unwrap_or(model);
+    assert_eq!(found, texts_of(&model));
+    check(&mut session, "FLUSH TABLE app.t", &["FLUSH TABLE"]).await;
+    check_table(&mut session, &model, 2).await;
+    check_table(&mut fixture.delta_session(), &model, 2).await;
+    check_keys(&mut session, &model).await;
+    no_unnamed_files(&fixture, "app.t").await;
+}
+
+/// A statement that changes rows.
+struct Change {
+    sql: String,
+    /// What it answers.
+    answer: std::result::Result<String, ErrorKind>,
+    /// The rows after it.
+    after: Model,
+}
+
+fn random_change(rng: &mut Rng, model: &Model) -> Change {
+    let mut after = model.clone();
+    let (a, b) = (rng.i64(0..6), pick(rng, &["", "x", "yy"]).to_string());
+    let (sql, answer) = match rng.u8(0..9) {
+        0..=3 => {
+            let v = rng.i64(0..100);
+            let sql = format!("INSERT INTO app.t (a, b, v) VALUES ({a}, '{b}', {v})");
+            let exists = after.contains_key(&(a, b.clone()));
+            after.entry((a, b)).or_insert(Some(v));
+            (sql, if exists { Err(ErrorKind::AlreadyExists) } else { Ok("INSERT 1".to_string()) })
+        }
+        4 | 5 => {
+            let changed = after.iter_mut().filter(|((other, _), _)| *other == a).map(|(_, v)| *v = v.map(|v| v + 1));
+            let n = changed.count();
+            (format!("UPDATE app.t SET v = v + 1 WHERE a = {a}"), Ok(format!("UPDATE {n}")))
+        }
+        6 => {
+            let of_row = has_key(rng, a, &b);
+            let (value, new) = pick(rng, &[("NULL", None), ("7", Some(7)), ("v * 2 + a", Some(-1))]);
+            let old = after.get_mut(&(a, b));
+            let n = old.map(|v| *v = if new == Some(-1) { v.map(|v| v * 2 + a) } else { new }).into_iter().count();
+            (format!("UPDATE app.t SET v = {value} WHERE {of_row}"), Ok(format!("UPDATE {n}")))
+        }
+        7 => {
+            let of_row = has_key(rng, a, &b);
+            let n = after.remove(&(a, b)).into_iter().count();
+            (format!("DELETE FROM app.t WHERE {of_row}"), Ok(format!("DELETE {n}")))
+        }
+        _ => {
+            after.retain(|_, v| v.is_none_or(|v| v < 50));
+            let n = model.len() - after.len();
+            ("DELETE FROM app.t WHERE v >= 50".to_string(), Ok(format!("DELETE {n}")))
+        }
+    };
+    Change { sql, answer, after }
+}
+
 /// A condition that the row with a key satisfies: it is looked up by a statement or by a scan, or found among all rows.
 fn has_key(rng: &mut Rng, a: i64, b: &str) -> String {
     match rng.u8(0..3) {
@@ -114,19 +182,22 @@ async fn check_keys(session: &mut SqlSession, model: &Model) {
 
 /// One of several queries has the rows of the model.
 async fn check_table(session: &mut SqlSession, model: &Model, step: usize) {
-    let text = |v: &Option<i64>| v.map_or("null".to_string(), |v| v.to_string());
-    let (sql, mut want) = match step % 4 {
+    let (sql, want) = match step % 4 {
         0 => ("SELECT count(*) FROM app.t", vec![model.len().to_string()]),
         1 => {
             let n = model.iter().filter(|((a, b), v)| *a > 2 && b != "x" && v.is_some()).count();
             ("SELECT count(v) FROM app.t WHERE a > 2 AND b <> 'x'", vec![n.to_string()])
         }
-        _ => {
-            let rows = model.iter().map(|((a, b), v)| format!("{a}|{b}|{}", text(v)));
-            ("SELECT a, b, v FROM app.t", rows.collect())
-        }
+        _ => (EVERY_ROW, texts_of(model)),
     };
-    want.sort();
     let got = Box::pin(ask(session, sql)).await.unwrap();
     assert_eq!(got, want, "step {step}: {sql}");
+}
+
+/// The rows as [`EVERY_ROW`] returns them.
+fn texts_of(model: &Model) -> Vec<String> {
+    let text = |v: &Option<i64>| v.map_or("null".to_string(), |v| v.to_string());
+    let mut rows: Vec<_> = model.iter().map(|((a, b), v)| format!("{a}|{b}|{}", text(v))).collect();
+    rows.sort();
+    rows
 }

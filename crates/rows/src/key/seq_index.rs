@@ -44,11 +44,20 @@ impl<'a> SeqIndexKey<'a> {
 
     /// The changes in a scope by the commits after `after` up to and including `upto`.
     pub fn range(keys: &ScopeKeys, after: SeqId, upto: SeqId) -> Range<Vec<u8>> {
-        // A _seq has 63 bits, so there is a next number.
-        let next = |seq: SeqId| (seq.as_i64().cast_unsigned() + 1).to_be_bytes();
-        let key = |seq| [&keys.row(&[])[..], &next(seq)].concat();
-        key(after)..key(upto)
+        let scope = keys.row(&[]);
+        after_changes(&scope, after)..after_changes(&scope, upto)
     }
+
+    /// The changes up to and including `upto` in a scope, given what all keys of the scope begin with.
+    pub(crate) fn range_of_scope(scope: &[u8], upto: SeqId) -> Range<Vec<u8>> {
+        scope.to_vec()..after_changes(scope, upto)
+    }
+}
+
+/// A key after those of the changes in a scope by the commits up to this one.
+fn after_changes(scope: &[u8], seq: SeqId) -> Vec<u8> {
+    // A _seq has 63 bits, so there is a next number.
+    [scope, &(seq.as_i64().cast_unsigned() + 1).to_be_bytes()].concat()
 }
 
 fn damaged() -> TxnLogError {

@@ -10,10 +10,10 @@ use super::commit::{CommitOutcome, CommitRequest, RowConflict, TableChanges};
 use super::meta;
 use super::pending;
 use super::state::{Tables, cold_version};
-use super::versions::newest_after;
+use super::versions::Newest;
 use crate::key::{HotKey, SeqIndexKey};
 use crate::seq::SeqId;
-use crate::storage::{Batch, Cursor, Family};
+use crate::storage::{Batch, Family, Snapshot};
 
 /// The accepted commits of a group, and what the others are checked against.
 pub(super) struct Group<'a> {
@@ -41,8 +41,8 @@ impl<'a> Group<'a> {
         Self { floors, tables, visible, batch, written, superseded, pending }
     }
 
-    /// The answer to a request that cannot be accepted. `hot` is a cursor of all hot keys.
-    pub(super) fn check(&self, request: &CommitRequest, hot: &mut dyn Cursor) -> Result<Option<CommitOutcome>> {
+    /// The answer to a request that cannot be accepted. `stored` has the commits before the group.
+    pub(super) fn check(&self, request: &CommitRequest, stored: &dyn Snapshot) -> Result<Option<CommitOutcome>> {
         if request.snapshot > self.visible {
             let (snapshot, visible) = (request.snapshot, self.visible);
             return Err(TxnLogError::invalid(format!(
@@ -58,19 +58,20 @@ impl<'a> Group<'a> {
             }
         }
         for changes in &request.tables {
-            if let Some(conflict) = self.conflict(changes, request.snapshot, hot)? {
+            if let Some(conflict) = self.conflict(changes, request.snapshot, stored)? {
                 return Ok(Some(CommitOutcome::Conflict(conflict)));
             }
         }
         Ok(None)
     }
 
-    fn conflict(&self, changes: &TableChanges, snapshot: SeqId, hot: &mut dyn Cursor) -> Result<Option<RowConflict>> {
+    fn conflict(&self, changes: &TableChanges, snapshot: SeqId, stored: &dyn Snapshot) -> Result<Option<RowConflict>> {
+        let mut newest = Newest::of_rows(stored, SeqId::MAX, changes.rows.iter().map(|change| change.row.as_slice()))?;
         let cold = self.tables.get(&changes.table).map(|cold| cold.pending.read());
         for change in &changes.rows {
             let newer = match self.written.get(&change.row) {
                 Some(seq) => Some(*seq),
-                None => newest_after(hot, &change.row, snapshot)?,
+                None => newest.of(&change.row)?.map(|(seq, _)| seq).filter(|seq| *seq > snapshot),
             };
             let is_superseded = |position| {
                 let in_group = self.superseded.contains(&(changes.table, position));

@@ -12,7 +12,7 @@ use super::commit::{CommitOutcome, CommitRequest};
 use super::group::Group;
 use super::state::{State, Stopped};
 use crate::seq::{SeqClock, SeqId};
-use crate::storage::{Direction, Family, KeyRange, WalSync};
+use crate::storage::WalSync;
 
 /// When commits are synced. A weaker durability would be chosen here, for a group.
 const COMMIT_SYNC: WalSync = WalSync::Now;
@@ -157,12 +157,8 @@ impl Sequencer {
             Ok(snapshot) => snapshot,
             Err(e) => return refuse_all(e),
         };
-        let mut hot = match snapshot.scan(Family::Hot, &KeyRange::all(), Direction::Forward) {
-            Ok(hot) => hot,
-            Err(e) => return refuse_all(e),
-        };
         let commit = |request: CommitRequest| {
-            if let Some(rejected) = group.check(&request, &mut *hot)? {
+            if let Some(rejected) = group.check(&request, &*snapshot)? {
                 return Ok(rejected);
             }
             let seq = self.clock.next_seq()?;

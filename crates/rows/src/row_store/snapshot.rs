@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 
 use super::cold::ColdVersion;
 use super::state::{State, Tables, cold_version};
-use super::versions::{VersionCursor, VersionScan, newest};
+use super::versions::{Newest, VersionCursor, VersionScan, newest};
 use crate::key::{Scope, ScopeKeys, SeqIndexKey};
 use crate::seq::SeqId;
 use crate::storage::{Direction, Family, KeyRange, Snapshot};
@@ -70,6 +70,19 @@ impl RowSnapshot {
         let Some((seq, tuple)) = newest(&*self.storage, &row, self.seq)? else { return Ok(None) };
         let is_deleted = Tuple::parse(&tuple)?.is_deleted();
         Ok(Some(NewestVersion { seq, tuple, is_deleted }))
+    }
+
+    /// The newest versions of rows, given their encoded primary keys: the `_seq` of each, and whether it deletes the row.
+    pub fn newest(
+        &self,
+        table: TableId,
+        scope: &Scope<'_>,
+        primary_keys: &[Vec<u8>],
+    ) -> Result<Vec<Option<(SeqId, bool)>>> {
+        let keys = ScopeKeys::new(table, scope);
+        let rows: Vec<_> = primary_keys.iter().map(|key| keys.row(key)).collect();
+        let mut newest = Newest::of_rows(&*self.storage, self.seq, rows.iter().map(Vec::as_slice))?;
+        rows.iter().map(|row| newest.of(row)).collect()
     }
 
     /// The newest versions of the rows in a range of hot keys, such as those of [`ScopeKeys`] whose ends are not within

@@ -13,6 +13,9 @@ use crate::tuple::Tuple;
 /// The number of versions of a row that are passed before a seek.
 const STEPS: usize = 4;
 
+/// Up to this many rows are read with a cursor each.
+const FEW_ROWS: usize = 64;
+
 /// The newest version of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowVersion<'a> {
@@ -54,12 +57,41 @@ pub(super) fn newest(snapshot: &dyn Snapshot, row: &[u8], at: SeqId) -> Result<O
     }
 }
 
-/// The `_seq` of the newest version of a row, if it is after `after`. The cursor is one of all hot keys.
-pub(super) fn newest_after(cursor: &mut dyn Cursor, row: &[u8], after: SeqId) -> Result<Option<SeqId>> {
-    cursor.seek(&HotKey::of_version(row, SeqId::MAX));
-    let Some(entry) = cursor.next()? else { return Ok(None) };
-    let (found, seq) = HotKey::split_seq(entry.key)?;
-    Ok((found == row && seq > after).then_some(seq))
+/// Finds the newest versions of some rows.
+pub(super) struct Newest<'a> {
+    snapshot: &'a dyn Snapshot,
+    at: SeqId,
+    /// One of all these rows; None if they are few.
+    cursor: Option<Box<dyn Cursor + 'a>>,
+}
+
+impl<'a> Newest<'a> {
+    /// Of these rows at `at`. Of few rows, each is read on its own, and so are no deleted rows between them.
+    pub(super) fn of_rows<'r>(
+        snapshot: &'a dyn Snapshot,
+        at: SeqId,
+        rows: impl ExactSizeIterator<Item = &'r [u8]> + Clone,
+    ) -> Result<Self> {
+        let is_many = rows.len() > FEW_ROWS;
+        let bounds = rows.clone().min().zip(rows.max()).filter(|_| is_many);
+        let cursor = bounds.map(|(first, last)| {
+            let range = KeyRange::between(first, after_versions(last));
+            snapshot.scan(Family::Hot, &range, Direction::Forward)
+        });
+        Ok(Self { snapshot, at, cursor: cursor.transpose()? })
+    }
+
+    /// The newest version of one of the rows: its `_seq`, and whether it deletes the row.
+    pub(super) fn of(&mut self, row: &[u8]) -> Result<Option<(SeqId, bool)>> {
+        let Some(cursor) = &mut self.cursor else {
+            let newest = newest(self.snapshot, row, self.at)?;
+            return newest.map(|(seq, tuple)| Ok((seq, Tuple::parse(&tuple)?.is_deleted()))).transpose();
+        };
+        cursor.seek(&HotKey::of_version(row, self.at));
+        let Some(entry) = cursor.next()? else { return Ok(None) };
+        let (found, seq) = HotKey::split_seq(entry.key)?;
+        if found == row { Ok(Some((seq, Tuple::parse(entry.value)?.is_deleted()))) } else { Ok(None) }
+    }
 }
 
 /// A key after all versions of a row and before those of the next.

@@ -9,8 +9,8 @@ use deltalakedb_log::Result;
 use parking_lot::Mutex;
 
 use super::{
-    Batch, Cursor, Direction, Entry, Family, KeyRange, Snapshot, Storage, WalSync, closed, exists, failed, in_use,
-    read_only,
+    Batch, Change, Cursor, Direction, Entry, Family, KeyRange, Snapshot, Storage, WalSync, closed, exists, failed,
+    in_use, read_only,
 };
 
 /// A disk with stores in its folders. Clones are the same disk.
@@ -214,11 +214,17 @@ impl Entries {
 
     fn apply(&mut self, batch: &Batch) {
         for change in &batch.changes {
-            let entries = self.0.entry(change.family).or_default();
-            match &change.value {
-                Some(value) => entries.insert(change.key.clone(), value.clone()),
-                None => entries.remove(&change.key),
-            };
+            match change {
+                Change::Put { family, key, value } => {
+                    self.0.entry(*family).or_default().insert(key.clone(), value.clone());
+                }
+                Change::Delete { family, key } => {
+                    self.0.entry(*family).or_default().remove(key);
+                }
+                Change::DeleteRange { family, range } => {
+                    self.0.entry(*family).or_default().retain(|key, _| !range.contains(key));
+                }
+            }
         }
     }
 }

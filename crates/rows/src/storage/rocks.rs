@@ -13,14 +13,14 @@ use std::time::Duration;
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use parking_lot::{Mutex, RwLock};
 use rocksdb::checkpoint::Checkpoint;
-use rocksdb::{ColumnFamily, DB, DBRawIterator, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{ColumnFamily, DB, DBRawIterator, FlushOptions, ReadOptions, WriteBatch, WriteOptions};
 use self_cell::self_cell;
 
 pub use options::RocksOptions;
 
 use super::{
-    Batch, Cursor, Direction, Entry, Family, KeyRange, Snapshot, Storage, WalSync, closed, exists, failed, in_use,
-    read_only,
+    Batch, Change, Cursor, Direction, Entry, Family, KeyRange, Snapshot, Storage, WalSync, closed, exists, failed,
+    in_use, read_only,
 };
 
 /// The file whose lock says that a store is open. RocksDB has a lock of its own, whose error has no code.
@@ -117,10 +117,12 @@ impl Storage for RocksStorage {
         let mut changes = WriteBatch::default();
         changes.put_log_data(wal::mark(log.synced));
         for change in batch.changes {
-            let family = database.family(change.family)?;
-            match change.value {
-                Some(value) => changes.put_cf(family, change.key, value),
-                None => changes.delete_cf(family, change.key),
+            match change {
+                Change::Put { family, key, value } => changes.put_cf(database.family(family)?, key, value),
+                Change::Delete { family, key } => changes.delete_cf(database.family(family)?, key),
+                Change::DeleteRange { family, range } => {
+                    changes.delete_range_cf(database.family(family)?, range.start, range.end);
+                }
             }
         }
         let mut options = WriteOptions::default();
@@ -134,6 +136,16 @@ impl Storage for RocksStorage {
         let mut log = self.log.lock();
         self.writable(&log)?.rocks.flush_wal(true).map_err(|e| self.fail(&mut log, e))?;
         log.synced = true;
+        Ok(())
+    }
+
+    fn settle(&self) -> Result<()> {
+        let database = self.writable(&self.log.lock())?;
+        let mut options = FlushOptions::default();
+        options.set_wait(false);
+        for family in Family::ALL {
+            database.rocks.flush_cf_opt(database.family(family)?, &options).map_err(unreadable)?;
+        }
         Ok(())
     }
 
@@ -185,37 +197,44 @@ impl Snapshot for OwnedSnapshot {
         if let Some(end) = &range.end {
             options.set_iterate_upper_bound(end.max(&range.start).clone());
         }
-        let mut rocks = self.borrow_dependent().raw_iterator_cf_opt(family, options);
-        match direction {
-            Direction::Forward => rocks.seek_to_first(),
-            Direction::Backward => rocks.seek_to_last(),
-        }
-        Ok(Box::new(RocksCursor { rocks, direction, before_next: false }))
+        let rocks = self.borrow_dependent().raw_iterator_cf_opt(family, options);
+        Ok(Box::new(RocksCursor { rocks, direction, place: Place::Start }))
     }
 }
 
 struct RocksCursor<'a> {
     rocks: DBRawIterator<'a>,
     direction: Direction,
-    /// Whether the iterator is at the entry that was returned last, not at the next.
-    before_next: bool,
+    place: Place,
+}
+
+/// Where the iterator of a cursor is.
+#[derive(Clone, Copy)]
+enum Place {
+    /// Nowhere yet.
+    Start,
+    /// At the entry that was returned last.
+    Returned,
+    /// At the next entry.
+    Next,
 }
 
 impl Cursor for RocksCursor<'_> {
     fn next(&mut self) -> Result<Option<Entry<'_>>> {
-        if self.before_next {
-            match self.direction {
-                Direction::Forward => self.rocks.next(),
-                Direction::Backward => self.rocks.prev(),
-            }
+        match (self.place, self.direction) {
+            (Place::Start, Direction::Forward) => self.rocks.seek_to_first(),
+            (Place::Start, Direction::Backward) => self.rocks.seek_to_last(),
+            (Place::Returned, Direction::Forward) => self.rocks.next(),
+            (Place::Returned, Direction::Backward) => self.rocks.prev(),
+            (Place::Next, _) => {}
         }
-        self.before_next = true;
+        self.place = Place::Returned;
         self.rocks.status().map_err(unreadable)?;
         Ok(self.rocks.item().map(|(key, value)| Entry { key, value }))
     }
 
     fn seek(&mut self, key: &[u8]) {
-        self.before_next = false;
+        self.place = Place::Next;
         match self.direction {
             Direction::Forward => self.rocks.seek(key),
             Direction::Backward => self.rocks.seek_for_prev(key),

@@ -113,8 +113,14 @@ pub(super) fn a_batch_changes_every_family_and_the_last_change_of_a_key_counts(d
         changes.put(family, b"replaced", family.name());
         changes.delete(family, b"deleted");
         changes.put(family, b"put again", []);
+        changes.put(family, b"range 1", []);
+        changes.put(family, b"range 2", []);
+        changes.put(family, b"range 3", []);
+        changes.delete_range(family, b"range 1".to_vec()..b"range 3".to_vec());
+        changes.delete_range(family, b"range 3".to_vec()..b"range 3".to_vec());
+        changes.put(family, b"range 2", b"again");
     }
-    assert_eq!(changes.len(), 56);
+    assert_eq!(changes.len(), 96);
     storage.write(changes, WalSync::Now).unwrap();
     storage.write(Batch::new(), WalSync::Now).unwrap();
     let snapshot = storage.snapshot().unwrap();
@@ -123,6 +129,9 @@ pub(super) fn a_batch_changes_every_family_and_the_last_change_of_a_key_counts(d
         assert_eq!(snapshot.get(family, b"deleted").unwrap(), None);
         assert_eq!(snapshot.get(family, b"put again").unwrap().unwrap(), b"");
         assert_eq!(snapshot.get(family, b"absent").unwrap(), None);
+        assert_eq!(snapshot.get(family, b"range 1").unwrap(), None);
+        assert_eq!(snapshot.get(family, b"range 2").unwrap().unwrap(), b"again");
+        assert_eq!(snapshot.get(family, b"range 3").unwrap().unwrap(), b"");
     }
 }
 
@@ -408,8 +417,17 @@ pub(super) fn random_operations_leave_what_a_model_has(disk: &dyn Disk) {
                             None => entries.remove(&key),
                         };
                     }
+                    let mut batch = batch(changes);
+                    if rng.u8(..4) == 0 {
+                        let ((family, start, _), (_, end, _)) = (change(rng), change(rng));
+                        model.get_mut(&family).unwrap().retain(|key, _| *key < start || *key >= end);
+                        batch.delete_range(family, start..end);
+                    }
                     let sync = if rng.u8(..20) == 0 { WalSync::Now } else { WalSync::Later };
-                    storage.write(batch(changes), sync).unwrap();
+                    storage.write(batch, sync).unwrap();
+                    if rng.u8(..20) == 0 {
+                        storage.settle().unwrap();
+                    }
                 }
                 60..70 => {
                     held.push((storage.snapshot().unwrap(), model.clone()));

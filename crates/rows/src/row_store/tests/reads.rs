@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
-use super::versions::{newest, newest_after};
+use super::versions::{Newest, newest};
 use super::*;
 use crate::random::for_seeds;
 
@@ -69,9 +69,13 @@ fn a_scan_returns_the_newest_versions_at_its_snapshot_in_both_directions() {
             let versions = rows.get(&id).cloned().unwrap_or_default();
             let found = newest(&*snapshot, &row, at).unwrap().map(|(seq, _)| seq);
             assert_eq!(found, newest_of(&versions).map(|(seq, _)| seq), "row {id} at {at} of {rows:?}");
-            let mut hot = snapshot.scan(Family::Hot, &KeyRange::all(), Direction::Forward).unwrap();
-            let newer = newest_after(&mut *hot, &row, at).unwrap();
-            assert_eq!(newer, versions.last_key_value().map(|(seq, _)| *seq).filter(|seq| *seq > at));
+            // The same of a few rows, and of so many that they share a cursor.
+            for count in [1, 100] {
+                let all = vec![row.as_slice(); count];
+                let found = Newest::of_rows(&*snapshot, at, all.into_iter()).unwrap().of(&row).unwrap();
+                let want = newest_of(&versions).map(|(seq, value)| (seq, value.is_none()));
+                assert_eq!(found, want, "row {id} at {at} of {rows:?}");
+            }
         }
     });
 }
