@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 import deltalakedb
-from deltalakedb import Catalog, DeltaTable
+from deltalakedb import Catalog, DeltaTable, write_deltalake
 from deltalakedb.exceptions import CatalogError, DeltaError
 
 
@@ -51,6 +52,36 @@ def test_a_directory_has_one_catalog(data: Path, tmp_path: Path) -> None:
         other = f"deltasql://sqlite/{tmp_path}/other.db"
         with pytest.raises(CatalogError, match="another catalog"):
             deltalakedb.connect(other, data=data)
+
+
+CHANGES: dict[str, Callable[[str], Any]] = {
+    "append": lambda at: write_deltalake(
+        at, pa.table({"id": [2], "body": ["b"], "_seq": [1]}), mode="append"
+    ),
+    "delete": lambda at: DeltaTable(at).delete("id = 1"),
+    "update": lambda at: DeltaTable(at).update({"body": "'x'"}),
+    "compact": lambda at: DeltaTable(at).optimize.compact(),
+    "restore": lambda at: DeltaTable(at).restore(0),
+    "vacuum": lambda at: DeltaTable(at).vacuum(dry_run=False),
+    "properties": lambda at: DeltaTable(at).alter.set_table_properties(
+        {"delta.appendOnly": "true"}
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_only_the_engine_changes_its_tables(
+    data: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[str], Any]
+) -> None:
+    with deltalakedb.connect(data=data) as catalog:
+        catalog.execute(f"{NOTES}; INSERT INTO app.notes VALUES (1, 'a'); FLUSH ALL")
+        monkeypatch.setenv(
+            "DELTALAKEDB_CATALOG", f"deltasql://sqlite/{data}/catalog.db"
+        )
+        with pytest.raises(DeltaError, match="owned by the row engine"):
+            change(str(data / "app" / "notes"))
+        assert DeltaTable(str(data / "app" / "notes")).version() == 1
+        assert rows(catalog, "SELECT * FROM app.notes") == [{"id": 1, "body": "a"}]
 
 
 VALUES: list[Any] = [

@@ -180,6 +180,9 @@ pub(crate) enum Command {
         /// The data directory of row tables, created on first use; without --catalog it has a catalog of its own
         #[arg(long, value_name = "DIR")]
         data: Option<std::path::PathBuf>,
+        /// The value of `:NAME` or `$NAME` in the statements: JSON, or else a text; may be repeated
+        #[arg(long = "param", value_name = "NAME=VALUE")]
+        params: Vec<String>,
     },
     /// Write rows from a file to a table
     Write(WriteArgs),

@@ -53,7 +53,7 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
             let scan = Scan { at: state_at(&at)?, columns, filter_sql: filter, limit };
             read(s, &name, &scan).await
         }
-        Command::Sql { statements, data } => sql::run(s, statements, data.as_deref()).await,
+        Command::Sql { statements, data, params } => sql::run(s, statements, data.as_deref(), &params).await,
         Command::Write(args) => write::write(s, args).await,
         Command::Delete { name, filter, all: _ } => operations::delete(s, &name, filter).await,
         Command::Update { name, filter, all: _ } => operations::update(s, &name, &s.assignments, filter).await,

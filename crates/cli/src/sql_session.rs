@@ -6,7 +6,7 @@ use std::sync::Arc;
 use deltalakedb_engine::{RowEngine, RowTables};
 use deltalakedb_log::commit::Committed;
 use deltalakedb_log::{Catalog, Result, TableRef};
-use deltalakedb_table::{CommandComplete, SqlOptions, SqlResult, SqlSession};
+use deltalakedb_table::{CommandComplete, Parameters, SqlOptions, SqlResult, SqlSession};
 
 use crate::context::CommandContext;
 use crate::report::counted;
@@ -19,16 +19,23 @@ pub(crate) struct SqlRunner<'a> {
     pub(crate) session: SqlSession,
     /// The row tables, if a data directory is open.
     engine: Option<Arc<RowEngine>>,
+    /// The values of placeholders.
+    params: Parameters,
 }
 
 impl<'a> SqlRunner<'a> {
     /// A session over a catalog, which is created if it does not exist and `create` allows it; with the row tables of a
     /// data directory, which is created.
-    pub(crate) async fn open(s: &'a CommandContext, data: Option<&Path>, create: bool) -> Result<Self> {
+    pub(crate) async fn open(
+        s: &'a CommandContext,
+        data: Option<&Path>,
+        create: bool,
+        params: Parameters,
+    ) -> Result<Self> {
         let mut options = SqlOptions { warehouse: s.settings.warehouse.clone(), write: s.write_options() };
         let Some(data) = data else {
             let catalog = s.catalog(create).await?;
-            return Ok(Self { s, session: SqlSession::new(catalog.clone(), options)?, catalog, engine: None });
+            return Ok(Self { s, session: SqlSession::new(catalog.clone(), options)?, catalog, engine: None, params });
         };
         let catalog = s.catalog_of_data(data).await?;
         let engine = Arc::new(RowEngine::open(data, catalog.clone(), s.write_options()).await?);
@@ -37,7 +44,7 @@ impl<'a> SqlRunner<'a> {
         }
         options.warehouse.get_or_insert_with(|| engine.folder().display().to_string());
         let session = SqlSession::new(catalog.clone(), options)?.with_guest(Arc::new(RowTables::new(engine.clone())));
-        Ok(Self { s, session, catalog, engine: Some(engine) })
+        Ok(Self { s, session, catalog, engine: Some(engine), params })
     }
 
     /// Ends the session; true when a transaction was open, which is rolled back.
@@ -53,7 +60,7 @@ impl<'a> SqlRunner<'a> {
     pub(crate) async fn run(&mut self, text: &str) -> Result<()> {
         let mut out = self.s.output();
         let mut results = Results::new(&mut out, self.session.summary(text)?.results)?;
-        let mut script = self.session.execute(text)?;
+        let mut script = self.session.execute_with(text, self.params.clone())?;
         while let Some(result) = script.next().await? {
             match result {
                 SqlResult::Rows(rows) => results.print(rows).await?,

@@ -58,7 +58,7 @@ struct StoredColumn {
 }
 
 /// The rows of a page in data files, each of which a lookup decodes.
-const PAGE_ROWS: usize = 4_096;
+const PAGE_ROWS: usize = 2_048;
 /// The bytes of a column's dictionary, which a lookup decodes as well. Columns with more different values get none.
 const DICTIONARY_BYTES: usize = 64 << 10;
 

@@ -263,7 +263,7 @@ fn with_tags(table: &RowTable, adds: impl Iterator<Item = (u32, Add)>) -> Result
     let mut tagged = Vec::new();
     for (number, mut add) in adds {
         let file = table.keyed_file(&add)?;
-        let (Some(first), Some(last)) = file.bounds(&table.key)? else {
+        let Some([first, last]) = file.first_and_last(&table.key)? else {
             return Err(TxnLogError::new(ErrorKind::Internal, format!("a data file of {} is empty", table.name())));
         };
         if first > last || last_key.is_some_and(|before| before >= first) {

@@ -109,7 +109,7 @@ impl SqlGuest for RowTables {
         change: Statement,
         context: GuestContext<'_>,
     ) -> Result<CommandComplete> {
-        // Each evaluation of the statement registers the row tables that it names anew.
+        // Each evaluation of the statement registers the row tables that it names again.
         if context.named.contains(&system_tables_name()?) {
             context.register(&self.system_tables()?);
         }

@@ -93,9 +93,9 @@ impl KeyedFile {
     }
 
     /// The encoded keys of the first and the last row; None of a file without rows.
-    pub(crate) fn bounds(&self, key: &PrimaryKey) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>)> {
-        let rows = self.rows()?;
-        Ok((self.key_at(key, 0)?, self.key_at(key, rows.saturating_sub(1))?))
+    pub(crate) fn first_and_last(&self, key: &PrimaryKey) -> Result<Option<[Vec<u8>; 2]>> {
+        let last = self.rows()?.saturating_sub(1);
+        Ok(self.key_at(key, 0)?.zip(self.key_at(key, last)?).map(|(first, last)| [first, last]))
     }
 
     fn key_at(&self, key: &PrimaryKey, row: usize) -> Result<Option<Vec<u8>>> {
@@ -235,7 +235,7 @@ fn pages_of_group(
 ) -> Result<Option<Vec<Page>>> {
     let (Some(values), Some(offsets)) = (metadata.column_index(), metadata.offset_index()) else { return Ok(None) };
     let Some(field) = column.columns().next() else { return Ok(None) };
-    // The bounds of floats say nothing of NaN.
+    // NaN is not within the bounds of floats.
     if matches!(field.data_type(), DataType::Float32 | DataType::Float64) {
         return Ok(None);
     }

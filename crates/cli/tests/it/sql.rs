@@ -36,6 +36,31 @@ fn one_result_is_rows_and_several_are_lists_of_rows() {
 }
 
 #[test]
+fn placeholders_have_the_values_of_param() {
+    let place = TestFolder::with_events();
+    let sql = |params: &[&str], text: &str| {
+        let params: Vec<_> = params.iter().flat_map(|param| ["--param", param]).collect();
+        place.dl(&[&["sql", "--format", "json", text], &params[..]].concat())
+    };
+    let values = ["i=-7", "d=0.10", "f=1e-1", "t=it's", "q=\"7\"", "b=true", "n=null", "1=5", "empty="];
+    let text = "SELECT :i AS i, arrow_typeof(:d) AS d, :f AS f, :t AS t, :q AS q, :b AS b, :n AS n, $1 AS one, \
+                :empty AS empty";
+    let want = json!([{"i": -7, "d": "Decimal128(3, 2)", "f": 0.1, "t": "it's", "q": "7", "b": true, "n": null,
+                       "one": 5, "empty": ""}]);
+    assert_eq!(sql(&values, text).json(), want);
+    assert_eq!(sql(&["id=5"], "SELECT count(*) AS n FROM events WHERE id = :id").json(), json!([{"n": 1}]));
+    for (param, text, says) in [
+        ("id", "SELECT 1", "--param id has no value: expected NAME=VALUE"),
+        ("id=[1]", "SELECT 1", "is a list or an object"),
+        ("id=123456789012345678901234567890123456789", "SELECT 1", "too many digits"),
+        ("id=1", "SELECT :other", "the parameter :other has no value: given are :id"),
+    ] {
+        let refused = sql(&[param], text);
+        assert!(refused.code == Some(1) && refused.err.contains(says), "{refused:?}");
+    }
+}
+
+#[test]
 fn parquet_output_is_parquet_input() {
     let place = TestFolder::with_events();
     for (n, args) in [["sql", "SELECT * FROM events WHERE id > 3"], ["read", "events"]].iter().enumerate() {

@@ -21,7 +21,7 @@ use crate::floats::normalized;
 use crate::literal::Literal;
 use crate::overlay::{RowTableProvider, SystemColumns};
 use crate::row_table::{RowTable, SCOPE};
-use crate::table_view::{RowPlace, TableView, encoded_keys};
+use crate::table_view::{TableView, encoded_keys};
 
 /// The change of one row.
 pub(super) struct ByKey {
@@ -69,27 +69,29 @@ impl ByKey {
     pub(super) async fn evaluate(&self, view: &TableView, context: &GuestContext<'_>) -> Result<Option<Evaluated>> {
         let mut request = CommitRequest::at(view.snapshot.seq());
         let changes = request.table(view.table.id, view.cold.generation);
+        let (looked_up, key) = (view.clone(), self.key.clone());
         let Some(assigned) = &self.assigned else {
-            let Some(place) = self.find(view).await? else { return Ok(Some(Evaluated { request, rows: 0 })) };
+            let Some(place) = blocking(move || looked_up.find(&key)).await? else { return Ok(Some(nothing(request))) };
             changes.delete(&SCOPE, &self.key, place.position());
             return Ok(Some(Evaluated { request, rows: 1 }));
         };
         let Some(new_row) = NewRow::of(view, assigned, context) else { return Ok(None) };
-        let Some(place) = self.find(view).await? else { return Ok(Some(Evaluated { request, rows: 0 })) };
-        let (looked_up, key, columns) = (view.clone(), self.key.clone(), new_row.columns.clone());
-        let position = place.position();
-        let row = blocking(move || looked_up.row_at(&place, &key, &columns)).await?;
+        let columns = new_row.columns.clone();
+        let found = move || {
+            let place = looked_up.find(&key)?;
+            place.map(|place| Ok((place.position(), looked_up.row_at(&place, &key, &columns)?))).transpose()
+        };
+        let Some((position, row)) = blocking(found).await? else { return Ok(Some(nothing(request))) };
         let Some(row) = new_row.evaluate(&view.table, &row) else { return Ok(None) };
         let row = normalized(&view.table, &row)?;
         check_not_null(&view.table, &row)?;
         put(changes, &view.table, &row, std::iter::once((&self.key, position)))?;
         Ok(Some(Evaluated { request, rows: 1 }))
     }
+}
 
-    async fn find(&self, view: &TableView) -> Result<Option<RowPlace>> {
-        let (view, key) = (view.clone(), self.key.clone());
-        blocking(move || view.find(&key)).await
-    }
+fn nothing(request: CommitRequest) -> Evaluated {
+    Evaluated { request, rows: 0 }
 }
 
 /// What an UPDATE makes of a row.

@@ -63,7 +63,7 @@ fn every_key_of_a_file_is_found_and_no_other() {
         let file = KeyedFiles::default().open(&path, &key).unwrap();
         for row in 0..all.num_rows() {
             let wanted = encoded(&key, &all, row);
-            let expected = (row % 2 == 0).then(|| row as u32 / 2);
+            let expected = (row % 2 == 0).then_some(row as u32 / 2);
             assert_eq!(file.position(&key, &wanted).unwrap(), expected, "row {row} of {all:?}");
             if let Some(position) = expected {
                 let found = file.row(ColdPosition { file: 7, row: position }, &all.schema()).unwrap();

@@ -66,7 +66,7 @@ pub(super) struct Newest<'a> {
 }
 
 impl<'a> Newest<'a> {
-    /// Of these rows at `at`. Of few rows, each is read on its own, and so are no deleted rows between them.
+    /// Of these rows at `at`. Few rows are read one by one, without what was deleted between them.
     pub(super) fn of_rows<'r>(
         snapshot: &'a dyn Snapshot,
         at: SeqId,

@@ -23,6 +23,8 @@ use futures::{FutureExt, TryStreamExt};
 use serde_json::{Value, json};
 
 use super::capture::{NewFiles, panicked};
+use super::deletion_vectors::ENABLE_VECTORS;
+use super::encoding::EncodedTable;
 use super::log::{FileSelection, SnapshotLog};
 use super::log_store::VirtualLogStore;
 use super::write::{Data, FAILED};
@@ -82,7 +84,9 @@ impl PlainAppend {
     /// The number of rows written, and the adds in JSON.
     async fn write(&self, rows: Data) -> Result<(usize, Vec<Value>)> {
         let failed = || FAILED.to_string();
-        let (mut rows, parquet) = encoding::of_rows(rows, self.options.parquet.as_ref(), false, FAILED).await?;
+        let has_vectors = self.base.head.metadata.is_on(ENABLE_VECTORS);
+        let table = EncodedTable { is_mapped: false, has_vectors };
+        let (mut rows, parquet) = encoding::of_rows(rows, self.options.parquet.as_ref(), table, FAILED).await?;
         let (indexed, stats_columns) = get_num_idx_cols_and_stats_columns(Some(&self.properties), Default::default());
         let config = WriterConfig::new(
             self.schema.clone(),

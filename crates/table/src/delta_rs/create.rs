@@ -14,6 +14,8 @@ use serde_json::Value;
 
 use super::alter::is_own_property;
 use super::capture::{capture, commit_properties};
+use super::deletion_vectors::ENABLE_VECTORS;
+use super::encoding::EncodedTable;
 use super::log::{FileSelection, SnapshotLog};
 use super::log_store::VirtualLogStore;
 use super::schema::{TableSchema, parse_schema};
@@ -41,8 +43,9 @@ pub(crate) async fn create(table: Create<'_>, columns: Vec<StructField>) -> Resu
 pub(crate) async fn create_with_data(table: Create<'_>, rows: Data) -> Result<StagedCommit> {
     let (log, log_store) = nothing_yet(&table)?;
     let spec = table.spec;
-    let is_mapped = maps_columns(spec);
-    let (rows, parquet) = encoding::of_rows(rows, table.options.parquet.as_ref(), is_mapped, FAILED).await?;
+    let has_vectors = spec.properties.get(ENABLE_VECTORS).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let encoded = EncodedTable { is_mapped: maps_columns(spec), has_vectors };
+    let (rows, parquet) = encoding::of_rows(rows, table.options.parquet.as_ref(), encoded, FAILED).await?;
     let own_size = spec.properties.get("delta.targetFileSize").and_then(|size| size.trim().parse().ok());
     let mut write = WriteBuilder::new(log_store.clone(), None)
         .with_partition_columns(&spec.partition_by)

@@ -19,6 +19,9 @@ use super::{alias, stores};
 use crate::error::Explain;
 use crate::write_options::WriteOptions;
 
+/// The property of tables in which rows may be hidden by deletion vectors.
+pub(crate) const ENABLE_VECTORS: &str = "delta.enableDeletionVectors";
+
 /// How many files of deletion vectors are read at the same time.
 const CONCURRENT_READS: usize = 16;
 

@@ -3,6 +3,9 @@
 //! Parquet's writer builds a dictionary of each column and gives it up when it has become too large. By then it takes
 //! space, and every reader decompresses it, however few rows it reads. So the first rows are looked at before a file is
 //! begun, and columns of which these fill a dictionary get none. A column that would fill one later keeps it until then.
+//!
+//! Of a file with hidden rows, pages are read in which a row is visible. In tables with deletion vectors pages are
+//! smaller, so that fewer rows are decoded in vain.
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -30,31 +33,46 @@ const MOST_ROWS: usize = DEFAULT_DICTIONARY_PAGE_SIZE_LIMIT / 8;
 /// The most bytes of rows that are held for it.
 const MOST_BYTES: usize = 32 << 20;
 
+/// The rows of a page in tables with deletion vectors. Parquet's writer has up to 20,000 in others.
+const PAGE_ROWS_WITH_VECTORS: usize = 4_096;
+
 /// Rows after which columns with repeated values are not looked at any more.
 const FIRST_ROWS: usize = 8_192;
 
 /// How many of the first rows, at least, repeat a value in such a column.
 const FEWEST_REPEATED: usize = FIRST_ROWS / 64;
 
+/// What of a table its encoding depends on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct EncodedTable {
+    /// Whether its columns are mapped: they have other names in files.
+    pub(super) is_mapped: bool,
+    /// Whether its rows may be hidden by deletion vectors.
+    pub(super) has_vectors: bool,
+}
+
 /// The given encoding, or one for these rows, of which the first are read for it. The rows are returned unchanged;
-/// `failed` begins the sentence of an error. Nothing is chosen where columns are mapped, whose names in files differ.
+/// `failed` begins the sentence of an error. No dictionary is left out where columns are mapped.
 pub(super) async fn of_rows(
     rows: SendableRecordBatchStream,
     given: Option<&WriterProperties>,
-    is_mapped: bool,
+    table: EncodedTable,
     failed: &str,
 ) -> Result<(SendableRecordBatchStream, WriterProperties)> {
     match given {
         Some(given) => Ok((rows, given.clone())),
-        None if is_mapped => Ok((rows, as_in_delta_rs().build())),
+        None if table.is_mapped => Ok((rows, of_table(table).build())),
         None => {
-            let chosen = AssertUnwindSafe(chosen_for(rows)).catch_unwind().await;
+            let chosen = AssertUnwindSafe(chosen_for(rows, table)).catch_unwind().await;
             chosen.map_err(|panic: Box<dyn Any + Send>| panicked(failed, panic.as_ref()))
         }
     }
 }
 
-async fn chosen_for(mut rows: SendableRecordBatchStream) -> (SendableRecordBatchStream, WriterProperties) {
+async fn chosen_for(
+    mut rows: SendableRecordBatchStream,
+    table: EncodedTable,
+) -> (SendableRecordBatchStream, WriterProperties) {
     let schema = rows.schema();
     let mut columns: Vec<_> =
         schema.fields().iter().map(|field| Column::new(field.name(), field.data_type())).collect();
@@ -72,7 +90,7 @@ async fn chosen_for(mut rows: SendableRecordBatchStream) -> (SendableRecordBatch
             break;
         }
     }
-    let mut properties = as_in_delta_rs();
+    let mut properties = of_table(table);
     for column in columns.into_iter().filter(|column| column.state == State::TooLarge) {
         properties = properties.set_column_dictionary_enabled(ColumnPath::new(vec![column.name]), false);
     }
@@ -80,10 +98,12 @@ async fn chosen_for(mut rows: SendableRecordBatchStream) -> (SendableRecordBatch
     (Box::pin(RecordBatchStreamAdapter::new(schema, rows)), properties.build())
 }
 
-fn as_in_delta_rs() -> WriterPropertiesBuilder {
-    WriterProperties::builder()
+/// As in delta-rs, but for the pages of tables with deletion vectors.
+fn of_table(table: EncodedTable) -> WriterPropertiesBuilder {
+    let properties = WriterProperties::builder()
         .set_created_by(format!("delta-rs version {}", crate_version()))
-        .set_compression(Compression::SNAPPY)
+        .set_compression(Compression::SNAPPY);
+    if table.has_vectors { properties.set_data_page_row_count_limit(PAGE_ROWS_WITH_VECTORS) } else { properties }
 }
 
 /// Looks at the rows of a batch, `before` which there were that many.
@@ -219,14 +239,17 @@ mod tests {
             let batches: Vec<_> =
                 (0..300_000).step_by(batch).map(|n| rows(n..(n + batch as i64).min(300_000))).collect();
             let (written, properties) =
-                of_rows(stream_of(batches.iter().cloned().map(Ok).collect()), None, false, "failed").await.unwrap();
+                of_rows(stream_of(batches.iter().cloned().map(Ok).collect()), None, EncodedTable::default(), "failed")
+                    .await
+                    .unwrap();
             let mut expected = vec!["unique", "a.text"];
             // Whether they fill it within the rows that are looked at.
             expected.extend((batch > MOST_ROWS).then_some("unique_or_null"));
             assert_eq!(without_dictionary(&properties), expected, "batches of {batch}");
             assert_eq!(written.try_collect::<Vec<_>>().await.unwrap(), batches);
         }
-        let (_, properties) = of_rows(stream_of(vec![Ok(rows(0..30_000))]), None, false, "failed").await.unwrap();
+        let (_, properties) =
+            of_rows(stream_of(vec![Ok(rows(0..30_000))]), None, EncodedTable::default(), "failed").await.unwrap();
         assert!(without_dictionary(&properties).is_empty(), "30,000 values fit");
     }
 
@@ -234,18 +257,37 @@ mod tests {
     async fn a_given_encoding_is_kept() {
         let given = WriterProperties::builder().set_compression(Compression::UNCOMPRESSED).build();
         let (_, properties) =
-            of_rows(stream_of(vec![Ok(rows(0..200_000))]), Some(&given), false, "failed").await.unwrap();
+            of_rows(stream_of(vec![Ok(rows(0..200_000))]), Some(&given), EncodedTable::default(), "failed")
+                .await
+                .unwrap();
         assert!(without_dictionary(&properties).is_empty());
         assert_eq!(properties.compression(&ColumnPath::new(vec!["few".into()])), Compression::UNCOMPRESSED);
     }
 
     #[tokio::test]
+    async fn tables_with_deletion_vectors_have_smaller_pages() {
+        for is_mapped in [false, true] {
+            let rows_of_page = async |has_vectors| {
+                let table = EncodedTable { is_mapped, has_vectors };
+                let (_, properties) = of_rows(stream_of(vec![Ok(rows(0..5))]), None, table, "failed").await.unwrap();
+                properties.data_page_row_count_limit()
+            };
+            assert_eq!(rows_of_page(true).await, 4_096);
+            assert_eq!(rows_of_page(false).await, 20_000);
+        }
+    }
+
+    #[tokio::test]
     async fn an_error_of_the_rows_is_returned_where_they_are_read() {
         let broken = || DataFusionError::Execution("broken".into());
-        let (mut read, _) =
-            of_rows(stream_of(vec![Ok(rows(0..5)), Err(broken()), Ok(rows(5..9))]), None, false, "failed")
-                .await
-                .unwrap();
+        let (mut read, _) = of_rows(
+            stream_of(vec![Ok(rows(0..5)), Err(broken()), Ok(rows(5..9))]),
+            None,
+            EncodedTable::default(),
+            "failed",
+        )
+        .await
+        .unwrap();
         assert_eq!(read.next().await.unwrap().unwrap(), rows(0..5));
         assert_eq!(read.next().await.unwrap().unwrap_err().to_string(), broken().to_string());
         assert_eq!(read.next().await.unwrap().unwrap(), rows(5..9));
@@ -256,7 +298,7 @@ mod tests {
     async fn a_panic_of_the_rows_is_an_error() {
         let panics = stream::once(async { panic!("in the rows") });
         let rows: SendableRecordBatchStream = Box::pin(RecordBatchStreamAdapter::new(rows(0..1).schema(), panics));
-        let error = of_rows(rows, None, false, "the rows cannot be written").await.err().unwrap();
+        let error = of_rows(rows, None, EncodedTable::default(), "the rows cannot be written").await.err().unwrap();
         assert!(error.to_string().starts_with("the rows cannot be written"), "{error}");
         assert!(error.to_string().ends_with("in the rows"), "{error}");
     }

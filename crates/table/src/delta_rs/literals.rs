@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result as PlanResult, ScalarValue};
 use datafusion::config::ConfigOptions;
-use datafusion::execution::FunctionRegistry;
+use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable, Operator};
 use datafusion::prelude::SessionContext;
@@ -38,13 +38,13 @@ pub(super) fn install(session: &mut SessionContext) -> PlanResult<()> {
 pub(crate) fn parse(sql: &str, session: &SessionContext, columns: &DFSchema) -> PlanResult<Expr> {
     let state = session.state();
     let dialect = state.config_options().sql_parser.dialect;
-    planned(state.sql_to_expr_with_alias(sql, &dialect)?, session, columns)
+    planned(state.sql_to_expr_with_alias(sql, &dialect)?, &state, columns)
 }
 
 /// Plans an expression over columns.
-pub(crate) fn planned(mut parsed: ParsedExpr, session: &SessionContext, columns: &DFSchema) -> PlanResult<Expr> {
+pub(crate) fn planned(mut parsed: ParsedExpr, state: &SessionState, columns: &DFSchema) -> PlanResult<Expr> {
     spell_out(&mut parsed.expr);
-    let expr = session.state().create_logical_expr_from_sql_expr(parsed, columns)?;
+    let expr = state.create_logical_expr_from_sql_expr(parsed, columns)?;
     Ok(expr.transform_up(|e| coerce(e, columns))?.data)
 }
 

@@ -9,6 +9,7 @@ use deltalakedb_log::snapshot::{Head, Snapshot};
 use deltalakedb_log::{Commit, Location, Object, Result, Subject, TxnLogError, features};
 use serde_json::{Value, json};
 
+use super::deletion_vectors::ENABLE_VECTORS;
 use super::vector_changes::VectorChanges;
 use super::{alias, generated};
 
@@ -140,7 +141,7 @@ pub(super) fn restore(actions: &mut Vec<Action>, table: &Head) {
 
 /// Restores them for new metadata that is based on that of another version.
 pub(super) fn restore_from(actions: &mut Vec<Action>, table: &Head, source: &Metadata) {
-    let has_vectors = |metadata: &Metadata| metadata.is_on("delta.enableDeletionVectors");
+    let has_vectors = |metadata: &Metadata| metadata.is_on(ENABLE_VECTORS);
     let gets_vectors = !has_vectors(&table.metadata)
         && actions.iter().any(|action| matches!(action, Action::Metadata(new) if has_vectors(new)));
     for action in actions.iter_mut() {

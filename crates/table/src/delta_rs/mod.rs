@@ -60,7 +60,7 @@ pub(crate) use self::changes::RecordedChanges;
 pub(crate) use self::condition::Condition;
 pub(crate) use self::create::{Create, convert, create, create_with_data};
 pub use self::deletion_vectors::MaskedFile;
-pub(crate) use self::deletion_vectors::{load_masks, write_vectors};
+pub(crate) use self::deletion_vectors::{ENABLE_VECTORS, load_masks, write_vectors};
 pub(crate) use self::expressions::Columns;
 pub(crate) use self::log_view::LogView;
 pub(crate) use self::masking::check_writable;

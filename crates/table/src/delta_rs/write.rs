@@ -18,6 +18,8 @@ use deltalakedb_log::features::maps_columns;
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use super::deletion_vectors::ENABLE_VECTORS;
+use super::encoding::EncodedTable;
 use super::{FullTable, PrunedTable, StagedCommit, VirtualTable, encoding, generated};
 use crate::error::Explain;
 
@@ -51,8 +53,11 @@ impl VirtualTable {
         partition_by: Option<Vec<String>>,
     ) -> Result<StagedCommit> {
         let head = &self.base.head;
-        let is_mapped = maps_columns(&head.protocol, &head.metadata);
-        let (rows, parquet) = encoding::of_rows(rows, self.options.parquet.as_ref(), is_mapped, FAILED).await?;
+        let table = EncodedTable {
+            is_mapped: maps_columns(&head.protocol, &head.metadata),
+            has_vectors: head.metadata.is_on(ENABLE_VECTORS),
+        };
+        let (rows, parquet) = encoding::of_rows(rows, self.options.parquet.as_ref(), table, FAILED).await?;
         // New columns that replace the table's have no generation expressions.
         let mut source = head.metadata.clone();
         let rows = if schema == Some(SchemaMode::Overwrite) {

@@ -29,8 +29,8 @@ use serde_json::{Value, json};
 use self::rows::{CLAUSE, ChangedRows, Clause, Found, RowChange, RowCounts};
 use super::rewrite::{Rewritten, rewrite};
 use crate::delta_rs::{
-    ChangeFiles, LogView, MaskedFile, NewFiles, StagedCommit, StringEncoding, VirtualTable, arrow_schema, load_masks,
-    session_context, write_vectors,
+    ChangeFiles, ENABLE_VECTORS, LogView, MaskedFile, NewFiles, StagedCommit, StringEncoding, VirtualTable,
+    arrow_schema, load_masks, session_context, write_vectors,
 };
 use crate::error::Explain;
 use crate::filter::Filter;
@@ -49,7 +49,7 @@ pub(super) fn marks_rows(table: &Snapshot) -> bool {
     let metadata = &table.head.metadata;
     let is_mapped = maps_columns(&table.head.protocol, metadata);
     has_deletion_vectors(&table.head.protocol)
-        && metadata.is_on("delta.enableDeletionVectors")
+        && metadata.is_on(ENABLE_VECTORS)
         && !(is_mapped && records_changes(table))
 }
 

@@ -81,23 +81,24 @@ impl GuestContext<'_> {
         self.registered.register(relation);
     }
 
-    /// Plans an expression over the columns of one relation, without queries in it, whose values have this type.
-    /// Literals have the same types as in queries of the session.
+    /// Plans an expression over the columns of one relation, whose values have this type. Literals have the same types
+    /// as in queries of the session. Queries and the current time cannot be in it.
     pub fn plan_expression(
         &self,
         expr: SqlExpr,
         columns: &DFSchema,
         data_type: &DataType,
     ) -> Result<Arc<dyn PhysicalExpr>> {
-        let (parsed, state) = (ExprWithAlias { expr, alias: None }, self.session.state());
+        let (parsed, state) = (ExprWithAlias { expr, alias: None }, self.session.state_ref());
+        // Not a copy, which takes longer than the rest.
+        let state = state.read();
         let simplifier = ExprSimplifier::new(
             SimplifyContext::builder()
                 .with_schema(Arc::new(columns.clone()))
                 .with_config_options(state.config_options().clone())
-                .with_query_execution_start_time(state.execution_props().query_execution_start_time)
                 .build(),
         );
-        let planned = literals::planned(parsed, self.session, columns)
+        let planned = literals::planned(parsed, &state, columns)
             .and_then(|expr| expr.cast_to(data_type, columns))
             .and_then(|expr| simplifier.coerce(expr, columns))
             .and_then(|expr| simplifier.simplify(expr))

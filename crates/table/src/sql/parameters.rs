@@ -35,7 +35,7 @@ impl From<Vec<ScalarValue>> for Parameters {
 }
 
 impl Parameters {
-    /// Sets the value of `:name`, which is without the colon here.
+    /// Sets the value of `:name`, which is without the colon here. A number is the name of a placeholder without one.
     pub fn set(&mut self, name: impl Into<String>, value: ScalarValue) {
         self.named.insert(name.into(), value);
     }
@@ -74,8 +74,9 @@ impl Parameters {
         })?;
         let value = match name.parse::<usize>() {
             Ok(number) => number.checked_sub(1).and_then(|at| self.positional.get(at)),
-            Err(_) => self.named.get(name),
+            Err(_) => None,
         };
+        let value = value.or_else(|| self.named.get(name));
         value.ok_or_else(|| {
             let numbers = (1..=self.positional.len()).map(|number| format!("${number}"));
             let given: Vec<_> = numbers.chain(self.named.keys().map(|name| format!(":{name}"))).collect();
