@@ -18,7 +18,8 @@ use deltalakedb_log::action::Metadata;
 use deltalakedb_log::{Result, TableName, TxnLogError};
 use deltalakedb_table::{TableSchema, TableSpec, parse_schema};
 use parquet::basic::Compression;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
 
 use crate::column_default::ColumnDefault;
@@ -59,16 +60,21 @@ struct StoredColumn {
 
 /// The rows of a page in data files, each of which a lookup decodes.
 const PAGE_ROWS: usize = 2_048;
-/// The bytes of a column's dictionary, which a lookup decodes as well. Columns with more different values get none.
+/// The bytes of a column's dictionary, which a lookup decodes as well. When it is full, further pages have none.
 const DICTIONARY_BYTES: usize = 64 << 10;
 
-/// The encoding of the data files, in which rows are looked up.
-pub(crate) fn file_encoding() -> WriterProperties {
-    WriterProperties::builder()
+/// The encoding of the data files, in which rows are looked up. Values that hardly repeat get no dictionary: those of the
+/// key and `_seq`.
+pub(crate) fn file_encoding(definition: &TableDefinition) -> WriterProperties {
+    let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
         .set_data_page_row_count_limit(PAGE_ROWS)
-        .set_dictionary_page_size_limit(DICTIONARY_BYTES)
-        .build()
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES);
+    let unique = definition.key_columns().map(ColumnDefinition::name).chain([SEQ_COLUMN]);
+    let without = |properties: WriterPropertiesBuilder, name: &str| {
+        properties.set_column_dictionary_enabled(ColumnPath::new(vec![name.to_string()]), false)
+    };
+    unique.fold(properties, without).build()
 }
 
 /// Whether a Delta table is the cold table of a row table.

@@ -30,16 +30,18 @@ use tokio::runtime::Handle;
 
 use crate::blocking::blocking;
 use crate::cold_snapshot::{APPLICATION, ColdFile, ColdSnapshot, FileTags};
+use crate::cold_table::file_encoding;
 use crate::definition::seq_field;
 use crate::hot_scan::HotScan;
 use crate::intent::{FlushCommit, FlushIntent};
+use crate::key_lookup::KeyedFile;
 use crate::row_table::{RowTable, SCOPE};
 use crate::table_view::TableView;
 
 /// How often changes that are made during a flush are looked for before writers wait, and how few of them are left for
 /// that time.
 const ROUNDS: usize = 8;
-const FEW: usize = 100;
+const FEW: usize = 10;
 
 /// The operation in the history of the cold table.
 const OPERATION: &str = "FLUSH";
@@ -123,7 +125,9 @@ impl Flusher {
     async fn write(&self, view: &TableView) -> Result<Vec<Action>> {
         let table = &view.table;
         let rows = self.hot_rows(view)?;
-        let written = table.delta.write_data_files(rows, &self.options).await?;
+        let mut options = self.options.clone();
+        options.parquet.get_or_insert_with(|| file_encoding(&table.definition));
+        let written = table.delta.write_data_files(rows, &options).await?;
         let (of_files, first_number) = (table.clone(), view.cold.next_number());
         let tagged = move || with_tags(&of_files, (first_number..).zip(written.adds));
         let mut actions: Vec<_> = blocking(tagged).await?.into_iter().map(Action::add).collect();
@@ -191,7 +195,9 @@ impl Flusher {
         let added = added(&flush.actions)?;
         let swap = move || -> Result<()> {
             // What is found before writers wait need not be looked for again.
-            let files = cold.files.iter().filter(|file| added.contains(&file.tags.number)).cloned().collect();
+            let files = cold.files.iter().filter(|file| added.contains(&file.tags.number));
+            let files = files.map(|file| Ok((file.clone(), table.keyed_file(&file.add)?)));
+            let files = files.collect::<Result<Vec<_>>>()?;
             let mut superseded = Superseded { table: &table, files, seen: HashSet::new(), deletes: Vec::new() };
             let mut seen = cold.cut;
             for _ in 0..ROUNDS {
@@ -281,7 +287,7 @@ fn with_tags(table: &RowTable, adds: impl Iterator<Item = (u32, Add)>) -> Result
 struct Superseded<'a> {
     table: &'a RowTable,
     /// The new files.
-    files: Vec<ColdFile>,
+    files: Vec<(ColdFile, Arc<KeyedFile>)>,
     /// Keys whose first later version was met.
     seen: HashSet<Vec<u8>>,
     deletes: Vec<PendingDelete>,
@@ -301,9 +307,9 @@ impl Superseded<'_> {
             if self.seen.contains(&key) {
                 continue;
             }
-            for file in self.files.iter().filter(|file| file.may_have(&key)) {
-                if let Some(row) = self.table.keyed_file(&file.add)?.position(&self.table.key, &key)? {
-                    let position = ColdPosition { file: file.tags.number, row };
+            for (cold, file) in self.files.iter().filter(|(cold, _)| cold.may_have(&key)) {
+                if let Some(row) = file.position(&self.table.key, &key)? {
+                    let position = ColdPosition { file: cold.tags.number, row };
                     self.deletes.push(PendingDelete { position, seq });
                 }
             }

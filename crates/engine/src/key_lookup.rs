@@ -2,7 +2,8 @@
 //!
 //! The rows of a file are in order of their keys. The footers of files are kept in memory with their page indexes, which
 //! say for each column of a key which pages may have a value. So a lookup decodes one page of each column of the key,
-//! and, if the file has the row, one page of each column that is read.
+//! and, if the file has the row, one page of each column that is read. Of floats in a key all pages are decoded, since
+//! NaN is not within the bounds of a page.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -47,7 +48,7 @@ impl KeyedFiles {
             return Ok(file.clone());
         }
         let file = Arc::new(KeyedFile::open(path, key)?);
-        let bytes = file.footer.metadata().memory_size();
+        let bytes = file.memory_size();
         let mut opened = self.0.lock();
         if opened.bytes + bytes > FOOTERS_LIMIT {
             *opened = Opened::default();
@@ -83,8 +84,20 @@ impl KeyedFile {
         let footer = File::open(path)
             .map_err(|e| damaged(path, e))
             .and_then(|file| ArrowReaderMetadata::load(&file, options).map_err(|e| damaged(path, e)))?;
+        let groups = footer.metadata().row_groups().iter().map(|group| group.num_rows());
+        if groups.sum::<i64>() != footer.metadata().file_metadata().num_rows() {
+            return Err(damaged(path, "its row groups have not as many rows as the file"));
+        }
         let pages = key.single_columns().map(|column| pages(&footer, &column).map_err(|e| damaged(path, e)));
         Ok(Self { path: path.to_path_buf(), pages: pages.collect::<Result<_>>()?, footer })
+    }
+
+    /// Its bytes in memory.
+    fn memory_size(&self) -> usize {
+        let bounds = self.pages.iter().flatten().flat_map(|page| &page.bounds);
+        let bounds: usize = bounds.map(|(first, last)| first.len() + last.len()).sum();
+        let pages: usize = self.pages.iter().map(Vec::len).sum();
+        self.footer.metadata().memory_size() + pages * size_of::<Page>() + bounds
     }
 
     fn rows(&self) -> Result<usize> {
@@ -100,11 +113,17 @@ impl KeyedFile {
 
     fn key_at(&self, key: &PrimaryKey, row: usize) -> Result<Option<Vec<u8>>> {
         let names: Vec<_> = key.columns().map(|field| field.name().as_str()).collect();
-        let selection = RowSelection::from_consecutive_ranges(std::iter::once(row..row + 1), self.rows()?);
+        let Some(selection) = self.only(row)? else { return Ok(None) };
         let Some(batch) = self.reader(&names, selection, 1)?.next() else { return Ok(None) };
         let mut encoded = Vec::new();
         KeyEncoder::new(key, &batch.map_err(|e| damaged(&self.path, e))?)?.encode(0, &mut encoded)?;
         Ok(Some(encoded))
+    }
+
+    /// The selection of one row; None if the file has no such row.
+    fn only(&self, row: usize) -> Result<Option<RowSelection>> {
+        let rows = self.rows()?;
+        Ok((row < rows).then(|| RowSelection::from_consecutive_ranges(std::iter::once(row..row + 1), rows)))
     }
 
     /// The rows in pages that may have an encoded key.
@@ -152,10 +171,10 @@ impl KeyedFile {
         let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         let names: Vec<_> = names.into_iter().filter(|name| stored.column_with_name(name).is_some()).collect();
         let row = position.row as usize;
-        let selection = RowSelection::from_consecutive_ranges(std::iter::once(row..row + 1), self.rows()?);
+        let missing = || damaged(&self.path, format!("it has no row at {row}"));
+        let selection = self.only(row)?.ok_or_else(missing)?;
         let read = self.reader(&names, selection, 1)?.next().transpose().map_err(|e| damaged(&self.path, e))?;
-        let read = read.filter(|read| read.num_rows() == 1);
-        let read = read.ok_or_else(|| damaged(&self.path, format!("it has no row at {row}")))?;
+        let read = read.filter(|read| read.num_rows() == 1).ok_or_else(missing)?;
         let columns = schema.fields().iter().map(|field| -> Result<ArrayRef> {
             Ok(match field.name().as_str() {
                 DELETED_COLUMN => Arc::new(BooleanArray::from(vec![false])),
@@ -175,7 +194,9 @@ impl KeyedFile {
 
     fn reader(&self, columns: &[&str], rows: RowSelection, batch_size: usize) -> Result<ParquetRecordBatchReader> {
         let file = File::open(&self.path).map_err(|e| damaged(&self.path, e))?;
-        let columns = ProjectionMask::columns(self.footer.parquet_schema(), columns.iter().copied());
+        let stored = self.footer.schema().fields();
+        let places = columns.iter().filter_map(|name| stored.iter().position(|field| field.name() == name));
+        let columns = ProjectionMask::roots(self.footer.parquet_schema(), places.collect::<Vec<_>>());
         ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.footer.clone())
             .with_projection(columns)
             .with_row_selection(rows)

@@ -22,7 +22,7 @@ use crate::guest::RowTables;
 use crate::row_engine::RowEngine;
 
 /// An engine in a folder of its own.
-struct Fixture {
+pub(crate) struct Fixture {
     folder: tempfile::TempDir,
     disk: MemoryDisk,
     catalog: Arc<MemoryCatalog>,
@@ -33,7 +33,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let clock = Arc::new(SeededClock::new(1_700_000_000_000, 7));
         let mut fixture = Self {
             folder: tempfile::tempdir().unwrap(),
@@ -65,11 +65,11 @@ impl Fixture {
         Ok(())
     }
 
-    fn engine(&self) -> &Arc<RowEngine> {
+    pub(crate) fn engine(&self) -> &Arc<RowEngine> {
         self.engine.as_ref().unwrap()
     }
 
-    fn session(&self) -> SqlSession {
+    pub(crate) fn session(&self) -> SqlSession {
         self.delta_session().with_guest(Arc::new(RowTables::new(self.engine().clone())))
     }
 
@@ -81,7 +81,7 @@ impl Fixture {
 
 /// What statements returned: rows as texts, sorted, with `|` between the columns; and for each statement without rows
 /// its command, and the number of rows if it says one.
-async fn ask(session: &mut SqlSession, sql: &str) -> Result<Vec<String>> {
+pub(crate) async fn ask(session: &mut SqlSession, sql: &str) -> Result<Vec<String>> {
     let mut answers = Vec::new();
     let mut script = session.execute(sql)?;
     while let Some(result) = script.next().await? {

@@ -102,7 +102,7 @@ impl RowStore {
     /// Deletes the versions of a table that its cold snapshot supersedes: those up to `upto`, its cut, and the oldest
     /// snapshot in use, whichever is least.
     ///
-    /// Commits are held up for a bounded number of deletions at a time. A collection that ended early is continued by
+    /// Commits are held up for a bounded number of versions at a time. A collection that ended early is continued by
     /// the next.
     pub fn collect(&self, table: TableId, upto: SeqId) -> Result<Collected> {
         collect::collect(&self.sequencer, table, upto)

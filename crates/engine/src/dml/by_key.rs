@@ -179,3 +179,49 @@ fn is_compared_as_given(literal: &Literal, column: &DataType) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use deltalakedb_table::datafusion::sql::sqlparser::ast::{FromTable, Statement};
+    use deltalakedb_table::datafusion::sql::sqlparser::dialect::GenericDialect;
+    use deltalakedb_table::datafusion::sql::sqlparser::parser::Parser;
+
+    use super::*;
+    use crate::tests::Fixture;
+
+    #[tokio::test]
+    async fn conditions_that_give_the_key_need_no_query() {
+        let fixture = Fixture::new().await;
+        let create = "CREATE SHARED TABLE app.t (id BIGINT, name TEXT, day DATE, v INT, PRIMARY KEY (id, name, day))";
+        crate::tests::ask(&mut fixture.session(), create).await.unwrap();
+        let table = fixture.engine().find(&"app.t".parse().unwrap()).unwrap();
+        let is_looked_up = |condition: &str| {
+            let sql = format!("DELETE FROM app.t WHERE {condition}");
+            let parsed = Parser::parse_sql(&GenericDialect {}, &sql).unwrap().pop();
+            let Some(Statement::Delete(delete)) = parsed else { panic!("{sql}") };
+            let FromTable::WithFromKeyword(from) = &delete.from else { panic!("{sql}") };
+            ByKey::new(&table, &from[0], delete.selection.as_ref(), None).is_some()
+        };
+        for condition in [
+            "id = 1 AND name = 'a' AND day = DATE '2024-01-01'",
+            "(DATE '2024-01-01' = day) AND (-2 = id AND name = '')",
+        ] {
+            assert!(is_looked_up(condition), "{condition}");
+        }
+        for condition in [
+            "id = 1 AND name = 'a'",
+            "id = 1 AND name = 'a' AND day = '2024-01-01'",
+            "id = 1 OR name = 'a' AND day = DATE '2024-01-01'",
+            "id = 1 AND id = 2 AND name = 'a'",
+            "id = '1' AND name = 'a' AND day = DATE '2024-01-01'",
+            "id = 1.0 AND name = 'a' AND day = DATE '2024-01-01'",
+            "id = 1 AND name = 5 AND day = DATE '2024-01-01'",
+            "id = NULL AND name = 'a' AND day = DATE '2024-01-01'",
+            "id = 1 AND name = 'a' AND day = DATE '2024-01-01' AND v = 1",
+            "id = 1 AND name = 'a' AND v = 1",
+            "id >= 1 AND name = 'a' AND day = DATE '2024-01-01'",
+        ] {
+            assert!(!is_looked_up(condition), "{condition}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 use arrow::array::StringArray;
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{Field, Schema};
+use deltalakedb_table::datafusion::common::ScalarValue;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 
@@ -41,18 +42,26 @@ fn every_key_of_a_file_is_found_and_no_other() {
     for_seeds(300, |rng| {
         let folder = tempfile::tempdir().unwrap();
         let fields: Vec<_> =
-            (0..rng.usize(1..4)).map(|n| Arc::new(Field::new(format!("k{n}"), column_type(rng), false))).collect();
+            (0..rng.usize(1..4)).map(|n| Arc::new(Field::new(format!("k.{n}"), column_type(rng), false))).collect();
         let key = PrimaryKey::new(fields.clone()).unwrap();
         let rows = rng.usize(2..60);
         let mut columns: Vec<_> = fields
             .iter()
             .map(|field| {
-                let values = (0..rows).map(|_| value(rng, field.data_type()));
-                deltalakedb_table::datafusion::common::ScalarValue::iter_to_array(values).unwrap()
+                // Bounds of pages are shortened to 64 bytes.
+                let prefix = "x".repeat(rng.usize(0..2) * rng.usize(60..70));
+                let values = (0..rows).map(|_| match value(rng, field.data_type()) {
+                    ScalarValue::Utf8(Some(text)) => ScalarValue::from(format!("{prefix}{text}")),
+                    ScalarValue::Binary(Some(bytes)) => {
+                        ScalarValue::Binary(Some([vec![0xff; prefix.len()], bytes].concat()))
+                    }
+                    value => value,
+                });
+                ScalarValue::iter_to_array(values).unwrap()
             })
             .collect();
         let mut fields = fields;
-        fields.push(Arc::new(Field::new("n", DataType::Utf8, true)));
+        fields.push(Arc::new(Field::new("n.o", DataType::Utf8, true)));
         columns.push(Arc::new(StringArray::from_iter((0..rows).map(|n| (n % 3 != 0).then(|| n.to_string())))));
         let all = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
         let all = in_order(&key, &all);
@@ -90,6 +99,19 @@ fn one_page_of_each_column_of_a_key_is_decoded() {
         assert_eq!(file.position(&key, &key_of_row).unwrap(), Some(row as u32));
     }
     assert_eq!(files.0.lock().files.len(), 1);
+}
+
+#[test]
+fn a_file_without_rows_has_no_first_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let field = Arc::new(Field::new("id", DataType::Int64, false));
+    let key = PrimaryKey::new([field.clone()]).unwrap();
+    let rows = RecordBatch::new_empty(Arc::new(Schema::new(vec![field])));
+    let file = KeyedFiles::default().open(&write(folder.path(), &rows, 1, 1), &key).unwrap();
+    assert_eq!(file.first_and_last(&key).unwrap(), None);
+    assert_eq!(file.position(&key, &[0; 8]).unwrap(), None);
+    let e = file.row(ColdPosition { file: 0, row: 0 }, &rows.schema()).unwrap_err();
+    assert!(e.to_string().contains("rows.parquet cannot be read"), "{e}");
 }
 
 #[test]

@@ -42,6 +42,18 @@ const VALUES: [&str; 25] = [
 ];
 
 #[tokio::test]
+async fn columns_whose_names_have_a_dot_are_found() {
+    let fixture = Fixture::new().await;
+    let mut session = fixture.session();
+    let create = "CREATE SHARED TABLE app.d (\"x.y\" TEXT, \"a.b\" BIGINT PRIMARY KEY)";
+    check(&mut session, create, &["CREATE SHARED TABLE"]).await;
+    check(&mut session, "INSERT INTO app.d VALUES ('one', 1), ('two', 2); FLUSH ALL", &["INSERT 2", "FLUSH ALL"]).await;
+    check(&mut session, "SELECT * FROM app.d WHERE \"a.b\" = 2", &["two|2"]).await;
+    check(&mut session, "UPDATE app.d SET \"x.y\" = 'new' WHERE \"a.b\" = 1", &["UPDATE 1"]).await;
+    check(&mut session, "SELECT * FROM app.d", &["new|1", "two|2"]).await;
+}
+
+#[tokio::test]
 async fn a_row_that_is_looked_up_is_changed_as_by_a_query() {
     for is_flushed in [false, true] {
         for (by_key, by_query) in KEYS {

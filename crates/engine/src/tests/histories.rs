@@ -6,6 +6,7 @@ use fastrand::Rng;
 
 use super::crashes::no_unnamed_files;
 use super::*;
+use crate::cold_snapshot::{ColdFile, ColdSnapshot};
 use crate::random::pick;
 
 /// The histories of a usual run.
@@ -45,6 +46,7 @@ async fn history(rng: &mut Rng) {
             9 | 10 => {
                 check(session, "FLUSH TABLE app.t", &["FLUSH TABLE"]).await;
                 check_table(&mut fixture.delta_session(), &model, 2).await;
+                check_cold_snapshot(&fixture).await;
             }
             11 if rng.bool() => {
                 check(session, &format!("DROP TABLE app.t; {CREATE}"), &["DROP TABLE", "CREATE SHARED TABLE"]).await;
@@ -113,6 +115,19 @@ async fn failure(rng: &mut Rng) {
     check_table(&mut fixture.delta_session(), &model, 2).await;
     check_keys(&mut session, &model).await;
     no_unnamed_files(&fixture, "app.t").await;
+}
+
+/// The cold snapshot that a flush made is what the log of the cold table says.
+async fn check_cold_snapshot(fixture: &Fixture) {
+    let engine = fixture.engine();
+    let table = engine.find(&"app.t".parse().unwrap()).unwrap();
+    let cold = table.cold_at(&engine.store().snapshot().unwrap()).unwrap();
+    let logged = ColdSnapshot::newest(&table.delta, cold.generation).await.unwrap();
+    let rows = |cold: &ColdSnapshot| {
+        let of_file = |file: &ColdFile| (file.tags.clone(), file.add.path.clone(), file.hidden.as_ref().clone());
+        (cold.cut, cold.head.version, cold.files.iter().map(of_file).collect::<Vec<_>>())
+    };
+    assert_eq!(rows(&cold), rows(&logged));
 }
 
 /// A statement that changes rows.

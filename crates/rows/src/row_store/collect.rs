@@ -94,8 +94,10 @@ pub(super) fn collect(sequencer: &Sequencer, table: TableId, upto: SeqId) -> Res
         }
         drop(turn);
     }
-    if collected.versions >= MANY {
-        state.storage.settle()?;
+    if collected.versions >= MANY
+        && let Err(e) = state.storage.settle()
+    {
+        tracing::warn!("reads pass over collected versions, which could not be left out of the files: {e}");
     }
     Ok(collected)
 }

@@ -72,8 +72,7 @@ impl<'a> Newest<'a> {
         at: SeqId,
         rows: impl ExactSizeIterator<Item = &'r [u8]> + Clone,
     ) -> Result<Self> {
-        let is_many = rows.len() > FEW_ROWS;
-        let bounds = rows.clone().min().zip(rows.max()).filter(|_| is_many);
+        let bounds = if rows.len() > FEW_ROWS { rows.clone().min().zip(rows.max()) } else { None };
         let cursor = bounds.map(|(first, last)| {
             let range = KeyRange::between(first, after_versions(last));
             snapshot.scan(Family::Hot, &range, Direction::Forward)

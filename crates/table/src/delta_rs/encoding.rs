@@ -4,8 +4,8 @@
 //! space, and every reader decompresses it, however few rows it reads. So the first rows are looked at before a file is
 //! begun, and columns of which these fill a dictionary get none. A column that would fill one later keeps it until then.
 //!
-//! Of a file with hidden rows, pages are read in which a row is visible. In tables with deletion vectors pages are
-//! smaller, so that fewer rows are decoded in vain.
+//! Of a file with hidden rows, pages are read in which a row is visible. New rows of tables with deletion vectors get
+//! smaller pages, so that fewer rows are decoded in vain.
 
 use std::any::Any;
 use std::collections::HashSet;

@@ -55,6 +55,7 @@ impl RocksOptions {
         blocks.set_block_cache(cache);
         blocks.set_cache_index_and_filter_blocks(true);
         blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+        // Without prefix blooms in memory, with which RocksDB loses deletions of ranges.
         let mut options = Options::default();
         options.set_block_based_table_factory(&blocks);
         options.set_compression_type(DBCompressionType::Lz4);
