@@ -64,6 +64,11 @@ fn what_another_engine_appends_to_the_delta_table_is_found_and_not_adopted() {
     // No row is lost, doubled or theirs.
     let rows = ["sql", "--data", "d", "--format", "csv", "SELECT * FROM app.t ORDER BY id"];
     assert_eq!(place.dl(&rows).out, "id,name\n1,a\n2,b\n3,c\n");
+    std::fs::remove_file(&foreign).unwrap();
+    place.dl(&["sql", "--data", "d", "FLUSH TABLE app.t"]).good();
+    place.dl(&["verify", "app.t"]).good();
+    assert_eq!(place.dl(&rows).good(), "id,name\n1,a\n2,b\n3,c\n");
+    assert!(place.dl(&["history", "app.t"]).good().contains("FLUSH"));
 }
 
 #[test]
