@@ -22,9 +22,12 @@ use crate::{SYNC, append_and_sync, scans};
 const FLUSH: &str = "flush of new rows";
 const FIRST: &str = "one flushed row by its key, first query after a flush";
 const SECOND: &str = "the second query";
+const PAUSE: &str = "the longest INSERT of one row during a flush";
 
 /// Statements of each kind.
 const STATEMENTS: i64 = 200;
+/// Flushes during which rows are inserted.
+const PAUSES: i64 = 9;
 /// Flushes of the table.
 const FLUSHES: i64 = 20;
 
@@ -126,6 +129,22 @@ pub(crate) async fn measure(report: &mut Report, folder: &Path, server: &Server,
         });
     }
 
+    let mut longest = Vec::new();
+    for round in 0..PAUSES {
+        let first = all + (round + 1) * 10 * rows_of_flush;
+        let generated = format!(
+            "SELECT id, id AS k, 0.5 AS v, 'a row' AS s FROM (SELECT unnest(range({first}, {})) AS id)",
+            first + rows_of_flush
+        );
+        items.run(&format!("INSERT INTO app.items {generated}")).await?;
+        longest.push(items.longest_insert_during_a_flush(first + 2 * rows_of_flush).await?);
+        items.run(&format!("DELETE FROM app.items WHERE id >= {first}; FLUSH TABLE app.items")).await?;
+    }
+    report.add(PAUSE, System::Sqlite, Unit::Seconds, longest);
+    report.promise(PAUSE, "at most a sync + 0.5 ms + 5 ms", &[System::Sqlite], |report, _, p50| {
+        Some(p50 <= report.p50(SYNC, System::Baseline)? + 0.005_5)
+    });
+
     items.run(&format!("UPDATE app.items SET v = 0 WHERE k % 100 = 0 AND id < {all}")).await?;
     let bare = folder.join("bare");
     scans::link_data(&folder.join("data/app/items"), &bare).map_err(unavailable)?;
@@ -173,6 +192,23 @@ impl Items {
             }
         }
         Ok(all)
+    }
+
+    /// The seconds that the longest of the INSERTs takes which are run one after the other while the table is flushed.
+    async fn longest_insert_during_a_flush(&mut self, first_id: i64) -> Result<f64> {
+        let engine = self.engine.clone();
+        let name = "app.items".parse()?;
+        let flush = tokio::spawn(async move { engine.flush_table(&name).await });
+        let mut longest = 0.0_f64;
+        for id in first_id.. {
+            longest = longest.max(self.time(&format!("INSERT INTO app.items VALUES ({id}, 0, 0.5, 'x')")).await?);
+            if flush.is_finished() {
+                break;
+            }
+        }
+        let ended = flush.await;
+        ended.map_err(|e| TxnLogError::new(ErrorKind::Internal, "a flush panicked").with_source(e))??;
+        Ok(longest)
     }
 
     /// The seconds that a statement takes.
