@@ -32,7 +32,6 @@ use crate::blocking::blocking;
 use crate::cold_snapshot::{APPLICATION, ColdFile, ColdSnapshot, FileTags};
 use crate::cold_table::file_encoding;
 use crate::definition::seq_field;
-use crate::hot_scan::HotScan;
 use crate::intent::{FlushCommit, FlushIntent};
 use crate::key_lookup::KeyedFile;
 use crate::row_table::{RowTable, SCOPE};
@@ -149,8 +148,7 @@ impl Flusher {
         let fields = view.table.definition.schema();
         let fields = fields.fields().iter().cloned().chain([seq_field()]);
         let schema = Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()));
-        let scan = HotScan::new(view.table.clone(), view.snapshot.clone(), view.cold.cut, schema)?;
-        Ok(Rows::from(scan.stream()))
+        Ok(Rows::from(view.hot_scan(schema)?.stream()))
     }
 
     /// Makes the commit of a flush, or finds that it was made.

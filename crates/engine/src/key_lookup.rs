@@ -167,9 +167,7 @@ impl KeyedFile {
     /// The row at a position with the columns of a schema, in its types: columns of the file, where the row is, and that
     /// it is not deleted.
     pub(crate) fn row(&self, position: ColdPosition, schema: &SchemaRef) -> Result<RecordBatch> {
-        let stored = self.footer.schema();
         let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let names: Vec<_> = names.into_iter().filter(|name| stored.column_with_name(name).is_some()).collect();
         let row = position.row as usize;
         let missing = || damaged(&self.path, format!("it has no row at {row}"));
         let selection = self.only(row)?.ok_or_else(missing)?;
@@ -192,6 +190,7 @@ impl KeyedFile {
             .map_err(|e| damaged(&self.path, e))
     }
 
+    /// Reads rows with those of these columns that the file has.
     fn reader(&self, columns: &[&str], rows: RowSelection, batch_size: usize) -> Result<ParquetRecordBatchReader> {
         let file = File::open(&self.path).map_err(|e| damaged(&self.path, e))?;
         let stored = self.footer.schema().fields();
@@ -207,6 +206,10 @@ impl KeyedFile {
 }
 
 impl Page {
+    fn behind(self, first_row: usize) -> Self {
+        Self { rows: self.rows.start + first_row..self.rows.end + first_row, ..self }
+    }
+
     fn may_have(&self, value: &[u8]) -> bool {
         self.bounds.as_ref().is_none_or(|(first, last)| (first.as_slice()..=last.as_slice()).contains(&value))
     }
@@ -287,12 +290,6 @@ fn pages_of_group(
     let (firsts, lasts) = (encoded_values(column, mins)?, encoded_values(column, maxes)?);
     let pages = ranges.into_iter().zip(firsts.into_iter().zip(lasts));
     Ok(Some(pages.map(|(rows, (first, last))| Page { rows, bounds: first.zip(last) }).collect()))
-}
-
-impl Page {
-    fn behind(self, first_row: usize) -> Self {
-        Self { rows: self.rows.start + first_row..self.rows.end + first_row, ..self }
-    }
 }
 
 /// The values as keys of one column; None of those that are null.

@@ -116,21 +116,25 @@ impl TableView {
     /// The first of these keys that a row of the table has.
     pub(crate) async fn existing(&self, session: &SessionContext, keys: &[Vec<u8>]) -> Result<Option<usize>> {
         let (view, looked_up) = (self.clone(), keys.to_vec());
-        let (hot, not_hot) = blocking(move || view.existing_hot(&looked_up)).await?;
+        let (first, left) = blocking(move || view.existing_looked_up(&looked_up)).await?;
+        let in_files = if left.is_empty() { None } else { self.existing_in_files(session, keys, &left).await? };
+        Ok(first.into_iter().chain(in_files).min())
+    }
+
+    /// The first of these keys that a hot row has, or a cold row that is looked up, and the keys of which files are to
+    /// be read because they are many.
+    fn existing_looked_up(&self, keys: &[Vec<u8>]) -> Result<(Option<usize>, Vec<usize>)> {
+        let (mut first, not_hot) = self.existing_hot(keys)?;
         if not_hot.len() > LOOKED_UP {
-            let cold = self.existing_in_files(session, keys, &not_hot).await?;
-            return Ok(hot.into_iter().chain(cold).min());
+            return Ok((first, not_hot));
         }
-        let (view, looked_up) = (self.clone(), keys.to_vec());
-        let first_cold = move || {
-            for row in not_hot {
-                if view.find_cold(&looked_up[row])?.is_some() {
-                    return Ok(Some(row));
-                }
+        for row in not_hot {
+            if self.find_cold(&keys[row])?.is_some() {
+                first = first.into_iter().chain([row]).min();
+                break;
             }
-            Ok(None)
-        };
-        Ok(hot.into_iter().chain(blocking(first_cold).await?).min())
+        }
+        Ok((first, Vec::new()))
     }
 
     /// The first of these keys that a hot row has, and those of which cold rows decide.
