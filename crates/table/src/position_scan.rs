@@ -8,6 +8,7 @@
 mod casts;
 mod columns;
 mod estimates;
+mod footer_cache;
 mod footers;
 mod partitions;
 mod readers;
@@ -25,6 +26,7 @@ use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
+use datafusion::execution::cache::cache_manager::FileMetadataCache;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use deltalakedb_log::snapshot::Head;
@@ -36,6 +38,7 @@ use self::casts::FileCasts;
 use self::columns::ScanColumns;
 pub(crate) use self::columns::with_positions;
 pub use self::columns::{FILE_COLUMN, POSITION_COLUMN};
+use self::footer_cache::TableFooters;
 use self::footers::CONCURRENT_FOOTERS;
 pub(crate) use self::footers::check_positions;
 pub(crate) use self::partitions::{satisfying, selects_files};
@@ -96,7 +99,8 @@ impl PositionScan<'_> {
         let estimates = estimates.statistics(columns.in_scan().table_schema().fields());
         let url = ObjectStoreUrl::parse(table_url(self.location)?).explain(failed)?;
         let store = session.runtime_env().object_store(&url).explain(failed)?;
-        let scanned = self.scan_files(&store, &columns, files).await?;
+        let footers = TableFooters::of(self.location)?;
+        let scanned = self.scan_files(&store, &footers, &columns, files).await?;
         let scanned: Vec<_> = scanned.into_iter().filter(|file| file.visible > 0).collect();
         if scanned.is_empty() {
             return Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(projection).explain(failed)?))));
@@ -114,7 +118,11 @@ impl PositionScan<'_> {
         parquet.global.coerce_int96 = Some("us".into());
         let source = ParquetSource::new(columns.in_scan().clone())
             .with_table_parquet_options(parquet)
-            .with_parquet_file_reader_factory(Arc::new(DataFileReaders::new(store, &options.execution.parquet)));
+            .with_parquet_file_reader_factory(Arc::new(DataFileReaders::new(
+                store,
+                footers,
+                &options.execution.parquet,
+            )));
         let files = FileGroup::new(scanned.into_iter().map(|f| f.file).collect());
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_file_groups(files.split_files(session.config().target_partitions()))
@@ -131,16 +139,18 @@ impl PositionScan<'_> {
     async fn scan_files(
         &self,
         store: &Arc<dyn ObjectStore>,
+        footers: &Arc<FileMetadataCache>,
         columns: &ScanColumns,
         files: Vec<(NumberedFile, Option<i64>)>,
     ) -> Result<Vec<ScanFile>> {
-        let files = files.into_iter().map(|(file, rows)| self.scan_file(store, columns, file, rows));
+        let files = files.into_iter().map(|(file, rows)| self.scan_file(store, footers, columns, file, rows));
         stream::iter(files).buffered(CONCURRENT_FOOTERS).try_collect().await
     }
 
     async fn scan_file(
         &self,
         store: &Arc<dyn ObjectStore>,
+        footers: &Arc<FileMetadataCache>,
         columns: &ScanColumns,
         NumberedFile { number, file: MaskedFile { add, hidden } }: NumberedFile,
         rows: Option<i64>,
@@ -151,7 +161,7 @@ impl PositionScan<'_> {
         let meta = footers::object_of(&add)?;
         let rows = match rows {
             Some(rows) => rows,
-            None => footers::read(store.as_ref(), &meta, &add).await?.file_metadata().num_rows(),
+            None => footers::read(store.as_ref(), &meta, &add, footers).await?.file_metadata().num_rows(),
         };
         let rows = usize::try_from(rows).map_err(|_| damaged("has a negative number of rows"))?;
         let file = PartitionedFile::new_from_meta(meta).with_partition_values(columns.partition_values(&add, number)?);

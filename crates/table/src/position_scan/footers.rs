@@ -1,15 +1,17 @@
-//! What the footers of data files say of the positions of their rows.
+//! The footers of data files, and what they say of the positions of rows.
 
 use std::sync::Arc;
 
 use chrono::DateTime;
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
+use datafusion::execution::cache::cache_manager::FileMetadataCache;
 use deltalakedb_log::action::Add;
 use deltalakedb_log::{Location, Result, Stores, TxnLogError};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{ObjectMeta, ObjectStore};
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
+use super::footer_cache::TableFooters;
 use crate::delta_rs::{data_file_path, table_store};
 use crate::error::Explain;
 
@@ -21,13 +23,24 @@ pub(super) fn object_of(add: &Add) -> Result<ObjectMeta> {
     let size = u64::try_from(add.size).map_err(|e| {
         TxnLogError::corrupt(format!("the file {:?} has a negative size in the log", add.path)).with_source(e)
     })?;
-    let (location, last_modified) = (data_file_path(&add.path)?, DateTime::UNIX_EPOCH);
+    let location = data_file_path(&add.path)?;
+    // The cache of footers compares it.
+    let last_modified = DateTime::from_timestamp_millis(add.modification_time).unwrap_or(DateTime::UNIX_EPOCH);
     Ok(ObjectMeta { location, last_modified, size, e_tag: None, version: None })
 }
 
-/// Reads the footer of a data file.
-pub(super) async fn read(store: &dyn ObjectStore, object: &ObjectMeta, add: &Add) -> Result<Arc<ParquetMetaData>> {
-    let footer = DFParquetMetadata::new(store, object).fetch_metadata().await;
+/// The footer of a data file, which is read unless the cache has it.
+pub(super) async fn read(
+    store: &dyn ObjectStore,
+    object: &ObjectMeta,
+    add: &Add,
+    cache: &Arc<FileMetadataCache>,
+) -> Result<Arc<ParquetMetaData>> {
+    let footer = DFParquetMetadata::new(store, object)
+        .with_file_metadata_cache(Some(cache.clone()))
+        .with_page_index_policy(Some(PageIndexPolicy::Skip))
+        .fetch_metadata()
+        .await;
     footer.explain(|| format!("the file {:?} cannot be read", add.path))
 }
 
@@ -38,11 +51,11 @@ pub(crate) async fn check_positions(
     stores: &Arc<dyn Stores>,
     files: Vec<(Add, Option<u64>)>,
 ) -> Result<()> {
-    let store = table_store(stores, location)?;
+    let (store, cache) = (table_store(stores, location)?, TableFooters::of(location)?);
     let checks = stream::iter(files).map(|(add, rows)| {
-        let store = store.clone();
+        let (store, cache) = (store.clone(), cache.clone());
         async move {
-            let footer = read(store.as_ref(), &object_of(&add)?, &add).await?;
+            let footer = read(store.as_ref(), &object_of(&add)?, &add, &cache).await?;
             match misleading(&footer, rows) {
                 None => Ok(()),
                 Some(why) => Err(TxnLogError::corrupt(format!(

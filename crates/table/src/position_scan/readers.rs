@@ -10,8 +10,7 @@ use datafusion::common::config::ParquetOptions;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::parquet::{CachedParquetFileReaderFactory, ParquetRowSelection};
-use datafusion::execution::cache::cache_manager::DEFAULT_METADATA_CACHE_LIMIT;
-use datafusion::execution::cache::default_cache::DefaultCache;
+use datafusion::execution::cache::cache_manager::FileMetadataCache;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -34,10 +33,7 @@ pub(super) struct DataFileReaders {
 
 impl DataFileReaders {
     /// Readers of the files in a store. Whether they use page indexes is an option of the session.
-    pub(super) fn new(store: Arc<dyn ObjectStore>, options: &ParquetOptions) -> Self {
-        // The partitions that read parts of one file share its footer. The cache is that of one scan, because its keys
-        // are paths, which are those of another file in another table.
-        let footers = Arc::new(DefaultCache::new(DEFAULT_METADATA_CACHE_LIMIT));
+    pub(super) fn new(store: Arc<dyn ObjectStore>, footers: Arc<FileMetadataCache>, options: &ParquetOptions) -> Self {
         let files = CachedParquetFileReaderFactory::new(store, footers);
         Self { files, uses_page_index: options.enable_page_index }
     }
