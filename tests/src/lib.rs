@@ -6,6 +6,7 @@
 mod databases;
 pub mod history;
 mod large;
+pub mod spark;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -93,16 +94,6 @@ pub fn python(modules: &str) -> Option<PathBuf> {
     }
     skip(&format!("{} has no {modules}: run `scripts/setup python`", python.display()));
     None
-}
-
-/// A Python with Spark and Delta Lake, if `DELTALAKEDB_SPARK` names one. It is too large
-/// to be among the other readers.
-pub fn spark() -> Option<PathBuf> {
-    let python = std::env::var_os("DELTALAKEDB_SPARK").map(PathBuf::from);
-    if python.is_none() {
-        leave_out("DELTALAKEDB_SPARK names no Python with pyspark and delta-spark");
-    }
-    python
 }
 
 /// DuckDB reads the same rows of these tables: descriptions for `scripts/check_outside_readers.py`, which get into the

@@ -1,18 +1,20 @@
-//! Row tables as other readers see them: after each flush delta-rs and DuckDB read the rows that SQL reads.
+//! Row tables as other readers see them: after each flush delta-rs and DuckDB read the rows that SQL reads, and Spark reads
+//! those of the last flush.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
 use arrow::ipc::writer::StreamWriter;
 use deltalakedb_engine::{RowEngine, RowTables};
 use deltalakedb_log::{Catalog, SystemClock, TableRef};
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{DeltaTable, Scan, SqlOptions, SqlResult, SqlSession, WriteOptions};
-use deltalakedb_tests::{lines, location, read_by_duckdb, seeds, soak, sqlite, their_rows};
+use deltalakedb_tests::spark::read_by_spark;
+use deltalakedb_tests::{lines, location, read_by_duckdb, seeds, soak, sqlite, text, their_rows};
 use fastrand::Rng;
 use futures::TryStreamExt;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The histories of a usual run.
 const HISTORIES: u64 = 10;
@@ -42,6 +44,10 @@ async fn open(folder: &Path, catalog: &Arc<dyn Catalog>) -> (Arc<RowEngine>, Sql
 const CREATE: &str = "CREATE NAMESPACE app;
     CREATE SHARED TABLE app.t (v DOUBLE, name TEXT, day DATE, n BIGINT, price DECIMAL(10, 2), PRIMARY KEY (name, n))";
 
+/// The columns as text that DataFusion and Spark write alike.
+const AS_TEXT: &str = "CAST(name AS STRING) AS name, CAST(n AS STRING) AS n, CAST(v AS STRING) AS v,
+    CAST(day AS STRING) AS day, CAST(price AS STRING) AS price, CAST(_seq AS STRING) AS _seq";
+
 fn random_statement(rng: &mut Rng) -> String {
     let (n, v) = (rng.i64(-3..4), rng.i64(0..1_000));
     let name = ["", "a", "bb", "ß"][rng.usize(0..4)];
@@ -60,7 +66,7 @@ fn random_statement(rng: &mut Rng) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn other_readers_read_what_was_flushed() {
     let dir = tempfile::tempdir().unwrap();
-    let mut read = Vec::new();
+    let (mut read, mut by_spark) = (Vec::new(), Vec::new());
     for seed in seeds(HISTORIES * soak()) {
         eprintln!("seed {seed}");
         let mut rng = Rng::with_seed(seed);
@@ -74,7 +80,7 @@ async fn other_readers_read_what_was_flushed() {
         let table = DeltaTable::of_entry(catalog.clone(), entry.clone());
         let at = entry.location.local_path().unwrap();
         let mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock));
-        let mut last = Vec::new();
+        let (mut last, mut texts) = (Vec::new(), Vec::new());
         for _ in 0..STEPS {
             match rng.u8(0..10) {
                 0 | 1 => {
@@ -88,6 +94,7 @@ async fn other_readers_read_what_was_flushed() {
                     // What was published before is as it was.
                     let after = versions(&table).await;
                     assert_eq!(after[..before.len()], before[..], "seed {seed}");
+                    texts = objects(&run(&mut session, &format!("SELECT {AS_TEXT} FROM app.t")).await.0);
                     last = want;
                 }
                 2 => {
@@ -104,11 +111,27 @@ async fn other_readers_read_what_was_flushed() {
         if !last.is_empty() {
             let file = dir.path().join(format!("{seed}.arrow"));
             keep(&last, &file);
+            by_spark.push(json!({"table": format!("seed {seed}"), "location": at, "rows": texts}));
             read.push(json!({"table": format!("seed {seed}"), "location": at, "rows": file}));
         }
     }
     assert!(!read.is_empty());
     read_by_duckdb(&dir.path().join("tables.json"), read);
+    read_by_spark(AS_TEXT, by_spark.iter());
+}
+
+/// An object for each row, with the text of each column by its name.
+fn objects(batches: &[RecordBatch]) -> Vec<Value> {
+    let mut objects = Vec::new();
+    for batch in batches {
+        let schema = batch.schema();
+        let columns: Vec<_> = schema.fields().iter().zip(batch.columns()).collect();
+        objects.extend((0..batch.num_rows()).map(|row| {
+            let value = |column| if Array::is_null(column, row) { Value::Null } else { text(column, row).into() };
+            columns.iter().map(|(field, column)| (field.name().clone(), value(*column))).collect::<Value>()
+        }));
+    }
+    objects
 }
 
 /// The rows of every version of a table.

@@ -24,6 +24,7 @@ use deltalakedb_table::{
     Alter, DeltaRs, DeltaTable, DeltaTableProvider, Operation, Scan, Transaction, TransactionOptions, Vacuum,
     WriteOptions, commit, create_table, parse_schema, plain, query, query_session,
 };
+use deltalakedb_tests::spark::read_by_spark;
 use deltalakedb_tests::{
     SeedReport, contents, copy, location, our_state, read_by_duckdb, same_state, seeds, soak, sqlite, their_state,
 };
@@ -66,7 +67,7 @@ async fn random_histories_with_deletion_vectors_equal_a_model() {
     eprintln!("{count} histories: {vectors} live vectors seen, {conflicts} conflicts, {rebased} commits rebased");
     assert!(count == 1 || vectors > count * 4, "few files have vectors: {vectors} in {count} histories");
     assert!(count == 1 || (conflicts > count / 20 && rebased > count / 20), "{conflicts} conflicts, {rebased} rebased");
-    outside::read_by_spark(runs.iter().filter_map(|run| run.published.last()).take(SPARK_READS));
+    read_by_spark("*", runs.iter().filter_map(|run| run.published.last()).take(SPARK_READS));
     let published = runs.into_iter().flat_map(|run| run.published);
     // DuckDB returns null for the partition columns of mapped tables (docs/limits.md).
     let readable = published.filter(|table| table["maps_partition_columns"] == false);

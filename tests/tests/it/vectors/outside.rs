@@ -10,7 +10,8 @@ use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{Catalog, SystemClock, TableRef};
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{DeltaTable, SaveMode, Scan, WriteOptions, create_table, parse_schema};
-use deltalakedb_tests::{asking_readers, contents, import, location, python, run_python, spark, sqlite};
+use deltalakedb_tests::spark::{spark, spark_finds};
+use deltalakedb_tests::{asking_readers, contents, import, location, python, run_python, sqlite};
 use futures::TryStreamExt;
 use serde_json::Value;
 
@@ -23,32 +24,6 @@ def by_deltalake(place):
     return sorted(id.as_py() for id in rows.column(0))
 def by_polars(place):
     return polars.read_delta(place)["id"].sort().to_list()
-"#;
-
-/// Deletes rows at each place, unless the condition is empty, and prints those that are left: an object by place.
-const SPARK: &str = r#"
-import json, os, sys
-from pyspark.sql import SparkSession
-builder = SparkSession.builder.master("local[2]")
-settings = {
-    "spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "2", "spark.log.level": "ERROR",
-    "spark.databricks.delta.snapshotPartitions": "1", "spark.driver.host": "127.0.0.1",
-    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-    # A list of jars, or else a package that Spark finds itself.
-    "spark.jars": os.environ.get("DELTALAKEDB_SPARK_JARS", ""),
-    "spark.jars.packages": os.environ.get("DELTALAKEDB_SPARK_PACKAGES", ""),
-}
-for key, value in settings.items():
-    if value:
-        builder = builder.config(key, value)
-spark = builder.getOrCreate()
-condition, found = sys.argv[1], {}
-for place in sys.argv[2:]:
-    if condition:
-        spark.sql(f"DELETE FROM delta.`{place}` WHERE {condition}")
-    found[place] = [row.asDict() for row in spark.sql(f"SELECT * FROM delta.`{place}`").collect()]
-print("\n" + json.dumps(found))
 "#;
 
 /// A property and its value.
@@ -89,7 +64,7 @@ async fn spark_and_we_hide_rows_in_turn() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = sqlite(dir.path()).await;
     let mut made = made(&catalog, dir.path()).await;
-    let deleted = spark_finds(&python, "id % 10 = 3", &places(&made));
+    let deleted = spark_finds(&python, "id % 10 = 3", "*", &places(&made));
     let options = WriteOptions::default();
     for Made { table, at } in &mut made {
         let mut left = ids(table).await;
@@ -104,28 +79,12 @@ async fn spark_and_we_hide_rows_in_turn() {
         assert!(cardinality(table).await > hidden, "{table}");
         Mirror::new(catalog.clone(), Arc::new(SystemClock)).publish(entry.id).await.unwrap();
     }
-    let read = spark_finds(&python, "", &places(&made));
+    let read = spark_finds(&python, "", "*", &places(&made));
     for Made { table, at } in &made {
         let ids = ids(table).await;
         assert!(ids.iter().all(|id| id % 10 != 3 && id % 10 != 7) && ids.len() > 50, "{table}: {ids:?}");
         assert_eq!(ids_of(&read[at.to_str().unwrap()]), ids, "{table}");
     }
-}
-
-/// Spark reads the same rows of these tables, described as for [`deltalakedb_tests::read_by_duckdb`].
-pub(super) fn read_by_spark<'a>(tables: impl Iterator<Item = &'a Value>) {
-    let Some(python) = spark() else { return };
-    let tables: Vec<_> = tables.map(|table| (table["location"].as_str().unwrap(), table)).collect();
-    let places: Vec<_> = tables.iter().map(|(at, _)| *at).collect();
-    let read = spark_finds(&python, "", &places);
-    for (at, table) in &tables {
-        let rows = |rows: &Value| rows.as_array().unwrap().iter().map(Value::to_string).collect::<Vec<_>>();
-        let [mut ours, mut theirs] = [rows(&table["rows"]), rows(&read[*at])];
-        ours.sort();
-        theirs.sort();
-        assert_eq!(theirs, ours, "Spark reads {}", table["table"]);
-    }
-    eprintln!("Spark read {} tables", tables.len());
 }
 
 /// A vector, the commit and its checksum, however large the data file is.
@@ -209,11 +168,6 @@ pub(super) async fn cardinality(table: &DeltaTable) -> i64 {
 
 fn places(made: &[Made]) -> Vec<&str> {
     made.iter().map(|made| made.at.to_str().unwrap()).collect()
-}
-
-fn spark_finds(python: &Path, condition: &str, places: &[&str]) -> Value {
-    let said = run_python(python, SPARK, &[&[condition], places].concat());
-    serde_json::from_str(said.lines().last().unwrap()).unwrap()
 }
 
 fn ids_of(rows: &Value) -> Vec<i64> {
