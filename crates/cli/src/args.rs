@@ -304,10 +304,10 @@ pub(crate) enum MirrorCommand {
     Repair {
         /// Table name (`namespace.name`), path or URL
         name: String,
-        /// Keep the commits of the catalog where another engine wrote different ones (not supported yet)
+        /// Keep the commits of the catalog: those of other engines are moved out of _delta_log
         #[arg(long, conflicts_with = "theirs")]
         ours: bool,
-        /// Keep the commits of the other engine (not supported yet)
+        /// Keep the commits of other engines: they are imported, unless they replace commits of the catalog
         #[arg(long)]
         theirs: bool,
     },

@@ -73,9 +73,11 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
         Command::Mirror { command: MirrorCommand::Status { check } } => mirror::status(s, check).await,
         Command::Mirror { command: MirrorCommand::Run { watch } } => publishing::run(s, watch).await,
         Command::Mirror { command: MirrorCommand::Checkpoint { name } } => mirror::checkpoint(s, &name).await,
-        Command::Mirror { command: MirrorCommand::Repair { name, ours, theirs } } => {
-            mirror::repair(s, &name, ours || theirs).await
+        Command::Mirror { command: MirrorCommand::Repair { name, theirs: true, .. } } => keep_theirs(s, &name).await,
+        Command::Mirror { command: MirrorCommand::Repair { name, ours: true, .. } } => {
+            mirror::keep_ours(s, &name).await
         }
+        Command::Mirror { command: MirrorCommand::Repair { name, .. } } => mirror::repair(s, &name).await,
         Command::Verify { name, all, every_version, data } => {
             let name = name.filter(|_| !all);
             verify(s, name.as_deref(), VerifyOptions { every_version, data }).await
@@ -160,6 +162,12 @@ async fn import(s: &CommandContext, place: &str, name: Option<&str>) -> Result<E
         }
     }
     Ok(ExitStatus::Success)
+}
+
+/// Imports the commits of other writers, which must come after all those of the catalog.
+async fn keep_theirs(s: &CommandContext, name: &str) -> Result<ExitStatus> {
+    let (_, entry) = s.table(name).await?;
+    import(s, &entry.location.to_string(), None).await
 }
 
 async fn abandon_import(s: &CommandContext, place: &str) -> Result<ExitStatus> {

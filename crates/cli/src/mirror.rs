@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use deltalakedb_log::{Artifact, MirrorState, Result, TxnLogError};
+use deltalakedb_log::{Artifact, MirrorState, Result};
 use deltalakedb_mirror::Mirror;
 use futures::TryStreamExt;
 use serde_json::json;
@@ -68,16 +68,8 @@ pub(crate) async fn checkpoint(s: &CommandContext, name: &str) -> Result<ExitSta
     Ok(ExitStatus::Success)
 }
 
-pub(crate) async fn repair(s: &CommandContext, name: &str, chooses: bool) -> Result<ExitStatus> {
+pub(crate) async fn repair(s: &CommandContext, name: &str) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
-    if chooses {
-        let (name, place) = (&entry.name, &entry.location);
-        return Err(TxnLogError::invalid(format!(
-            "--ours and --theirs are not supported yet: to keep the commits of the catalog, move those of the other \
-             writer out of {place}/_delta_log and run `dl mirror run`; to keep those of the other writer, import the \
-             table into a copy of the catalog from before its own commits. `dl verify {name}` shows both"
-        )));
-    }
     let result = s.mirror(&catalog).repair(entry.id).await?;
     let mut out = s.output();
     match out.format() {
@@ -86,6 +78,24 @@ pub(crate) async fn repair(s: &CommandContext, name: &str, chooses: bool) -> Res
             "name": result.table.to_string(),
             "versions": result.versions,
             "checkpoint": result.checkpoint,
+        }))?,
+    }
+    Ok(ExitStatus::Success)
+}
+
+pub(crate) async fn keep_ours(s: &CommandContext, name: &str) -> Result<ExitStatus> {
+    let (catalog, entry) = s.table(name).await?;
+    let result = s.mirror(&catalog).keep_ours(entry.id).await?;
+    result.published.warnings.iter().for_each(|warning| warn(warning));
+    let mut out = s.output();
+    match out.format() {
+        Format::Table => out.say(&result.to_string())?,
+        _ => out.document(&json!({
+            "name": result.table.to_string(),
+            "folder": result.folder,
+            "setAside": result.set_aside,
+            "versions": result.repaired.versions,
+            "publishedVersion": result.published.version,
         }))?,
     }
     Ok(ExitStatus::Success)

@@ -215,7 +215,7 @@ impl Mirror {
         checkpoint: &StoredCheckpoint,
         state: &CheckpointState,
     ) -> Result<Option<bool>> {
-        let path = Path::from(HINT);
+        let path = hint_path();
         let there = read_with_version(store, &path).await?;
         // Read after the hint: the checkpoint that it names was published before. A later version is invalid.
         let published = self.entry(entry.id).await?.published_version.unwrap_or_default();
@@ -255,7 +255,12 @@ pub(crate) fn hinted(hint: &[u8]) -> Option<Version> {
 
 /// The hint of a table, if it has one.
 pub(crate) async fn hint(store: &dyn ObjectStore) -> Result<Option<Bytes>> {
-    read(store, &Path::from(HINT)).await
+    read(store, &hint_path()).await
+}
+
+/// The path of the hint below the table.
+pub(crate) fn hint_path() -> Path {
+    Path::from(HINT)
 }
 
 /// The path of a checkpoint below the table.

@@ -26,8 +26,8 @@ impl Mirror {
         let (name, place) = (&entry.name, &entry.location);
         Err(TxnLogError::invalid(format!(
             "{name} is not published: version {version} in its _delta_log was written by another writer ({what}); \
-             `dl verify {name}` shows the difference: move that file out of {place}/_delta_log and run `dl mirror run` \
-             to publish the catalog's version"
+             `dl verify {name}` shows the difference, and `dl mirror repair {name} --ours` moves it out of \
+             {place}/_delta_log and publishes the catalog's version"
         )))
     }
 
@@ -45,7 +45,8 @@ impl Mirror {
         tracing::warn!(table = %name, location = %place, version, what, "diverged");
         Err(TxnLogError::invalid(format!(
             "publishing of {name} stopped: version {version} in {place}/_delta_log is not in the catalog ({what}); \
-             `dl verify {name}` shows it, and `dl import {place} --as {name}` imports it"
+             `dl verify {name}` shows it: `dl import {place} --as {name}` imports it, and `dl mirror repair {name} \
+             --ours` moves it out of the log"
         )))
     }
 
@@ -65,7 +66,8 @@ impl Mirror {
                 self.catalog.set_mirror(entry, &state).await?;
                 Ok(TxnLogError::invalid(format!(
                     "publishing of {name} stopped: version {version} in {place}/_delta_log was written by another \
-                     writer ({what}); nothing was overwritten: run `dl verify {name}` to see the difference"
+                     writer ({what}); nothing was overwritten: `dl verify {name}` shows the difference, and \
+                     `dl mirror repair {name} --ours` keeps the catalog's commits"
                 )))
             }
             Failure::Error(e) => {

@@ -200,9 +200,9 @@ fn check_nothing_unpublished(entry: &TableEntry, newest: Version) -> Result<()> 
         return Err(TxnLogError::invalid(format!(
             "{name} has commits up to version {} that are not published, and its _delta_log continues to version \
              {newest}: run `dl mirror run` first; if it stops at a commit of another writer, which `dl verify {name}` \
-             shows, keep the commits of the catalog by moving the others out of {}/_delta_log and running it again, or \
-             keep the others by importing the table into a copy of the catalog from before its own commits",
-            entry.current_version, entry.location
+             shows, keep the commits of the catalog by `dl mirror repair {name} --ours`, or keep the others by \
+             importing the table into a copy of the catalog from before its own commits",
+            entry.current_version
         )));
     }
     Ok(())
@@ -239,8 +239,8 @@ async fn check_same_history(reader: &dyn TxnLogReader, entry: &TableEntry, log: 
         ErrorKind::Conflict,
         format!(
             "version {version} of {name} in {place}/_delta_log differs from that of the catalog, so later versions \
-             there belong to another history: `dl verify {name}` shows the difference; to keep the history of the \
-             catalog, move the files from that version on out of _delta_log and run `dl mirror repair {name}`"
+             there belong to another history: `dl verify {name}` shows the difference, and `dl mirror repair {name} \
+             --ours` keeps the history of the catalog"
         ),
     ))
 }

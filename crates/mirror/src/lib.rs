@@ -1,8 +1,8 @@
 //! The mirror: the only code that writes a managed table's `_delta_log`, and that reads it.
 //!
 //! [`Mirror`] publishes the commits of a catalog, and writes checkpoints; [`Mirror::import`] imports an existing log
-//! into a catalog; [`Mirror::verify`] compares the two, [`Mirror::repair`] restores missing files, and
-//! [`Mirror::expire`] expires history in both; [`ExpiryCycle`] does so for all tables in the background.
+//! into a catalog; [`Mirror::verify`] compares the two, [`Mirror::repair`] restores missing files,
+//! [`Mirror::keep_ours`] ends a divergence, and [`Mirror::expire`] expires history in both; [`ExpiryCycle`] does so for all tables in the background.
 //! [`check_not_behind`] checks whether a catalog has all commits of a log. This crate uses [`deltalakedb_log::Catalog`]
 //! and object stores, no SQL.
 
@@ -23,6 +23,7 @@ mod publish;
 mod put;
 mod put_checksum;
 mod repair;
+mod set_aside;
 mod settle;
 mod status;
 mod turns;
@@ -37,5 +38,6 @@ pub use lifecycle::Undropped;
 pub use mirror::Mirror;
 pub use publish::Published;
 pub use repair::Repaired;
+pub use set_aside::KeptOurs;
 pub use status::Status;
 pub use verify::{Finding, ReplayedSnapshot, Replayer, VerifyOptions};

@@ -113,8 +113,8 @@ impl Mirror {
                         let (name, place) = (&entry.name, &entry.location);
                         return Err(TxnLogError::invalid(format!(
                             "version {version} in {place}/_delta_log differs from what was published of {name} \
-                             ({what}): move that file away and run `dl mirror repair {name}` to publish the catalog's \
-                             version again"
+                             ({what}): `dl mirror repair {name} --ours` moves that file away and publishes the \
+                             catalog's version again"
                         )));
                     }
                     Err(Failure::Error(e)) => {

@@ -145,12 +145,10 @@ impl Mirror {
         let n = table.current_version + 1 - version;
         let what = format!("{n} commit{} not published yet", if n == 1 { " is" } else { "s are" });
         let suggested_fix = match &table.mirror {
-            MirrorState::Following => "`dl mirror run` publishes what is missing",
-            MirrorState::Diverged { .. } => {
-                "move the other writer's commit out of _delta_log, then `dl mirror run` publishes it"
-            }
+            MirrorState::Following => "`dl mirror run` publishes what is missing".into(),
+            MirrorState::Diverged { .. } => keep_ours(table),
         };
-        Ok(Some(Finding { version, what, suggested_fix: suggested_fix.into() }))
+        Ok(Some(Finding { version, what, suggested_fix }))
     }
 
     /// A commit in `_delta_log` after the newest of the catalog.
@@ -164,7 +162,11 @@ impl Mirror {
         Ok(beyond.map(|(version, what)| Finding {
             version,
             what: format!("{what} is not in the catalog"),
-            suggested_fix: format!("`dl import {} --as {}` imports it", table.location, table.name),
+            suggested_fix: format!(
+                "`dl import {} --as {name}` imports it, and `dl mirror repair {name} --ours` moves it out of the log",
+                table.location,
+                name = table.name
+            ),
         }))
     }
 
@@ -202,14 +204,8 @@ impl Mirror {
                 }
                 let name = &table.name;
                 let suggested_fix = match there {
-                    _ if !was_published => {
-                        "move it out of _delta_log, then `dl mirror run` publishes the catalog's version".into()
-                    }
-                    Some(there) if !is_torn(&there, &expected) => {
-                        format!(
-                            "move it out of _delta_log, then `dl mirror repair {name}` publishes the catalog's version"
-                        )
-                    }
+                    Some(there) if !is_torn(&there, &expected) => keep_ours(table),
+                    _ if !was_published => "`dl mirror run` publishes it".into(),
                     Some(_) | None => format!("`dl mirror repair {name}` publishes the catalog's version again"),
                 };
                 findings.push(Finding { version, what, suggested_fix });
@@ -336,8 +332,16 @@ fn first_difference(expected: &[u8], actual: &[u8]) -> (usize, String, String) {
     (0, String::new(), String::new())
 }
 
+/// What ends a divergence in favour of the catalog.
+fn keep_ours(table: &TableEntry) -> String {
+    format!("`dl mirror repair {} --ours` moves it out of _delta_log and publishes the catalog's version", table.name)
+}
+
 /// The error of a checkpoint, if it has one.
-async fn wrong_checkpoint(reader: &dyn TxnLogReader, checkpoint: &StoredCheckpoint) -> Result<Option<String>> {
+pub(crate) async fn wrong_checkpoint(
+    reader: &dyn TxnLogReader,
+    checkpoint: &StoredCheckpoint,
+) -> Result<Option<String>> {
     let (name, version) = (checkpoint.name(), checkpoint.version());
     let state = match checkpoint.read().await {
         Ok(state) => state,

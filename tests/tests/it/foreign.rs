@@ -124,7 +124,7 @@ async fn an_import_beside_unpublished_commits_halts_and_names_the_choice() {
         assert_eq!(halted.kind(), ErrorKind::Invalid, "{halted}");
         let sentence = halted.to_string();
         for part in
-            ["dl mirror run", "dl verify default.t", "keep the commits of the catalog by", "or keep the others by"]
+            ["dl mirror run", "dl verify default.t", "dl mirror repair default.t --ours", "or keep the others by"]
         {
             assert!(sentence.contains(part), "{sentence}");
         }
@@ -132,10 +132,13 @@ async fn an_import_beside_unpublished_commits_halts_and_names_the_choice() {
         shop.mirror.publish(shop.entry().await.id).await.unwrap_err();
     }
     // The decision for our commits.
-    for version in ours..=ours + 1 {
-        let file = format!("{version:020}.json");
-        std::fs::rename(shop.dir.path().join("t/_delta_log").join(&file), shop.dir.path().join(&file)).unwrap();
-    }
-    assert_eq!(shop.mirror.publish(shop.entry().await.id).await.unwrap().count, 1);
+    shop.behind_our_back(&python, &["checkpoint"]);
+    let kept = shop.mirror.keep_ours(shop.entry().await.id).await.unwrap();
+    assert_eq!((kept.published.count, kept.published.checkpoint), (1, Some(ours)), "{kept}");
+    let names: Vec<_> = kept.set_aside.iter().map(|name| name.split_once('.').unwrap()).collect();
+    let padded = [format!("{ours:020}"), format!("{:020}", ours + 1)];
+    assert_eq!(names[0], (padded[0].as_str(), "json"), "{kept}");
+    assert!(names.contains(&(padded[1].as_str(), "checkpoint.parquet")), "{kept}");
+    assert!(names.contains(&(padded[1].as_str(), "json")), "{kept}");
     shop.all_agree("ours").await;
 }

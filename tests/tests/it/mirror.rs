@@ -173,6 +173,13 @@ async fn a_foreign_commit_stops_publishing() {
     assert!(differs.what.contains("00000000000000000003.json") && differs.what.contains("another/1.0"), "{differs}");
     let again = import(&shop.catalog, &shop.root(), "t").await;
     refused(again, ErrorKind::Invalid, &["default.t", "not published", "dl verify default.t"]);
+
+    let kept = shop.mirror.keep_ours(shop.id).await.unwrap();
+    assert_eq!(kept.set_aside, ["00000000000000000003.json"]);
+    assert_eq!(std::fs::read(shop.root().join(&kept.folder).join(&kept.set_aside[0])).unwrap(), foreign);
+    assert_eq!(kept.published.version, Some(4));
+    assert_eq!(shop.findings_of(VerifyOptions { every_version: true, data: false }).await, []);
+    shop.append("e").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

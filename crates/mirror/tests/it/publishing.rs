@@ -183,9 +183,68 @@ fn lost_published_commits_are_restored() {
 
         // A file that another writer put there is kept.
         world.store.inner.put(&commit(1), "another's".into()).await.unwrap();
-        refused(mirror.repair(world.table).await, ErrorKind::Invalid, &["version 1", "move that file away"]);
+        refused(mirror.repair(world.table).await, ErrorKind::Invalid, &["version 1", "dl mirror repair", "--ours"]);
         assert_eq!(bytes_of(&world.store.inner, &commit(1)).await.unwrap(), "another's");
     });
+}
+
+#[test]
+fn commits_of_other_writers_are_set_aside_whatever_the_store_does() {
+    for seed in 0..200 {
+        run(async {
+            let world = world(seed, 6).await;
+            world.mirror().publish(world.table).await.unwrap();
+            for _ in 0..world.dice.below(0..4) {
+                world.append().await;
+            }
+            let (inner, current) = (world.store.inner.clone(), world.entry().await.current_version);
+            let first = world.dice.below(1..current + 2);
+            let theirs: Vec<_> =
+                (first..=first + world.dice.below(0..3)).map(|v| (v, format!("another's {v}"))).collect();
+            for (version, bytes) in &theirs {
+                inner.put(&commit(*version), bytes.clone().into()).await.unwrap();
+            }
+            let checkpoint = Path::from(format!("_delta_log/{first:020}.checkpoint.parquet"));
+            if world.dice.percent(50) {
+                inner.put(&checkpoint, "another's".into()).await.unwrap();
+                let hint = format!("{{\"version\":{first},\"size\":1}}");
+                inner.put(&"_delta_log/_last_checkpoint".into(), hint.into()).await.unwrap();
+                let compacted = format!("_delta_log/{:020}.{first:020}.compacted.json", first - 1);
+                inner.put(&compacted.into(), "another's".into()).await.unwrap();
+            }
+
+            world.store.faults.store(20, Ordering::Relaxed);
+            let mirror = world.mirror();
+            let mut attempts = 0;
+            while let Err(e) = mirror.keep_ours(world.table).await {
+                attempts += 1;
+                assert!(attempts < 300, "seed {seed}: {e}");
+                world.sleep(1_000..60_000).await;
+            }
+            world.store.faults.store(0, Ordering::Relaxed);
+            let again = mirror.keep_ours(world.table).await.unwrap();
+            assert_eq!(again.set_aside, Vec::<String>::new(), "seed {seed}");
+
+            assert_eq!(world.log().await, world.committed().await, "seed {seed}");
+            assert_eq!(findings(&mirror, &world.entry().await).await, [], "seed {seed}");
+            assert_eq!(world.entry().await.mirror, MirrorState::Following, "seed {seed}");
+            assert_eq!(world.store.wrong(), Vec::<String>::new(), "seed {seed}");
+            let aside: Vec<_> = inner.list(Some(&"_set_aside".into())).try_collect().await.unwrap();
+            let mut kept = Vec::new();
+            for file in aside {
+                kept.push((
+                    file.location.filename().unwrap().to_string(),
+                    bytes_of(&inner, &file.location).await.unwrap(),
+                ));
+            }
+            for (version, bytes) in theirs {
+                assert!(
+                    kept.contains(&(format!("{version:020}.json"), bytes.into())),
+                    "seed {seed}: {version}: {kept:?}"
+                );
+            }
+        });
+    }
 }
 
 #[test]
