@@ -6,8 +6,8 @@
 
 use async_trait::async_trait;
 use deltalakedb_log::{
-    Artifact, Lease, MirrorFailure, MirrorProgress, MirrorState, Result, TableEntry, TableId, TableName, Version,
-    commit,
+    Artifact, Lease, MirrorFailure, MirrorProgress, MirrorState, Result, TableBehind, TableEntry, TableId, TableName,
+    Version, commit,
 };
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use crate::audit::audit;
 use crate::codec::int;
 use crate::database::{CommitFailure, DatabaseTransaction, Row, Value, WriteStatement};
 use crate::sql_catalog::SqlCatalog;
-use crate::table_lookup::{mirror_state, no_table_in};
+use crate::table_lookup::{LIVE_TABLES, mirror_state, next_entry, no_table_in};
 
 /// The columns of `dl_mirrors` that are copied. A lease belongs to one catalog.
 pub(crate) const MIRROR_COLUMNS: [&str; 5] =
@@ -186,6 +186,28 @@ impl MirrorProgress for SqlCatalog {
             })
         };
         rows.into_iter().map(read).collect()
+    }
+
+    async fn tables_behind(&self, among: Option<&[TableId]>) -> Result<Vec<TableBehind>> {
+        let (and, params) = match among {
+            None => (String::new(), Vec::new()),
+            Some([]) => return Ok(Vec::new()),
+            Some(among) => {
+                let marks = vec!["?"; among.len()].join(", ");
+                (format!("AND t.table_id IN ({marks})"), among.iter().map(|table| table.0.into()).collect())
+            }
+        };
+        let sql = format!(
+            "SELECT live.*, coalesce((SELECT v.committed_at FROM dl_table_versions v WHERE v.table_id = live.table_id \
+             AND v.version = coalesce(live.published_version + 1, live.base_version)), live.current_ts) AS since \
+             FROM ({LIVE_TABLES} {and} AND (mirror.published_version IS NULL \
+             OR mirror.published_version < t.current_version)) live"
+        );
+        let read = |mut row: Row| Ok(TableBehind::new(next_entry(&mut row)?, row.int()?));
+        let behind: Result<Vec<_>> = self.db.query(&sql, params).await?.into_iter().map(read).collect();
+        let mut behind = behind?;
+        behind.sort_by_key(|behind| (behind.since_ms, behind.table.id));
+        Ok(behind)
     }
 }
 

@@ -18,16 +18,21 @@ pub(crate) async fn find_in(tx: &mut dyn DatabaseTransaction, table: TableId) ->
 }
 
 pub(crate) fn entry(mut row: Row) -> Result<TableEntry> {
+    next_entry(&mut row)
+}
+
+/// A live table, from the next columns of a row.
+pub(crate) fn next_entry(row: &mut Row) -> Result<TableEntry> {
     Ok(TableEntry {
         id: TableId(row.uuid()?),
         name: TableName { namespace: row.text()?, name: row.text()? },
         location: Location::stored(&row.text()?)?,
-        owner: owner(&mut row)?,
+        owner: owner(row)?,
         base_version: row.version()?,
         current_version: row.version()?,
         current_timestamp: row.int()?,
         published_version: row.opt_version()?,
-        mirror: mirror_state(&mut row)?,
+        mirror: mirror_state(row)?,
     })
 }
 

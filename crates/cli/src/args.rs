@@ -291,7 +291,7 @@ pub(crate) enum MirrorCommand {
     },
     /// Publish all unpublished commits
     Run {
-        /// Keep running until interrupted
+        /// Keep running until Ctrl-C or SIGTERM
         #[arg(long)]
         watch: bool,
     },

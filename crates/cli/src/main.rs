@@ -28,6 +28,7 @@ mod write;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 
@@ -45,7 +46,13 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .map_err(|e| TxnLogError::new(ErrorKind::Unavailable, "no threads can be started").with_source(e));
-    match ended.and_then(|runtime| runtime.block_on(run(cli, before))) {
+    let ended = ended.and_then(|runtime| {
+        let ended = runtime.block_on(run(cli, before));
+        // A call to a disk that does not answer cannot be stopped, and is not waited for.
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        ended
+    });
+    match ended {
         Ok(ExitStatus::Success) => ExitCode::SUCCESS,
         Ok(ExitStatus::Found) => ExitCode::from(3),
         // A closed pipe at standard output is not an error: the reader needs no more output.

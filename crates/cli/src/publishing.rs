@@ -1,9 +1,10 @@
 //! `dl mirror run`: publishes commits, once or until interrupted, and expires history in between.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
-use deltalakedb_log::{ErrorKind, Result, TxnLogError};
-use deltalakedb_mirror::{ExpireOptions, ExpiryCycle, Mirror};
+use deltalakedb_log::{ErrorKind, Result, TableEntry, TxnLogError};
+use deltalakedb_mirror::{ExpireOptions, ExpiryCycle, Mirror, ReconcileEvent, Reconciler};
 use futures::TryStreamExt;
 use serde_json::Value;
 
@@ -13,18 +14,20 @@ use crate::expiry_report;
 use crate::output::warn;
 
 const COLUMNS: [&str; 3] = ["name", "published", "result"];
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
+/// The pause between two slices of an expiry.
+const EXPIRY_PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(s: &CommandContext, watch: bool) -> Result<ExitStatus> {
+    // Before anything is opened, so that a signal always ends the process in an orderly way.
+    let stop = if watch { Some(stop_signal()?) } else { None };
     let catalog = s.catalog(false).await?;
     let mirror = s.mirror(&catalog);
-    if watch {
-        return run_on(s, &mirror).await;
+    if let Some(stop) = stop {
+        return run_on(s, &mirror, stop).await;
     }
     let mut out = s.output();
     let mut listing = out.listing(COLUMNS.map(String::from).into());
-    let all = publish(&mirror, |row, _| listing.row(row)).await?;
+    let all = publish(&mirror, |row| listing.row(row)).await?;
     listing.end()?;
     match all.failed.first() {
         Some(first) => {
@@ -35,45 +38,85 @@ pub(crate) async fn run(s: &CommandContext, watch: bool) -> Result<ExitStatus> {
     }
 }
 
-async fn run_on(s: &CommandContext, mirror: &Mirror) -> Result<ExitStatus> {
+/// Publishes and expires history, side by side, until the process is asked to end.
+async fn run_on(s: &CommandContext, mirror: &Mirror, stop: impl Future<Output = ()>) -> Result<ExitStatus> {
+    let reconciler = Reconciler::new(mirror.clone(), s.settings.reconcile.clone());
+    let published = reconciler.run(stop, |event| tell(s, event));
+    tokio::select! {
+        published = published => published.map(|()| ExitStatus::Success),
+        expired = expire(s, mirror) => expired.map(|never| match never {}),
+    }
+}
+
+/// Ready when the process is asked to end: by Ctrl-C or SIGTERM.
+fn stop_signal() -> Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let handler = |kind| {
+            signal(kind).map_err(|e| {
+                TxnLogError::new(ErrorKind::Internal, "the handlers of Ctrl-C and SIGTERM cannot be installed")
+                    .with_source(e)
+            })
+        };
+        let (mut interrupt, mut terminate) = (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
+        Ok(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        })
+    }
+    #[cfg(not(unix))]
+    Ok(async {
+        if let Err(e) = tokio::signal::ctrl_c().await {
+            warn(&format!("error: Ctrl-C cannot be handled: {e}"));
+        }
+    })
+}
+
+fn tell(s: &CommandContext, event: ReconcileEvent) -> Result<()> {
+    match event {
+        ReconcileEvent::Published(table, published) => {
+            published.warnings.iter().for_each(|what| warn(&format!("warning: {what}")));
+            if published.count == 0 {
+                return Ok(());
+            }
+            list(s, &COLUMNS, vec![row(&table, published.count, published.to_string())])
+        }
+        ReconcileEvent::Failed { table, error, .. } => list(s, &COLUMNS, vec![row(&table, 0, error.to_string())]),
+        // It may answer later.
+        ReconcileEvent::CatalogFailed(e) => {
+            warn(&format!("error: {e}"));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn row(table: &TableEntry, published: u64, result: String) -> Vec<Value> {
+    vec![table.name.to_string().into(), published.into(), result.into()]
+}
+
+/// Expires history in the background. Ends only if its results cannot be listed.
+async fn expire(s: &CommandContext, mirror: &Mirror) -> Result<Infallible> {
     let options = ExpireOptions {
         default: s.settings.retention,
         committer: s.write_options().committer(),
         ..ExpireOptions::default()
     };
-    let mut cycle = s.settings.expire_interval.map(|interval| ExpiryCycle::new(mirror.clone(), &options, interval));
-    let mut pause = SECOND;
+    let Some(interval) = s.settings.expire_interval else { return std::future::pending().await };
+    let mut cycle = ExpiryCycle::new(mirror.clone(), &options, interval);
     loop {
-        let mut news = Vec::new();
-        let published = publish(mirror, |row, is_new| {
-            news.extend(is_new.then_some(row));
-            Ok(())
-        });
-        let published = published.await;
-        list(s, &COLUMNS, news)?;
-        let failed = match published {
-            Ok(all) => !all.failed.is_empty(),
-            // An unavailable catalog may answer later.
-            Err(e) => {
-                warn(&format!("error: {e}"));
-                true
+        match cycle.slice().await {
+            Ok(steps) => {
+                let news = steps.iter().filter(|step| expiry_report::is_news(step));
+                let rows = news.filter_map(|step| expiry_report::row_of_step(step, false)).collect();
+                list(s, &expiry_report::COLUMNS, rows)?;
             }
-        };
-        if let Some(cycle) = &mut cycle
-            && let Err(e) = end_history(s, cycle).await
-        {
-            warn(&format!("error: {e}"));
+            Err(e) => warn(&format!("error: {e}")),
         }
-        // The pause doubles after a failure, up to a minute, and is short after a success.
-        pause = if failed { (pause * 2).min(MINUTE) } else { SECOND };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            interrupted = tokio::signal::ctrl_c() => {
-                return interrupted.map(|()| ExitStatus::Success).map_err(|e| {
-                    TxnLogError::new(ErrorKind::Internal, "the Ctrl-C handler cannot be installed").with_source(e)
-                });
-            }
-        }
+        s.clock.sleep(EXPIRY_PAUSE).await;
     }
 }
 
@@ -84,8 +127,8 @@ struct Published {
     failed: Vec<ErrorKind>,
 }
 
-/// Publishes all tables. `tell` gets a row of [`COLUMNS`] for each, and whether something was published or failed.
-async fn publish(mirror: &Mirror, mut tell: impl FnMut(Vec<Value>, bool) -> Result<()>) -> Result<Published> {
+/// Publishes all tables. `tell` gets a row of [`COLUMNS`] for each.
+async fn publish(mirror: &Mirror, mut tell: impl FnMut(Vec<Value>) -> Result<()>) -> Result<Published> {
     let mut all = Published::default();
     let mut tables = mirror.run();
     while let Some((table, result)) = tables.try_next().await? {
@@ -98,18 +141,10 @@ async fn publish(mirror: &Mirror, mut tell: impl FnMut(Vec<Value>, bool) -> Resu
             Err(e) => (0, e.to_string()),
         };
         all.failed.extend(result.as_ref().err().map(TxnLogError::kind));
-        let row = vec![table.name.to_string().into(), count.into(), word.into()];
-        tell(row, count > 0 || result.is_err())?;
+        tell(row(&table, count, word))?;
     }
     mirror.settle().await?;
     Ok(all)
-}
-
-/// Expires some history, and lists what expired or failed.
-async fn end_history(s: &CommandContext, cycle: &mut ExpiryCycle) -> Result<()> {
-    let steps = cycle.slice().await?;
-    let news = steps.iter().filter(|step| expiry_report::is_news(step));
-    list(s, &expiry_report::COLUMNS, news.filter_map(|step| expiry_report::row_of_step(step, false)).collect())
 }
 
 /// Lists these rows, if there are any.

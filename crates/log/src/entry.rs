@@ -29,6 +29,14 @@ pub struct TableEntry {
     pub mirror: MirrorState,
 }
 
+impl TableEntry {
+    /// The oldest version that is not in `_delta_log`, if there is one.
+    pub fn oldest_unpublished(&self) -> Option<Version> {
+        let next = self.published_version.map_or(self.base_version, |version| version.saturating_add(1));
+        (next <= self.current_version).then_some(next)
+    }
+}
+
 /// Name and location of a table to be registered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewTable {

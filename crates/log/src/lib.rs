@@ -82,7 +82,7 @@ pub use location::Location;
 pub use location_key::LocationKey;
 pub use lookup::{check_no_overlap, near_names, require};
 pub use memory::MemoryCatalog;
-pub use mirror::{Artifact, Lease, MirrorFailure, MirrorProgress};
+pub use mirror::{Artifact, Lease, MirrorFailure, MirrorProgress, TableBehind};
 pub use namespaces::CatalogNamespaces;
 pub use object::Object;
 pub use owner::{Committer, TableOwner, check_owner};

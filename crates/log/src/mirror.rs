@@ -59,6 +59,33 @@ pub trait MirrorProgress: Send + Sync + fmt::Debug {
 
     /// The failures that are not resolved, by version.
     async fn mirror_failures(&self, table: TableId) -> Result<Vec<MirrorFailure>>;
+
+    /// The live tables with unpublished versions, or those of them that are `among` the given ones: the table whose
+    /// oldest unpublished version is the oldest comes first. Diverged tables are included. In a database this is one
+    /// statement, whatever the number of tables.
+    async fn tables_behind(&self, among: Option<&[TableId]>) -> Result<Vec<TableBehind>>;
+}
+
+/// A table with unpublished versions.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct TableBehind {
+    /// The table.
+    pub table: TableEntry,
+    /// The time of its oldest unpublished version, in milliseconds since 1970.
+    pub since_ms: i64,
+}
+
+impl TableBehind {
+    /// A table, with the time of its oldest unpublished version.
+    pub fn new(table: TableEntry, since_ms: i64) -> Self {
+        Self { table, since_ms }
+    }
+
+    /// How long the oldest unpublished version has been unpublished, in milliseconds.
+    pub fn lag_ms(&self, now_ms: i64) -> i64 {
+        now_ms.saturating_sub(self.since_ms).max(0)
+    }
 }
 
 /// The holder of the lease for publishing a table, with a fencing token.

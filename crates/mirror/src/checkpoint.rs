@@ -150,7 +150,9 @@ impl Mirror {
         let path = path(version);
         let rows = Rows::new(&snapshot.head)?;
         let tombstones_since_ms = before(now, tombstone_retention(&snapshot.head.metadata)?);
-        let details = write(reader.as_ref(), &snapshot, &rows, store.clone(), &path, tombstones_since_ms).await?;
+        let progress = || self.note_progress();
+        let details =
+            write(reader.as_ref(), &snapshot, &rows, store.clone(), &path, tombstones_since_ms, &progress).await?;
 
         let stored = StoredCheckpoint::at(entry.location.clone(), store.clone(), version, &path).await?;
         let state = stored.read().await?;
@@ -196,7 +198,7 @@ impl Mirror {
                 continue;
             };
             let led = self.put_last_checkpoint(entry, store, checkpoint, state).await;
-            self.catalog.release_lease(&lease).await?;
+            self.release(lease).await?;
             if let Some(led) = led? {
                 return Ok(led);
             }
@@ -345,6 +347,7 @@ async fn write(
     store: Arc<dyn ObjectStore>,
     path: &Path,
     tombstones_since_ms: i64,
+    progress: &(dyn Fn() + Sync),
 ) -> Result<FileDetails> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
@@ -356,7 +359,7 @@ async fn write(
     let upload = BufWriter::with_capacity(store, path.clone(), PART).with_max_concurrency(PARTS);
     let mut file =
         AsyncArrowWriter::try_new_with_options(upload, rows.schema(), options).map_err(|e| parsed::failed(e.into()))?;
-    let written = fill(reader, snapshot, rows, &mut file, tombstones_since_ms).await;
+    let written = fill(reader, snapshot, rows, &mut file, tombstones_since_ms, progress).await;
     match written {
         Ok(details) => file.close().await.map(|_| details).map_err(not_written),
         Err(e) => {
@@ -373,6 +376,7 @@ async fn fill(
     rows: &Rows,
     file: &mut AsyncArrowWriter<BufWriter>,
     tombstones_since_ms: i64,
+    progress: &(dyn Fn() + Sync),
 ) -> Result<FileDetails> {
     let Snapshot { head, txns, domains } = snapshot;
     let mut actions = vec![Action::Protocol(head.protocol.clone()), Action::Metadata(head.metadata.clone())];
@@ -389,11 +393,13 @@ async fn fill(
         // Sorted files have similar neighbours, which compress better.
         adds.sort_by(|a, b| a.path.cmp(&b.path));
         file.write(&rows.of_adds(&adds)?).await.map_err(not_written)?;
+        progress();
     }
     let mut removes = reader.tombstones(head.version, tombstones_since_ms).await?.try_chunks(BATCH);
     while let Some(removes) = removes.next().await {
         let removes = removes.map_err(|e| e.1)?;
         file.write(&rows.of_removes(&removes)?).await.map_err(not_written)?;
+        progress();
     }
     Ok(details)
 }

@@ -2,8 +2,9 @@
 //!
 //! [`Mirror`] publishes the commits of a catalog, and writes checkpoints; [`Mirror::import`] imports an existing log
 //! into a catalog; [`Mirror::verify`] compares the two, [`Mirror::repair`] restores missing files,
-//! [`Mirror::keep_ours`] ends a divergence, and [`Mirror::expire`] expires history in both; [`ExpiryCycle`] does so for all tables in the background.
-//! [`check_not_behind`] checks whether a catalog has all commits of a log. This crate uses [`deltalakedb_log::Catalog`]
+//! [`Mirror::keep_ours`] ends a divergence, and [`Mirror::expire`] expires history in both. In the background,
+//! [`Reconciler`] publishes all tables, and [`ExpiryCycle`] expires their history. [`check_not_behind`] checks whether a
+//! catalog has all commits of a log. This crate uses [`deltalakedb_log::Catalog`]
 //! and object stores, no SQL.
 
 mod behind;
@@ -15,6 +16,7 @@ mod data;
 mod divergence;
 mod expiry;
 mod import;
+mod lease;
 mod lifecycle;
 mod maintenance;
 mod mirror;
@@ -22,6 +24,7 @@ mod probe;
 mod publish;
 mod put;
 mod put_checksum;
+mod reconcile;
 mod repair;
 mod set_aside;
 mod settle;
@@ -37,6 +40,7 @@ pub use import::Imported;
 pub use lifecycle::Undropped;
 pub use mirror::Mirror;
 pub use publish::Published;
+pub use reconcile::{ReconcileEvent, ReconcileOptions, Reconciler, RetryBackoff};
 pub use repair::Repaired;
 pub use set_aside::KeptOurs;
 pub use status::Status;

@@ -7,13 +7,14 @@ use deltalakedb_log::action::{Action, CommitInfo};
 use deltalakedb_log::commit::{Base, CommitRequest, Outcome};
 use deltalakedb_log::lifecycle::DETACH;
 use deltalakedb_log::{
-    Committer, DropMode, DropTable, ErrorKind, InactiveTable, Lease, Object, Result, TableEntry, TableId, TableName,
+    Committer, DropMode, DropTable, ErrorKind, InactiveTable, Object, Result, TableEntry, TableId, TableName,
     TableState, TxnLogError, Version,
 };
 use futures::TryStreamExt;
 use object_store::path::Path;
 
 use crate::behind::check_not_behind;
+use crate::lease::HeldLease;
 use crate::maintenance::{below_table, delete};
 use crate::mirror::Mirror;
 
@@ -96,20 +97,21 @@ impl Mirror {
             settled => settled?,
         }
         let _lease_turn = turns.lease.lock().await;
-        let lease = self.wait_for_lease(entry).await?;
+        let mut lease = self.wait_for_lease(entry).await?;
         match self.catalog.drop_table(&lease, drop).await {
             Ok(()) => {
+                lease.note_released();
                 self.forget(entry.id);
                 Ok(())
             }
             Err(e) => {
-                self.catalog.release_lease(&lease).await?;
+                self.release(lease).await?;
                 Err(e)
             }
         }
     }
 
-    async fn wait_for_lease(&self, entry: &TableEntry) -> Result<Lease> {
+    async fn wait_for_lease(&self, entry: &TableEntry) -> Result<HeldLease> {
         for _ in 0..TRIES {
             match self.lease(entry.id).await? {
                 Some(lease) => return Ok(lease),

@@ -1,22 +1,18 @@
 //! The mirror: a catalog, the stores of its tables, and the publishing state of a process.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use deltalakedb_log::stores::{Stores, environment};
 use deltalakedb_log::{
-    Catalog, Clock, Durability, FutureTimes, Lease, Location, Result, TableEntry, TableId, TableRef, require,
+    Catalog, Clock, Durability, FutureTimes, Location, Result, TableEntry, TableId, TableRef, require,
 };
 use object_store::ObjectStore;
-use uuid::Uuid;
 
 use crate::turns::{REMEMBERED, Shared, Turns};
 
 /// The default number of published versions from one checkpoint to the next.
 const CHECKPOINT_INTERVAL: u64 = 10;
-/// The duration of a lease without renewal. A lease only saves duplicate work: put-if-absent and the fencing token make
-/// publishing safe.
-pub(crate) const LEASE_MS: i64 = 5_000;
-
 /// Publishes the commits of a catalog. Clones share the state of their process.
 #[derive(Clone, Debug)]
 pub struct Mirror {
@@ -29,6 +25,8 @@ pub struct Mirror {
     /// How many versions before a multiple of the interval a checkpoint is written.
     pub(crate) checkpoints_before: u64,
     pub(crate) shared: Arc<Shared>,
+    /// Increases whenever something was written to an object store; see [`Self::for_one_try`].
+    progress: Arc<AtomicU64>,
 }
 
 impl Mirror {
@@ -43,7 +41,22 @@ impl Mirror {
             checkpoint_interval: CHECKPOINT_INTERVAL,
             checkpoints_before: 0,
             shared: Arc::default(),
+            progress: Arc::default(),
         }
+    }
+
+    /// The same publisher with a progress of its own.
+    pub(crate) fn for_one_try(&self) -> Self {
+        Self { progress: Arc::default(), ..self.clone() }
+    }
+
+    /// How often something was written through this handle and its clones.
+    pub(crate) fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_progress(&self) {
+        self.progress.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Its catalog.
@@ -86,30 +99,6 @@ impl Mirror {
     /// The object store of a table.
     pub(crate) fn store(&self, entry: &TableEntry) -> Result<Arc<dyn ObjectStore>> {
         self.stores.open(&entry.location, self.durability)
-    }
-
-    /// A lease for publishing a table; `None` while another process has it.
-    pub(crate) async fn lease(&self, table: TableId) -> Result<Option<Lease>> {
-        self.lease_for(table, self.clock.new_uuid()).await
-    }
-
-    /// Whether half of the duration of a lease that was taken or renewed at that time has passed.
-    pub(crate) fn is_old(&self, leased_at: i64) -> bool {
-        self.clock.now_ms() - leased_at > LEASE_MS / 2
-    }
-
-    pub(crate) async fn renew_if_old(&self, lease: &mut Lease, entry: &TableEntry, leased_at: &mut i64) -> Result<()> {
-        if self.is_old(*leased_at) {
-            *leased_at = self.clock.now_ms();
-            let renewed = self.lease_for(lease.table, lease.holder).await?;
-            *lease = renewed.ok_or_else(|| deltalakedb_log::commit::lease_lost(&entry.name))?;
-        }
-        Ok(())
-    }
-
-    async fn lease_for(&self, table: TableId, holder: Uuid) -> Result<Option<Lease>> {
-        let now = self.clock.now_ms();
-        self.catalog.acquire_lease(table, holder, now, now + LEASE_MS).await
     }
 
     /// The turns of a table. When there are entries for many tables, those without a publishing task are removed.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use deltalakedb_log::action::{Action, Metadata};
 use deltalakedb_log::listing::tables;
 use deltalakedb_log::{
-    Artifact, Commit, Durability, ErrorKind, Lease, LocalFiles, NewFile, Result, StagedFiles, TableEntry, TableId,
+    Artifact, Commit, Durability, ErrorKind, LocalFiles, NewFile, Result, StagedFiles, TableEntry, TableId,
     TxnLogError, Version,
 };
 use futures::stream::BoxStream;
@@ -17,7 +17,8 @@ use object_store::ObjectStore;
 
 use crate::checksum::{self, VersionChecksum};
 use crate::commits;
-use crate::mirror::{LEASE_MS, Mirror};
+use crate::lease::{HeldLease, LEASE_MS};
+use crate::mirror::Mirror;
 use crate::put::{Failure, commit_path, put_if_absent, time_of};
 use crate::turns::{LastCheckpoint, PublishState};
 
@@ -140,7 +141,7 @@ impl Mirror {
                 return Ok(PublishOutcome::of(published, entry, &memory));
             };
             let result = self.publish_under(&mut lease, &entry, last, &mut memory, &mut published).await;
-            let released = self.catalog.release_lease(&lease).await;
+            let released = self.release(lease).await;
             drop(lease_turn);
             match result {
                 // The lease expired, and another process took it over and continues.
@@ -180,7 +181,7 @@ impl Mirror {
 
     async fn publish_under(
         &self,
-        lease: &mut Lease,
+        lease: &mut HeldLease,
         entry: &TableEntry,
         last: Version,
         memory: &mut PublishState,
@@ -215,16 +216,17 @@ impl Mirror {
                     }
                     Err(e) => {
                         if version > from {
-                            self.note_published(entry, Some(lease), from, version - 1).await?;
+                            self.note_published(entry, Some(&**lease), from, version - 1).await?;
                         }
                         return Err(e);
                     }
                 }
+                self.note_progress();
                 published.count += 1;
                 published.version = Some(version);
                 next = version + 1;
                 if version == newest || self.is_old(leased_at) {
-                    self.note_published(entry, Some(lease), from, version).await?;
+                    self.note_published(entry, Some(&**lease), from, version).await?;
                     from = next;
                     self.renew_if_old(lease, entry, &mut leased_at).await?;
                 }
@@ -269,6 +271,7 @@ impl Mirror {
         );
         match put {
             Ok(()) => {
+                self.note_progress();
                 tracing::debug!(table = %entry.name, location = %entry.location, version, "published");
                 Ok(checksum)
             }

@@ -106,6 +106,7 @@ impl Mirror {
                 let actions = Commit::parse_without_files(bytes, "a stored commit")?;
                 match self.put_commit(entry, store, *version, bytes, &actions).await {
                     Ok(()) => {
+                        self.note_progress();
                         tracing::debug!(table = %entry.name, version, "published again");
                         repaired.versions.push(*version);
                     }

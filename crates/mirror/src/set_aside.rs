@@ -78,7 +78,7 @@ impl Mirror {
                 ));
             };
             let moved = self.set_aside(&entry, &folder).await;
-            self.catalog.release_lease(&lease).await?;
+            self.release(lease).await?;
             moved?
         };
         let repaired = self.repair(table).await?;

@@ -17,18 +17,24 @@ impl Mirror {
     pub async fn settle(&self) -> Result<()> {
         let tables: Vec<TableId> = self.shared.unsettled.lock().keys().copied().collect();
         for table in tables {
-            // No version is published during this, so the recorded version is the next one.
-            let turns = self.turns(table);
-            let _turn = turns.publishing.lock().await;
-            match self.settle_in_turn(table).await {
-                // Another process has dropped the table, perhaps with its files: there is nothing to record.
-                Err(_) if self.catalog.find(&TableRef::Id(table)).await?.is_none() => {
-                    self.shared.unsettled.lock().remove(&table);
-                }
-                settled => settled?,
-            }
+            self.settle_table(table).await?;
         }
         Ok(())
+    }
+
+    /// Settles one table.
+    pub(crate) async fn settle_table(&self, table: TableId) -> Result<()> {
+        // No version is published during this, so the recorded version is the next one.
+        let turns = self.turns(table);
+        let _turn = turns.publishing.lock().await;
+        match self.settle_in_turn(table).await {
+            // Another process has dropped the table, perhaps with its files: there is nothing to record.
+            Err(_) if self.catalog.find(&TableRef::Id(table)).await?.is_none() => {
+                self.shared.unsettled.lock().remove(&table);
+                Ok(())
+            }
+            settled => settled,
+        }
     }
 
     /// Settles one table; the caller has the turn to publish it.

@@ -34,13 +34,11 @@ impl Mirror {
 
     async fn status_of(&self, mut table: TableEntry) -> Result<Status> {
         table.published_version = table.published_version.max(self.unsettled(table.id));
-        let next = table.published_version.map_or(table.base_version, |v| v + 1);
-        let behind = (table.current_version + 1).saturating_sub(next);
-        let lag_ms = match behind {
-            0 => 0,
-            _ => {
+        let (behind, lag_ms) = match table.oldest_unpublished() {
+            None => (0, 0),
+            Some(next) => {
                 let oldest = self.catalog.reader(table.id).snapshot(At::Version(next)).await?;
-                (self.clock.now_ms() - oldest.head.timestamp).max(0)
+                (table.current_version + 1 - next, (self.clock.now_ms() - oldest.head.timestamp).max(0))
             }
         };
         let failures = self.catalog.mirror_failures(table.id).await?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use deltalakedb_log::{Location, TableEntry, TableId, Version};
+use deltalakedb_log::{Lease, Location, TableEntry, TableId, Version};
 use parking_lot::Mutex;
 
 use crate::checksum::VersionChecksum;
@@ -22,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) unsettled: Mutex<HashMap<TableId, Unsettled>>,
     /// Locations whose stores are known to refuse overwriting.
     pub(crate) proven: Mutex<HashSet<Location>>,
+    /// Leases of tasks that were stopped.
+    pub(crate) abandoned: Arc<Mutex<Vec<Lease>>>,
 }
 
 /// Versions of a table that are put and not synced.

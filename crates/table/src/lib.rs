@@ -7,6 +7,7 @@
 //! tables without this library's log, for comparison.
 
 mod assignments;
+mod backpressure;
 mod changes;
 mod create;
 mod data_files;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use deltalakedb_catalog::ConnectOptions;
 use deltalakedb_log::time::parse_duration;
 use deltalakedb_log::{AllowedPaths, Durability, ErrorKind, FutureTimes, Result, Retention, TxnLogError, near_names};
+use deltalakedb_mirror::{ReconcileOptions, RetryBackoff};
 
 use crate::write_options::WriteOptions;
 
@@ -22,10 +23,14 @@ const KNOWN: &[(&str, &str)] = &[
     ("concurrency.retries", "a number such as 5"),
     ("durability", "full or catalog"),
     ("import.future_times", "refuse or accept"),
+    ("mirror.check_interval", "a duration such as 7s, or never"),
     ("mirror.checkpoint_interval", "a number of versions, 1 or more"),
     ("mirror.expire_interval", "a duration such as 1h, or never"),
     ("mirror.lag_alert", "a duration such as 60s"),
+    ("mirror.max_lag", "a duration such as 10m, or never"),
     ("mirror.mode", "inline or background"),
+    ("mirror.parallel", "a number of tables, 1 or more"),
+    ("mirror.retry_backoff", "a first and a longest pause such as 1s/60s"),
     ("output.rows", "a number of rows, or all"),
     ("paths.allowed", "locations such as s3://bucket/shared, separated by commas"),
     ("postgres.readers", "a number of connections, 1 or more"),
@@ -55,6 +60,8 @@ pub struct Settings {
     pub checkpoint_interval: Option<NonZeroU64>,
     /// The lag at which a mirror is in alarm.
     pub lag_alert: Duration,
+    /// How `dl mirror run --watch` publishes.
+    pub reconcile: ReconcileOptions,
     /// How long `dl mirror run --watch` waits after it has expired the history of all tables until it begins again;
     /// `None` if it never does.
     pub expire_interval: Option<Duration>,
@@ -91,6 +98,7 @@ impl Default for Settings {
             publishes_inline: true,
             checkpoint_interval: None,
             lag_alert: Duration::from_secs(60),
+            reconcile: ReconcileOptions::default(),
             expire_interval: Some(Duration::from_secs(60 * 60)),
             retention: Retention::default(),
             future_times: FutureTimes::Refuse,
@@ -138,10 +146,14 @@ impl Settings {
             "import.future_times" => {
                 self.future_times = given.one_of([("refuse", FutureTimes::Refuse), ("accept", FutureTimes::Accept)])?;
             }
+            "mirror.check_interval" => self.reconcile.check_interval = given.interval()?,
             "mirror.checkpoint_interval" => self.checkpoint_interval = Some(given.parse()?),
             "mirror.expire_interval" if given.text == "never" => self.expire_interval = None,
             "mirror.expire_interval" => self.expire_interval = Some(given.duration()?),
             "mirror.lag_alert" => self.lag_alert = given.duration()?,
+            "mirror.max_lag" => self.write.max_lag = given.interval()?,
+            "mirror.parallel" => self.reconcile.parallel = given.parse()?,
+            "mirror.retry_backoff" => self.reconcile.retry = given.backoff()?,
             "mirror.mode" => self.publishes_inline = given.one_of([("inline", true), ("background", false)])?,
             "output.rows" if given.text == "all" => self.row_limit = RowLimit::None,
             "output.rows" => self.row_limit = RowLimit::Rows(given.parse()?),
@@ -243,6 +255,21 @@ impl Given {
         parse_duration(&self.text).ok_or_else(|| self.wrong())
     }
 
+    /// A duration above zero; `None` for `never`.
+    fn interval(&self) -> Result<Option<Duration>> {
+        match self.text.as_str() {
+            "never" => Ok(None),
+            _ => Some(self.duration()?).filter(|duration| !duration.is_zero()).map(Some).ok_or_else(|| self.wrong()),
+        }
+    }
+
+    fn backoff(&self) -> Result<RetryBackoff> {
+        let pauses = self.text.split_once('/').and_then(|(first, max)| {
+            Some(RetryBackoff { first: parse_duration(first.trim())?, max: parse_duration(max.trim())? })
+        });
+        pauses.filter(|pauses| !pauses.first.is_zero() && pauses.first <= pauses.max).ok_or_else(|| self.wrong())
+    }
+
     /// Whatever else is allowed, the owner of a file reads and writes it.
     fn file_mode(&self) -> Result<u32> {
         let mode = u32::from_str_radix(&self.text, 8).ok();
@@ -280,9 +307,19 @@ mod tests {
     }
 
     #[test]
+    fn settings_of_the_reconciler_are_read() {
+        let settings = set(&["mirror.retry_backoff=500ms / 5m", "mirror.parallel=3", "mirror.check_interval=never"]);
+        let reconcile = settings.unwrap().reconcile;
+        let retry = RetryBackoff { first: Duration::from_millis(500), max: Duration::from_secs(300) };
+        assert_eq!((reconcile.retry, reconcile.parallel.get(), reconcile.check_interval), (retry, 3, None));
+        assert_eq!(set(&["mirror.max_lag=10m"]).unwrap().write.max_lag, Some(Duration::from_secs(600)));
+        assert_eq!(set(&["mirror.max_lag=never"]).unwrap().write.max_lag, None);
+    }
+
+    #[test]
     fn every_known_setting_can_be_set() {
         for (key, _) in KNOWN {
-            let taken = ["5", "1h", "full", "accept", "inline", "0600", "error"];
+            let taken = ["5", "1h", "full", "accept", "inline", "0600", "error", "1s/1m"];
             assert!(taken.iter().any(|text| set(&[&format!("{key}={text}")]).is_ok()), "{key}");
         }
     }
@@ -310,6 +347,14 @@ mod tests {
         }
         says(&["paths.allowed=s3://a,nosuch://b"], "is not a location");
         says(&["retention.time=long"], "expected a duration such as 30d");
+        for text in ["0s", "often", ""] {
+            says(&[&format!("mirror.check_interval={text}")], "expected a duration such as 7s, or never");
+            says(&[&format!("mirror.max_lag={text}")], "expected a duration such as 10m, or never");
+        }
+        for text in ["1s", "0s/1m", "2m/1m", "1s/soon", "/"] {
+            says(&[&format!("mirror.retry_backoff={text}")], "expected a first and a longest pause such as 1s/60s");
+        }
+        says(&["mirror.parallel=0"], "expected a number of tables, 1 or more");
         says(&["mirror.expire_interval=often"], "expected a duration such as 1h, or never");
         says(&["retention.versions=0"], "expected a number of versions, 1 or more");
         says(&["x"], "KEY=VALUE");

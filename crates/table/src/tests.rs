@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::*;
 
+mod backpressure;
 mod begin;
 mod changes;
 mod clones;

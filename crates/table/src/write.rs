@@ -16,6 +16,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
+use crate::backpressure::wait_for_mirrors;
 use crate::delta_rs::{CastMode, NewFiles, SchemaAdapter, SchemaMode, StagedCommit, TableSchema};
 use crate::error::query_error;
 use crate::hold::HeldVersion;
@@ -263,8 +264,14 @@ pub(crate) async fn commit_requests(
     files: Vec<NewFiles>,
     options: &WriteOptions,
 ) -> Result<Vec<Committed>, TxnLogTransactionError> {
+    let mut refused = wait_for_mirrors(catalog, &requests, options).await.err();
     for attempt in 0.. {
-        let outcome = catalog.commit_all(requests.clone()).await;
+        let is_refused = refused.is_some();
+        let outcome = match refused.take() {
+            None => catalog.commit_all(requests.clone()).await,
+            // If the same commit was sent before, it may be committed.
+            Some(e) => Err(e),
+        };
         if let Ok(Outcome::Committed(committed)) = outcome {
             options.notices.of_leaps(catalog, &committed).await;
             return Ok(committed);
@@ -277,7 +284,9 @@ pub(crate) async fn commit_requests(
         let certainly_not =
             !found.is_empty() && found.iter().all(Option::is_none) && !matches!(outcome, Ok(Outcome::Unknown(_)));
         match outcome {
-            Err(e) if certainly_not && e.kind() == ErrorKind::Unavailable && attempt < options.retries => {
+            Err(e)
+                if certainly_not && !is_refused && e.kind() == ErrorKind::Unavailable && attempt < options.retries =>
+            {
                 tokio::time::sleep(pause(attempt, options.clock.as_ref())).await;
             }
             outcome => {

@@ -55,6 +55,9 @@ pub struct WriteOptions {
     pub metadata: BTreeMap<String, Value>,
     /// The txns of applications that are set with the commit.
     pub applications: Vec<Txn>,
+    /// A commit waits while the mirror of one of its tables lags by more than this, and fails if that does not end
+    /// soon; `None`: commits do not wait for mirrors.
+    pub max_lag: Option<Duration>,
     /// The receiver of warnings.
     pub notices: Notices,
     /// How long a dropped table can be undropped; by default as long as the catalog retains history.
@@ -139,6 +142,7 @@ impl Default for WriteOptions {
             target_file_size: None,
             metadata: BTreeMap::new(),
             applications: Vec::new(),
+            max_lag: None,
             notices: Notices::default(),
             dropped_retention: None,
         }

@@ -317,6 +317,7 @@ const QUESTIONS: &[&str] = &[
     "lease",
     "published",
     "failed",
+    "behind",
     "hold",
     "append of a clone",
     "namespaces",
@@ -463,6 +464,11 @@ async fn ask(f: &Filled, question: &str) {
             f.catalog.mark_failed(f.table, 7, Artifact::Checkpoint, "why", T0).await.unwrap();
             f.catalog.mirror_failures(f.table).await.unwrap();
             f.catalog.mark_checkpointed(f.table, 8).await.unwrap();
+        }
+        "behind" => {
+            let behind = f.catalog.tables_behind(None).await.unwrap();
+            let entry = behind.iter().find(|behind| behind.table.id == f.table).unwrap();
+            assert_eq!(entry.since_ms, at(entry.table.oldest_unpublished().unwrap()));
         }
         "hold" => {
             let until = T0 + 1000 * (1 << 40);

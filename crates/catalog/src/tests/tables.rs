@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use deltalakedb_log::Committer;
 use deltalakedb_log::{
-    CatalogNamespaces, TableLifecycle, TableName, TablePage, TableRef, TableState, check_no_overlap, require,
+    CatalogNamespaces, MirrorProgress, TableLifecycle, TableName, TablePage, TableRef, TableState, check_no_overlap,
+    require,
 };
 
 use super::costs::{allowance, longer, series};
@@ -25,6 +26,7 @@ const QUESTIONS: &[&str] = &[
     "a log that was moved",
     "create",
     "append",
+    "lag",
     "rename",
     "tables that are dropped",
     "dropped tables of a name",
@@ -63,6 +65,10 @@ async fn ask(catalog: &SqlCatalog, question: &str) {
         "append" => {
             let request = append(TableId(Uuid::from_u128(77)), 0, "file");
             catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+        }
+        "lag" => {
+            let tables = [TableId(Uuid::from_u128(77))];
+            assert_eq!(catalog.tables_behind(Some(&tables)).await.unwrap().len(), 1);
         }
         "rename" => {
             catalog

@@ -20,3 +20,4 @@ mod rights;
 mod row_tables;
 mod sql;
 mod test_folder;
+mod watch;

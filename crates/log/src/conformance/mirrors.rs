@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::clients::Clients;
 use super::*;
+use crate::lifecycle::{DropMode, DropTable};
+use crate::mirror::TableBehind;
 
 pub(super) async fn only_the_newest_lease_moves_the_watermark(c: Arc<dyn Catalog>) {
     let t = TestTable::create(&c, "t").await;
@@ -47,6 +49,45 @@ pub(super) async fn only_the_newest_lease_moves_the_watermark(c: Arc<dyn Catalog
     assert_eq!(entry(&c, t.id).await.published_version, Some(5));
     let fresh = TestTable::create(&c, "fresh").await;
     assert!(c.mark_next_published(fresh.id, 0, 0).await.unwrap());
+}
+
+pub(super) async fn tables_with_unpublished_versions_are_found(c: Arc<dyn Catalog>) {
+    assert_eq!(c.tables_behind(None).await.unwrap(), [], "a new catalog has no tables");
+    // `a` has two unpublished versions, `b` one, `c` is diverged, `d` is published, `e` is dropped.
+    let mut tables = Vec::new();
+    for name in ["a", "b", "c", "d", "e"] {
+        tables.push(TestTable::create(&c, name).await);
+    }
+    let [a, b, stopped, published, dropped] = &tables[..] else { panic!("five tables") };
+    for t in [a, b, published] {
+        t.append("f").await;
+        assert!(c.mark_next_published(t.id, 0, 0).await.unwrap());
+    }
+    a.append("g").await;
+    assert!(c.mark_next_published(published.id, 1, 1).await.unwrap());
+    let what = "another commit".to_string();
+    let seen = entry(&c, stopped.id).await;
+    assert!(c.set_mirror(&seen, &MirrorState::Diverged { version: 0, what }).await.unwrap());
+    let lease = c.acquire_lease(dropped.id, Uuid::from_u128(7), 0, 1_000).await.unwrap().unwrap();
+    let mode = DropMode::Retain { ms: 0 };
+    let drop = DropTable { mode, allow_unpublished: true, at_version: None, committer: Committer::default() };
+    c.drop_table(&lease, &drop).await.unwrap();
+
+    let since = async |t: &TestTable, version| {
+        let head = c.reader(t.id).snapshot(At::Version(version)).await.unwrap().head;
+        TableBehind::new(entry(&c, t.id).await, head.timestamp)
+    };
+    let mut expected = vec![since(stopped, 0).await, since(a, 1).await, since(b, 1).await];
+    // The oldest first.
+    expected.sort_by_key(|behind| (behind.since_ms, behind.table.id));
+    assert_eq!(c.tables_behind(None).await.unwrap(), expected);
+    assert_eq!(expected[0].lag_ms(expected[0].since_ms + 5), 5);
+    let among = [published.id, b.id, dropped.id, table_id("nowhere")];
+    assert_eq!(c.tables_behind(Some(&among)).await.unwrap(), [since(b, 1).await]);
+    assert_eq!(c.tables_behind(Some(&[])).await.unwrap(), []);
+    assert!(c.mark_next_published(b.id, 1, 1).await.unwrap());
+    expected.retain(|behind| behind.table.id != b.id);
+    assert_eq!(c.tables_behind(None).await.unwrap(), expected);
 }
 
 pub(super) async fn a_diverged_table_refuses_commits(c: Arc<dyn Catalog>) {

@@ -65,6 +65,7 @@ where
         expiry::a_read_of_an_expiring_version_is_complete_or_fails,
         mirrors::only_the_newest_lease_moves_the_watermark,
         mirrors::a_diverged_table_refuses_commits,
+        mirrors::tables_with_unpublished_versions_are_found,
         mirrors::commits_concurrent_with_a_divergence_precede_it_or_fail,
         owners::an_owned_table_accepts_only_commits_of_its_owner,
         owners::an_owned_table_accepts_only_loads_of_its_owner,

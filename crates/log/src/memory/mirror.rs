@@ -1,7 +1,7 @@
 //! The progress of the mirrors in memory.
 
 use super::*;
-use crate::mirror::MirrorProgress;
+use crate::mirror::{MirrorProgress, TableBehind};
 
 #[async_trait]
 impl MirrorProgress for MemoryCatalog {
@@ -89,5 +89,19 @@ impl MirrorProgress for MemoryCatalog {
 
     async fn mirror_failures(&self, table: TableId) -> Result<Vec<MirrorFailure>> {
         self.with(table, |t| Ok(t.failures.values().cloned().collect()))
+    }
+
+    async fn tables_behind(&self, among: Option<&[TableId]>) -> Result<Vec<TableBehind>> {
+        let tables = self.tables.lock();
+        let wanted = tables.iter().filter(|(id, t)| t.is_live() && among.is_none_or(|among| among.contains(id)));
+        let behind = wanted.filter_map(|(id, t)| {
+            let entry = t.entry(*id)?;
+            let oldest = entry.oldest_unpublished()?;
+            let since_ms = t.versions.get(&oldest).map_or(entry.current_timestamp, |stored| stored.time.ms);
+            Some(TableBehind::new(entry, since_ms))
+        });
+        let mut behind: Vec<_> = behind.collect();
+        behind.sort_by_key(|behind| (behind.since_ms, behind.table.id));
+        Ok(behind)
     }
 }

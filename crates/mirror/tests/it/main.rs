@@ -5,6 +5,7 @@
 
 mod expiry;
 mod publishing;
+mod reconciling;
 mod schedules;
 mod simulation;
 mod watched;

@@ -13,8 +13,8 @@ use deltalakedb_log::{
     Artifact, At, Catalog, CatalogAdministration, CatalogNamespaces, CommitId, Committer, ComparedTables, DropTable,
     ErrorKind, Expired, Expiry, HistoryExpiry, HistoryLoad, HistoryLoading, HistoryRange, Hold, InactiveTable, Keep,
     Lease, Location, LocationKey, MemoryCatalog, MirrorFailure, MirrorProgress, MirrorState, Point, Predicate, Result,
-    Retention, TableEntry, TableId, TableLifecycle, TableListing, TableName, TablePage, TableRef, TableReferences,
-    TableState, TxnLogError, TxnLogReader, UnfinishedLoad, VersionHolds,
+    Retention, TableBehind, TableEntry, TableId, TableLifecycle, TableListing, TableName, TablePage, TableRef,
+    TableReferences, TableState, TxnLogError, TxnLogReader, UnfinishedLoad, VersionHolds,
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -193,6 +193,9 @@ impl MirrorProgress for Watched {
     }
     async fn mirror_failures(&self, table: TableId) -> Result<Vec<MirrorFailure>> {
         self.inner.mirror_failures(table).await
+    }
+    async fn tables_behind(&self, among: Option<&[TableId]>) -> Result<Vec<TableBehind>> {
+        self.inner.tables_behind(among).await
     }
 }
 

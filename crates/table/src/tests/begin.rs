@@ -6,8 +6,9 @@ use deltalakedb_log::lifecycle::RemovedRows;
 use deltalakedb_log::{
     Artifact, CatalogAdministration, CatalogNamespaces, CommitId, Committer, ComparedTables, DropTable, Expired,
     Expiry, Head, HistoryExpiry, HistoryLoad, HistoryLoading, Hold, InactiveTable, Keep, Lease, LocationKey,
-    MirrorFailure, MirrorProgress, MirrorState, Point, Result, Retention, TableEntry, TableLifecycle, TableListing,
-    TableName, TablePage, TableReferences, TableState, TxnLogReader, UnfinishedLoad, Version, VersionHolds,
+    MirrorFailure, MirrorProgress, MirrorState, Point, Result, Retention, TableBehind, TableEntry, TableLifecycle,
+    TableListing, TableName, TablePage, TableReferences, TableState, TxnLogReader, UnfinishedLoad, Version,
+    VersionHolds,
 };
 use parking_lot::Mutex;
 
@@ -121,6 +122,9 @@ impl MirrorProgress for RecordingCatalog {
     }
     async fn mirror_failures(&self, table: TableId) -> Result<Vec<MirrorFailure>> {
         asked!(self.mirror_failures(table)).await
+    }
+    async fn tables_behind(&self, among: Option<&[TableId]>) -> Result<Vec<TableBehind>> {
+        asked!(self.tables_behind(among)).await
     }
 }
 
