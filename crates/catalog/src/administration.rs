@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use deltalakedb_log::epoch::new_epoch;
 use deltalakedb_log::{CatalogAdministration, Result, Retention, TableId};
 use uuid::Uuid;
 
 use crate::audit::audit;
 use crate::codec::int;
-use crate::database::{CommitFailure, Value, WriteStatement};
+use crate::database::{CommitFailure, DatabaseTransaction, Value, WriteStatement};
 use crate::sql_catalog::{SqlCatalog, WriteTransaction};
 
 /// The number of audit entries that one step removes.
@@ -19,13 +20,16 @@ pub(crate) const RETENTION: &str = "retention_ms, retention_versions";
 #[async_trait]
 impl CatalogAdministration for SqlCatalog {
     async fn renew_epoch(&self) -> Result<Uuid> {
-        let mut tx = self.write(&[]).await?;
-        let epoch = self.clock.new_uuid();
-        tx.write(vec![WriteStatement::run("UPDATE dl_catalog SET epoch = ?", vec![epoch.into()])]).await?;
-        tx.commit().await.map_err(CommitFailure::into_error)?;
-        self.last_identity().epoch = epoch;
-        self.compared.clear();
-        Ok(epoch)
+        let WriteTransaction { tx, identity: (catalog, epoch), .. } = self.begin_write(&[]).await?;
+        let epoch = new_epoch(self.clock.as_ref(), &[epoch]);
+        self.store_identity(tx, (catalog, epoch), vec![]).await
+    }
+
+    async fn succeed(&self, catalog: Uuid, epochs: &[Uuid]) -> Result<Uuid> {
+        let WriteTransaction { tx, now_ms, identity } = self.begin_write(&[]).await?;
+        let epoch = new_epoch(self.clock.as_ref(), &[&[identity.1], epochs].concat());
+        let audit = audit(self, now_ms, None, "REBUILD CATALOG", None::<TableId>, None);
+        self.store_identity(tx, (catalog, epoch), vec![audit]).await
     }
 
     async fn default_retention(&self) -> Result<Retention> {
@@ -55,5 +59,25 @@ impl CatalogAdministration for SqlCatalog {
         let removed = tx.write(vec![WriteStatement::run(sql, vec![before_ms.into()])]).await?;
         tx.commit().await.map_err(CommitFailure::into_error)?;
         Ok(removed)
+    }
+}
+
+impl SqlCatalog {
+    /// Stores the catalog's id and epoch, with other writes, and commits. Returns the epoch.
+    async fn store_identity(
+        &self,
+        mut tx: Box<dyn DatabaseTransaction>,
+        (catalog, epoch): (Uuid, Uuid),
+        others: Vec<WriteStatement>,
+    ) -> Result<Uuid> {
+        let sql = "UPDATE dl_catalog SET catalog_id = ?, epoch = ?";
+        let mut writes = vec![WriteStatement::run(sql, vec![catalog.into(), epoch.into()])];
+        writes.extend(others);
+        tx.write(writes).await?;
+        tx.commit().await.map_err(CommitFailure::into_error)?;
+        let mut identity = self.last_identity();
+        (identity.catalog_id, identity.epoch) = (catalog, epoch);
+        self.compared.clear();
+        Ok(epoch)
     }
 }

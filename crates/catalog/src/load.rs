@@ -70,7 +70,7 @@ impl HistoryLoading for SqlCatalog {
         let mut writing = self.begin_write(&locked).await?;
         let (mut stored, mut parts) = (Vec::with_capacity(ready.len()), Vec::new());
         for (table, new, batch, finish) in ready {
-            parts.extend(batch.parts(&new.name));
+            parts.extend(batch.parts(table, &new.name));
             stored.push(store(self, (&mut writing, &locked), table, &new, batch, Some(finish)).await?);
         }
         check_whole(writing.tx.as_mut(), writing.identity.0, parts).await?;

@@ -3,6 +3,7 @@
 //! A migration holds its lock for a short time, whatever the size of the catalog: it creates tables and adds nullable
 //! columns, and null means unknown. Its backfill fills the columns of older rows afterwards.
 
+use deltalakedb_log::epoch::new_epoch;
 use deltalakedb_log::{Clock, ErrorKind, Result, TxnLogError};
 use uuid::Uuid;
 
@@ -130,7 +131,7 @@ async fn apply(
             let sql = "UPDATE dl_catalog SET schema_version = ?, min_reader = ?, min_writer = ?";
             WriteStatement::run(sql, asks.to_vec())
         } else {
-            let row = [vec![clock.new_uuid().into(), clock.new_uuid().into()], asks.to_vec()].concat();
+            let row = [vec![clock.new_uuid().into(), new_epoch(clock, &[]).into()], asks.to_vec()].concat();
             WriteStatement::insert("dl_catalog", &COLUMNS, vec![row])
         };
         tx.write(vec![write]).await?;

@@ -267,6 +267,15 @@ pub(crate) enum Command {
         #[arg(long)]
         data: bool,
     },
+    /// Rebuild a lost catalog, in a new one, from the _delta_log of its tables; run again, continue an interrupted rebuild
+    Rebuild {
+        /// Paths or URLs of tables, or of folders with tables at any depth
+        #[arg(required = true, value_name = "LOCATION")]
+        locations: Vec<String>,
+        /// Confirm the source: the last published versions, in _delta_log
+        #[arg(long, required = true)]
+        from_mirror: bool,
+    },
     /// Copy the catalog with all history to another database; run again, copy only later commits
     CopyCatalog {
         /// URI of the target catalog, which is created if it does not exist

@@ -21,7 +21,7 @@ use crate::output::warn;
 use crate::progress::Progress;
 use crate::report::{counted, entry_json, iso, mirror_word, raw};
 use crate::rows::print_rows;
-use crate::{demo, expire, lifecycle, merge, mirror, operations, publishing, sql, write};
+use crate::{demo, expire, lifecycle, merge, mirror, operations, publishing, rebuild, sql, write};
 
 pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStatus> {
     if s.global.format == Format::Parquet && !matches!(command, Command::Sql { .. } | Command::Read { .. }) {
@@ -82,6 +82,7 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
             let name = name.filter(|_| !all);
             verify(s, name.as_deref(), VerifyOptions { every_version, data }).await
         }
+        Command::Rebuild { locations, from_mirror: _ } => rebuild::run(s, &locations).await,
         Command::CopyCatalog { to } => copy_catalog(s, &to).await,
         Command::Demo { keep } => demo::tour(s, keep).await,
     }

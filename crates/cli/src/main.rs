@@ -18,6 +18,7 @@ mod operations;
 mod output;
 mod progress;
 mod publishing;
+mod rebuild;
 mod report;
 mod rows;
 mod shell;

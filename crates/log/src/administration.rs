@@ -17,8 +17,14 @@ use crate::retention::Retention;
 #[async_trait]
 pub trait CatalogAdministration: Send + Sync + fmt::Debug {
     /// Draws a new epoch, because the catalog was restored from a backup or its server was replaced. The epoch
-    /// distinguishes commits made from now on from earlier commits that this catalog no longer has.
+    /// distinguishes commits made from now on from earlier commits that this catalog no longer has, and is
+    /// [later](crate::epoch) than the one before.
     async fn renew_epoch(&self) -> Result<Uuid>;
+
+    /// Becomes the successor of a catalog that was lost: takes its id, and draws an epoch that is [later](crate::epoch)
+    /// than its own and these, the epochs of the other catalog. Returns the new epoch. The tables must be those of the
+    /// other catalog; they are not changed.
+    async fn succeed(&self, catalog: Uuid, epochs: &[Uuid]) -> Result<Uuid>;
 
     /// The retention that applies to tables without a retention of their own; fields that are not set are `None`.
     async fn default_retention(&self) -> Result<Retention>;

@@ -21,7 +21,7 @@ mod render;
 mod request;
 mod transaction;
 
-pub use crate::commit_info::{COMMIT_INFO_KEY, Group, catalog_of, id_of};
+pub use crate::commit_info::{COMMIT_INFO_KEY, CommitOrigin, Group, catalog_of, id_of};
 pub use crate::conflict::{Conflict, ConflictKind, WinningCommit};
 pub use crate::entry::NewTable;
 pub use crate::time_travel::{base_not_retained, bytes_not_retained, resolve};

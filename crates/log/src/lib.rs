@@ -24,6 +24,7 @@ pub mod conformance;
 pub mod decimal;
 mod deletion_vector;
 pub mod entry;
+pub mod epoch;
 mod error;
 pub mod features;
 mod file;

@@ -126,6 +126,15 @@ impl Location {
         Err(TxnLogError::invalid(format!("{why}: choose another location")))
     }
 
+    /// A folder below this place, by its name as an object store lists it.
+    pub fn child(&self, folder: &str) -> Result<Self> {
+        let mut url = self.0.clone();
+        if let Ok(mut parts) = url.path_segments_mut() {
+            parts.pop_if_empty().push(folder).push("");
+        }
+        Self::parse(url.as_str())
+    }
+
     /// The last part of the path: the folder's name.
     pub fn folder(&self) -> String {
         let last = self.0.path_segments().and_then(|mut s| s.rfind(|p| !p.is_empty())).unwrap_or("table");

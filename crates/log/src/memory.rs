@@ -13,6 +13,7 @@ use crate::action::{Action, Add, Commit, DomainMetadata, Metadata, Protocol, Rem
 use crate::catalog::{Catalog, ComparedTables};
 use crate::commit::{self, Base, CommitRequest, Committed, ConflictChecker, Content, Current, Group, WinningCommit};
 use crate::entry::{MirrorState, NewTable, TableEntry};
+use crate::epoch::new_epoch;
 use crate::error::{ErrorKind, Result, TxnLogError};
 use crate::future_times::{TimeLeap, is_ahead};
 use crate::history::CommitTime;
@@ -47,8 +48,8 @@ const DESCRIPTION: &str = "the catalog in memory";
 /// An in-memory catalog. Clones share their tables.
 #[derive(Clone, Debug)]
 pub struct MemoryCatalog {
-    id: Uuid,
-    epoch: Arc<Mutex<Uuid>>,
+    /// The catalog's id and epoch.
+    identity: Arc<Mutex<(Uuid, Uuid)>>,
     clock: Arc<dyn Clock>,
     compared: Arc<ComparedTables>,
     /// Every change is complete before the next fallible step, so a panic leaves a sound state.
@@ -103,10 +104,9 @@ struct StoredVersion {
 impl MemoryCatalog {
     /// An empty catalog that takes time and ids from `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let (id, epoch) = (clock.new_uuid(), Arc::new(Mutex::new(clock.new_uuid())));
+        let identity = Arc::new(Mutex::new((clock.new_uuid(), new_epoch(clock.as_ref(), &[]))));
         Self {
-            id,
-            epoch,
+            identity,
             clock,
             compared: Arc::default(),
             tables: Arc::default(),

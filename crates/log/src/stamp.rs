@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::commit::{CommitRequest, Current};
 use crate::error::{Result, TxnLogError};
-use crate::ids::{Clock, TableName};
+use crate::ids::{Clock, TableId, TableName};
 
 pub use crate::future_times::{MARGIN_MS, TimeLeap, is_ahead};
 
@@ -24,8 +24,19 @@ pub struct CommitStamp {
     pub catalog_id: Uuid,
     /// Its epoch, which changes with every rebuild or restore.
     pub epoch: Uuid,
-    /// The transaction over several tables, and the names of those tables in order.
-    pub group: Option<(Uuid, Vec<TableName>)>,
+    /// The transaction over several tables.
+    pub group: Option<StampedGroup>,
+}
+
+/// A transaction over several tables, as each of its commits names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StampedGroup {
+    /// Its id.
+    pub id: Uuid,
+    /// The names of the tables that it changes.
+    pub names: Vec<TableName>,
+    /// The ids of these tables, in the same order.
+    pub tables: Vec<TableId>,
 }
 
 impl CommitStamp {
@@ -41,8 +52,11 @@ impl CommitStamp {
         let in_time = tables.iter().filter(|table| table.version.is_some() && table.leap.is_none());
         let floor = in_time.map(|table| table.timestamp.saturating_add(1)).max().unwrap_or(i64::MIN);
         let written: Vec<_> = requests.iter().zip(tables).filter(|(request, _)| request.writes()).collect();
-        let names = || written.iter().map(|(_, table)| table.name.clone()).collect();
-        let group = (written.len() > 1).then(|| (ids.new_uuid(), names()));
+        let group = (written.len() > 1).then(|| StampedGroup {
+            id: ids.new_uuid(),
+            names: written.iter().map(|(_, table)| table.name.clone()).collect(),
+            tables: written.iter().map(|(request, _)| request.table).collect(),
+        });
         Self { committed_at: now_ms.max(floor), now_ms, catalog_id, epoch, group }
     }
 

@@ -16,6 +16,7 @@ use object_store::ObjectStore;
 use crate::checkpoint::{hint, hinted};
 use crate::put::{commit_path, describe, read};
 use crate::repair::{Listed, nothing_left};
+use crate::superseded::check_not_superseded;
 
 /// Rejects a table whose `_delta_log` has versions that the catalog lacks, or other commits than the catalog's, or none
 /// of the published versions: the error says which, and what to do.
@@ -46,6 +47,9 @@ pub async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table:
         let now = require(catalog, &TableRef::Id(table)).await?;
         if (now.current_version, now.published_version) != (entry.current_version, entry.published_version) {
             continue;
+        }
+        for (version, _) in [&other, &beyond].into_iter().flatten() {
+            check_not_superseded(catalog, &entry, store, *version).await?;
         }
         let (name, place) = (&entry.name, &entry.location);
         return Err(TxnLogError::invalid(match (beyond, other) {

@@ -5,6 +5,7 @@ use object_store::ObjectStore;
 
 use crate::mirror::Mirror;
 use crate::put::{Failure, commit_path, describe, is_torn, read};
+use crate::superseded::check_not_superseded;
 
 impl Mirror {
     /// Publishing of a diverged table resumes as soon as the other writer's commit is removed from `_delta_log`.
@@ -64,6 +65,7 @@ impl Mirror {
             return Ok(true);
         }
         tracing::warn!(table = %name, location = %place, version, what, "diverged");
+        check_not_superseded(self.catalog.as_ref(), entry, self.store(entry)?.as_ref(), version).await?;
         Err(TxnLogError::invalid(format!(
             "publishing of {name} stopped: version {version} in {place}/_delta_log is not in the catalog ({what}); \
              `dl verify {name}` shows it: `dl import {place} --as {name}` imports it, and `dl mirror repair {name} \
@@ -85,6 +87,7 @@ impl Mirror {
                 let state = MirrorState::Diverged { version, what: what.clone() };
                 // If the state has changed, another process has recorded or resolved the divergence.
                 self.catalog.set_mirror(entry, &state).await?;
+                check_not_superseded(self.catalog.as_ref(), entry, self.store(entry)?.as_ref(), version).await?;
                 Ok(TxnLogError::invalid(format!(
                     "publishing of {name} stopped: version {version} in {place}/_delta_log was written by another \
                      writer ({what}); nothing was overwritten: `dl verify {name}` shows the difference, and \

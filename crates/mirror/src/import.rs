@@ -2,6 +2,7 @@
 
 use deltalakedb_log::commit::{Group, NewTable, catalog_of};
 use deltalakedb_log::lookup::check_not_linked;
+use deltalakedb_log::reader::first_commit;
 use deltalakedb_log::{
     Action, Commit, ErrorKind, FileTxnLogReader, HistoryLoad, Location, MirrorState, Result, TableEntry, TableId,
     TableName, TableRef, TxnLogError, TxnLogReader, Version, check_no_overlap, check_owner,
@@ -10,6 +11,7 @@ use deltalakedb_log::{
 use futures::TryStreamExt;
 
 use crate::mirror::Mirror;
+use crate::superseded::check_commit;
 
 /// The result of an import.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +64,16 @@ impl Mirror {
             }
         };
         let log = FileTxnLogReader::open_in(location, self.stores.as_ref()).await?;
-        let (_, newest) = log.versions();
+        let (oldest, newest) = log.versions();
+        // What this catalog has published is its own. A new table may have been created by a successor.
+        let own = existing.as_ref().and_then(|entry| entry.published_version).map_or(newest, |own| own + 1);
+        let first = own.max(first_commit(&log, oldest).await?);
+        if first <= newest {
+            let mut commits = log.changes(first, newest).await?;
+            while let Some((version, body)) = commits.try_next().await? {
+                check_commit(catalog, (&name, location), version, &body).await?;
+            }
+        }
         if let Some(entry) = &existing {
             check_nothing_unpublished(entry, newest)?;
             check_nothing_missing(entry, newest)?;
@@ -222,7 +233,11 @@ fn check_nothing_missing(entry: &TableEntry, newest: Version) -> Result<()> {
 }
 
 /// Further commits are imported only if they follow the catalog's own newest.
-async fn check_same_history(reader: &dyn TxnLogReader, entry: &TableEntry, log: &FileTxnLogReader) -> Result<()> {
+pub(crate) async fn check_same_history(
+    reader: &dyn TxnLogReader,
+    entry: &TableEntry,
+    log: &FileTxnLogReader,
+) -> Result<()> {
     let version = entry.current_version;
     let ours = reader.commit_bytes(version).await?;
     let theirs = match log.commit_bytes(version).await {

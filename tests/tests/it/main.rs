@@ -19,6 +19,7 @@ mod operations;
 mod outside;
 mod owners;
 mod property;
+mod rebuild;
 mod restored;
 mod row_tables;
 mod s3;

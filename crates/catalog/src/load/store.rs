@@ -89,10 +89,10 @@ impl Batch {
     }
 
     /// The versions that belong to transactions over several tables.
-    pub(super) fn parts(&self, name: &TableName) -> Vec<TransactionPart> {
+    pub(super) fn parts(&self, table: TableId, name: &TableName) -> Vec<TransactionPart> {
         let part = |version: &LoadedVersion| {
             let (ms, group) = (version.time.ms, version.group.clone()?);
-            Some(TransactionPart { name: name.clone(), version: version.summary.version, ms, group })
+            Some(TransactionPart { table, name: name.clone(), version: version.summary.version, ms, group })
         };
         self.versions.iter().filter_map(part).collect()
     }
@@ -120,7 +120,7 @@ pub(super) async fn store_batch(
     let sources = NamedFolders::sources(&mut [batch.named_folders(table, new)], catalog.db.as_ref()).await?;
     let locked = [&[table][..], &sources].concat();
     let mut writing = catalog.begin_write(&locked).await?;
-    let parts = batch.parts(&new.name);
+    let parts = batch.parts(table, &new.name);
     let table = store(catalog, (&mut writing, &locked), table, new, batch, finish).await?;
     check_whole(writing.tx.as_mut(), writing.identity.0, parts).await?;
     writing.tx.commit().await.map_err(CommitFailure::into_error)?;
@@ -266,6 +266,7 @@ fn rename(table: TableId, name: &TableName) -> WriteStatement {
 
 /// The part of a table in a transaction over several.
 pub(super) struct TransactionPart {
+    table: TableId,
     name: TableName,
     version: Version,
     ms: i64,
@@ -279,13 +280,24 @@ pub(super) async fn check_whole(
     parts: Vec<TransactionPart>,
 ) -> Result<()> {
     let catalog = catalog.to_string();
-    for TransactionPart { name, version, ms, group } in parts.into_iter().filter(|part| part.group.catalog == catalog) {
-        for other in group.participants.into_iter().filter(|other| *other != name) {
-            let sql = "SELECT t.table_id, b.committed_at FROM dl_tables t \
-                       JOIN dl_table_versions b ON b.table_id = t.table_id AND b.version = t.base_version \
-                       WHERE t.name_key = ? AND t.state = 'live'";
-            let Some(mut row) = tx.query(sql, vec![other.to_string().into()]).await?.pop() else { continue };
+    for part in parts.into_iter().filter(|part| part.group.catalog == catalog) {
+        let TransactionPart { table, name, version, ms, group } = part;
+        let others: Vec<_> = if group.tables.is_empty() {
+            let others = group.participants.iter().filter(|other| **other != name);
+            others.map(|other| ("t.name_key = ?", Value::from(other.to_string()))).collect()
+        } else {
+            // Tables may have been renamed since.
+            group.tables.iter().filter(|other| **other != table).map(|id| ("t.table_id = ?", id.0.into())).collect()
+        };
+        for (is_other, other) in others {
+            let sql = format!(
+                "SELECT t.table_id, b.committed_at, t.namespace, t.name FROM dl_tables t \
+                 JOIN dl_table_versions b ON b.table_id = t.table_id AND b.version = t.base_version \
+                 WHERE {is_other} AND t.state = 'live'"
+            );
+            let Some(mut row) = tx.query(&sql, vec![other]).await?.pop() else { continue };
             let (table, begins) = (row.blob()?, row.int()?);
+            let other = TableName { namespace: row.text()?, name: row.text()? };
             if begins > ms {
                 continue;
             }

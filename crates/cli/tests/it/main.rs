@@ -15,6 +15,7 @@ mod mirror;
 mod operations;
 mod output;
 mod owners;
+mod rebuild;
 mod restored;
 mod rights;
 mod row_tables;

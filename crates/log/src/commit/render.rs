@@ -110,9 +110,13 @@ fn our_info(
         member.set("tableId", request.table.to_string());
     }
     member.set("table", current.name.to_string());
-    if let Some((group, participants)) = &stamp.group {
-        member.set("groupId", group.to_string());
-        member.set("participants", participants.iter().map(|p| p.to_string()).collect::<Vec<_>>());
+    if let Some(owner) = &current.owner {
+        member.set("owner", owner.as_str());
+    }
+    if let Some(group) = &stamp.group {
+        member.set("groupId", group.id.to_string());
+        member.set("participants", group.names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        member.set("participantIds", group.tables.iter().map(ToString::to_string).collect::<Vec<_>>());
     }
     if let Some(engine) = given.get::<String>("engineInfo") {
         member.set("writer", engine);

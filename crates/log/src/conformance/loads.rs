@@ -299,19 +299,36 @@ pub(super) async fn only_an_empty_table_loads_a_base_state(c: Arc<dyn Catalog>) 
 
 /// A transaction over two tables, both restored from a backup without it.
 pub(super) async fn a_transaction_is_loaded_atomically(c: Arc<dyn Catalog>) {
+    check_loaded_atomically(c, true).await;
+}
+
+/// The commits of earlier versions of this library name the tables and have no ids of them.
+pub(super) async fn a_transaction_without_ids_is_loaded_atomically(c: Arc<dyn Catalog>) {
+    check_loaded_atomically(c, false).await;
+}
+
+async fn check_loaded_atomically(c: Arc<dyn Catalog>, with_ids: bool) {
     let (s, t) = (TestTable::create(&c, "s").await, TestTable::create(&c, "t").await);
     let both = vec![
         s.request(Base::RebaseFrom(0), vec![Action::add(file("s", 0, 9))]),
         t.request(Base::RebaseFrom(0), vec![Action::add(file("t", 0, 9))]),
     ];
     c.commit_all(both).await.unwrap().committed().unwrap();
-    // The same names as in the backup, but other tables, because a commit is never undone.
-    let rename = |item: &HistoryItem| {
+    // The same names and ids as in the backup, but other tables, because a commit is never undone.
+    let replaced = |item: &HistoryItem, pairs: &[(&str, TableId, &str, TableId)]| {
         let HistoryItem::Commit(logged) = item else { panic!("a commit") };
-        let text = String::from_utf8(logged.body.to_vec()).unwrap();
-        let body = text.replace("default.s", "default.u").replace("default.t", "default.v").into();
+        let mut text = String::from_utf8(logged.body.to_vec()).unwrap();
+        for (name, id, other, of_other) in pairs {
+            text = text.replace(&format!("default.{name}"), &format!("default.{other}"));
+            text = text.replace(&id.to_string(), &of_other.to_string());
+        }
+        assert!(!text.contains("groupId") || text.contains("participantIds"), "{text}");
+        let key = if with_ids { "participantIds" } else { "others" };
+        let body = text.replace("participantIds", key).into();
         HistoryItem::Commit(LoggedCommit { body, ..logged.clone() })
     };
+    let rename =
+        |item: &HistoryItem| replaced(item, &[("s", s.id, "u", table_id("u")), ("t", t.id, "v", table_id("v"))]);
     let (of_s, of_t) = (as_logged(&s).await, as_logged(&t).await);
     let (of_u, of_v): (Vec<_>, Vec<_>) = (of_s.iter().map(rename).collect(), of_t.iter().map(rename).collect());
     let u = c.load_history(of(table_id("u"), "u", of_u[..1].to_vec())).await.unwrap().id;
@@ -325,12 +342,18 @@ pub(super) async fn a_transaction_is_loaded_atomically(c: Arc<dyn Catalog>) {
     assert_eq!(entries.iter().map(|e| (e.id, e.current_version)).collect::<Vec<_>>(), [(u, 1), (v, 1)]);
     assert_eq!(heads().await, [1, 1]);
     // A table that was created later is not part of the transaction, whatever its name is.
-    let w = of_u.iter().map(|item| {
-        let HistoryItem::Commit(logged) = rename(item) else { panic!("a commit") };
-        let body = String::from_utf8(logged.body.to_vec()).unwrap().replace("default.v", "default.late").into();
-        HistoryItem::Commit(LoggedCommit { body, ..logged })
-    });
+    let late = TestTable::create(&c, "late").await.id;
+    let w = of_s.iter().map(|item| replaced(item, &[("s", s.id, "w", table_id("w")), ("t", t.id, "late", late)]));
     let w: Vec<_> = w.collect();
-    TestTable::create(&c, "late").await;
     c.load_history(of(table_id("w"), "w", w)).await.unwrap();
+    // A table is part of the transaction by its id, and by its name if the id is not known.
+    let other = c.load_history(of(table_id("x"), "x", of_v[..1].to_vec())).await.unwrap().id;
+    let y = of_s.iter().map(|item| replaced(item, &[("s", s.id, "y", table_id("y")), ("t", t.id, "x", t.id)]));
+    let loaded = c.load_history(of(table_id("y"), "y", y.collect())).await;
+    if with_ids {
+        loaded.unwrap();
+        c.load_history(of(other, "x", of_v[1..].to_vec())).await.unwrap();
+    } else {
+        refused(loaded, ErrorKind::Invalid, &["version 1 of default.y", "default.x as well"]);
+    }
 }

@@ -6,8 +6,14 @@ use crate::administration::CatalogAdministration;
 #[async_trait]
 impl CatalogAdministration for MemoryCatalog {
     async fn renew_epoch(&self) -> Result<Uuid> {
-        let epoch = self.clock.new_uuid();
-        *self.epoch.lock() = epoch;
+        let catalog = self.identity.lock().0;
+        self.succeed(catalog, &[]).await
+    }
+
+    async fn succeed(&self, catalog: Uuid, epochs: &[Uuid]) -> Result<Uuid> {
+        let mut identity = self.identity.lock();
+        let epoch = new_epoch(self.clock.as_ref(), &[&[identity.1], epochs].concat());
+        *identity = (catalog, epoch);
         self.compared.clear();
         Ok(epoch)
     }

@@ -12,7 +12,7 @@ use crate::stamp::CommitStamp;
 #[async_trait]
 impl Catalog for MemoryCatalog {
     async fn identity(&self) -> Result<(Uuid, Uuid)> {
-        Ok((self.id, *self.epoch.lock()))
+        Ok(*self.identity.lock())
     }
 
     async fn now_ms(&self) -> Result<i64> {
@@ -100,7 +100,7 @@ impl Catalog for MemoryCatalog {
             currents.push(table.current(request, now_ms)?);
         }
         let refs: Vec<_> = currents.iter().collect();
-        let stamp = CommitStamp::new((self.id, *self.epoch.lock()), now_ms, self.clock.as_ref(), &requests, &refs);
+        let stamp = CommitStamp::new(*self.identity.lock(), now_ms, self.clock.as_ref(), &requests, &refs);
         let mut all: Vec<Option<Prepared>> = Vec::new();
         for (request, current) in requests.iter().zip(&currents) {
             match commit::prepare(request, current, &stamp)? {

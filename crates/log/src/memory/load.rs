@@ -72,17 +72,25 @@ impl TransactionPart {
     }
 
     /// Rejects the part if its transaction is one of this catalog and another table of that time lacks its own.
-    fn check_whole(&self, tables: &BTreeMap<TableId, MemoryTable>, catalog: Uuid, name: &TableName) -> Result<()> {
+    fn check_whole(
+        &self,
+        tables: &BTreeMap<TableId, MemoryTable>,
+        catalog: Uuid,
+        (table, name): (TableId, &TableName),
+    ) -> Result<()> {
         if self.group.catalog != catalog.to_string() {
             return Ok(());
         }
-        let named = |other: &&MemoryTable| {
-            other.is_live() && other.name != *name && self.group.participants.contains(&other.name)
-        };
+        let Group { participants, tables: ids, .. } = &self.group;
+        let others = tables.iter().filter(|(id, other)| {
+            // Tables may have been renamed since, so the name counts only if the id is not known.
+            let is_part = if ids.is_empty() { participants.contains(&other.name) } else { ids.contains(id) };
+            other.is_live() && **id != table && is_part
+        });
         let was_there =
             |other: &&MemoryTable| other.versions.values().next().is_some_and(|first| first.time.ms <= self.ms);
         let lacks = |other: &&MemoryTable| !other.groups.contains(&self.group.id);
-        let other = tables.values().filter(named).filter(was_there).find(lacks);
+        let other = others.map(|(_, other)| other).filter(was_there).find(lacks);
         other.map_or(Ok(()), |other| Err(commit::incomplete_transaction(name, self.version, &other.name)))
     }
 }
@@ -151,7 +159,7 @@ impl HistoryLoading for MemoryCatalog {
             };
             let mut tables = self.tables.lock();
             if let Some(part) = TransactionPart::of(&item)? {
-                part.check_whole(&tables, self.id, &load.new.name)?;
+                part.check_whole(&tables, self.identity.lock().0, (id, &load.new.name))?;
             }
             references::check_sources(&tables, &load.new.name, item.actions()?.iter().filter_map(Action::as_add))?;
             let version = match tables.get_mut(&id) {
@@ -194,12 +202,13 @@ impl HistoryLoading for MemoryCatalog {
             }
             check_owner(&table.name, table.owner.as_ref(), new.owner.as_ref())?;
             for item in items {
-                parts.extend(TransactionPart::of(&item)?.map(|part| (new.name.clone(), part)));
+                parts.extend(TransactionPart::of(&item)?.map(|part| (id, new.name.clone(), part)));
                 table.load(item, future_times, now_ms)?;
             }
             entries.push(finish(&mut next, id, &new, published)?);
         }
-        parts.iter().try_for_each(|(name, part)| part.check_whole(&next, self.id, name))?;
+        let catalog = self.identity.lock().0;
+        parts.iter().try_for_each(|(id, name, part)| part.check_whole(&next, catalog, (*id, name)))?;
         entries.iter().for_each(|entry| self.has_table_in(&entry.name));
         *tables = next;
         Ok(entries)

@@ -141,6 +141,9 @@ impl CatalogAdministration for Watched {
     async fn renew_epoch(&self) -> Result<Uuid> {
         self.inner.renew_epoch().await
     }
+    async fn succeed(&self, catalog: Uuid, epochs: &[Uuid]) -> Result<Uuid> {
+        self.inner.succeed(catalog, epochs).await
+    }
     async fn default_retention(&self) -> Result<Retention> {
         self.inner.default_retention().await
     }

@@ -70,6 +70,9 @@ impl CatalogAdministration for RecordingCatalog {
     async fn renew_epoch(&self) -> Result<Uuid> {
         asked!(self.renew_epoch()).await
     }
+    async fn succeed(&self, catalog: Uuid, epochs: &[Uuid]) -> Result<Uuid> {
+        asked!(self.succeed(catalog, epochs)).await
+    }
     async fn default_retention(&self) -> Result<Retention> {
         asked!(self.default_retention()).await
     }
