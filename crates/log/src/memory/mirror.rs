@@ -94,7 +94,7 @@ impl MirrorProgress for MemoryCatalog {
     async fn tables_behind(&self, among: Option<&[TableId]>) -> Result<Vec<TableBehind>> {
         let tables = self.tables.lock();
         let wanted = tables.iter().filter(|(id, t)| t.is_live() && among.is_none_or(|among| among.contains(id)));
-        let behind = wanted.filter_map(|(id, t)| {
+        let behind = wanted.filter(|(_, t)| t.published < t.head_version()).filter_map(|(id, t)| {
             let entry = t.entry(*id)?;
             let oldest = entry.oldest_unpublished()?;
             let since_ms = t.versions.get(&oldest).map_or(entry.current_timestamp, |stored| stored.time.ms);

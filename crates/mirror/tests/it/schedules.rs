@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use deltalakedb_log::{Clock, MirrorState};
+use deltalakedb_mirror::{ReconcileOptions, Reconciler, RetryBackoff};
 use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
@@ -35,7 +36,10 @@ async fn schedule(seed: u64) {
     world.store.faults.store(i64::try_from(world.dice.below(0..45)).unwrap(), Ordering::Relaxed);
     let with_checkpoints = seed.is_multiple_of(10);
     let publishers: Vec<_> = (0..world.dice.below(1..4)).map(|_| publisher(world.clone(), with_checkpoints)).collect();
-    let publishers: Vec<_> = publishers.into_iter().map(tokio::task::spawn_local).collect();
+    let mut publishers: Vec<_> = publishers.into_iter().map(tokio::task::spawn_local).collect();
+    if seed.is_multiple_of(4) {
+        publishers.push(tokio::task::spawn_local(reconciler(world.clone())));
+    }
     for _ in 0..world.dice.below(1..9) {
         world.append().await;
         if world.dice.percent(60) {
@@ -82,6 +86,28 @@ async fn publisher(world: Arc<World>, with_checkpoints: bool) {
             }
         } else {
             publish.await;
+        }
+    }
+}
+
+/// A process that publishes in the background, and is stopped in the middle of it, sometimes without a warning.
+async fn reconciler(world: Arc<World>) {
+    for _ in 0..3 {
+        let mut options = ReconcileOptions::default();
+        options.retry = RetryBackoff { first: Duration::from_millis(100), max: Duration::from_millis(400) };
+        options.deadline = Duration::from_secs(1);
+        options.check_interval = Some(Duration::from_millis(100));
+        let stop = world.clock.sleep(Duration::from_millis(world.dice.below(1..4_000)));
+        let running = Reconciler::new(world.mirror(), options).run(stop, |_| Ok(()));
+        if world.dice.percent(25) {
+            let killed = world.clock.sleep(Duration::from_millis(world.dice.below(1..3_000)));
+            tokio::select! {
+                biased;
+                () = killed => {}
+                ended = running => ended.unwrap(),
+            }
+        } else {
+            running.await.unwrap();
         }
     }
 }
