@@ -117,6 +117,8 @@ async fn apply(
     } else {
         0
     };
+    // Drawn first, as by every catalog: the same clock gives the same ids.
+    let identity = if made { Vec::new() } else { vec![clock.new_uuid().into(), new_epoch(clock, &[]).into()] };
     let mut rows = Vec::new();
     for (number, migration) in (1_i64..).zip(migrations).filter(|(number, _)| *number > version) {
         tx.write(vec![WriteStatement::run(db.migration(migration.sql), vec![])]).await?;
@@ -131,7 +133,7 @@ async fn apply(
             let sql = "UPDATE dl_catalog SET schema_version = ?, min_reader = ?, min_writer = ?";
             WriteStatement::run(sql, asks.to_vec())
         } else {
-            let row = [vec![clock.new_uuid().into(), new_epoch(clock, &[]).into()], asks.to_vec()].concat();
+            let row = [identity, asks.to_vec()].concat();
             WriteStatement::insert("dl_catalog", &COLUMNS, vec![row])
         };
         tx.write(vec![write]).await?;
