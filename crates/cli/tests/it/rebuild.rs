@@ -32,7 +32,7 @@ fn a_rebuilt_catalog_answers_as_the_lost_one() {
                 &["show", "b", "--format", "json"],
                 &["snapshot", "a", "--format", "json"],
             ];
-            commands.map(|args| dl(args))
+            commands.map(dl)
         };
         let before = answers(&|args| place.dl(args).good());
         let said = other(&["rebuild", "lake", "--from-mirror", "--format", "json"]).json();
