@@ -23,19 +23,39 @@ fn mirror_repair_restores_missing_commits() {
     let found = place.dl(&["verify", "t"]);
     assert_eq!(found.code, Some(3), "{found:?}");
     assert!(found.out.contains("`dl mirror repair default.t` publishes the catalog's version again"), "{found:?}");
-    for choice in ["--ours", "--theirs"] {
-        check(
-            place.dl(&["mirror", "repair", "t", choice]),
-            1,
-            &["--ours and --theirs are not supported", "dl verify default.t"],
-        );
-    }
     let repaired = place.dl(&["mirror", "repair", "t", "--format", "json"]).json();
     assert_eq!(repaired, json!({"name": "default.t", "versions": [0], "checkpoint": null}));
     assert_eq!(std::fs::read(&first).unwrap(), bytes);
     place.dl(&["verify", "t", "--every-version"]).good();
     let nothing = place.dl(&["mirror", "repair", "t"]).good();
     assert_eq!(nothing.trim(), "no published commit of default.t is missing in its _delta_log");
+}
+
+#[test]
+fn a_divergence_is_ended_for_the_catalog_or_for_the_other_writer() {
+    let place = begin();
+    let next = place.dl(&["snapshot", "t", "--format", "json"]).json()["version"].as_u64().unwrap() + 1;
+    let name = format!("{next:020}.json");
+    let theirs = "{\"commitInfo\":{\"operation\":\"WRITE\",\"engineInfo\":\"another\"}}\n";
+    place.write(&format!("t/_delta_log/{name}"), theirs);
+    let stopped = place.dl(&["mirror", "run"]);
+    assert!(stopped.code == Some(1) && stopped.out.contains("dl mirror repair default.t --ours"), "{stopped:?}");
+    let kept = place.dl(&["mirror", "repair", "t", "--ours", "--format", "json"]).json();
+    assert_eq!((&kept["name"], &kept["setAside"]), (&json!("default.t"), &json!([name])));
+    let folder = place.path("t").join(kept["folder"].as_str().unwrap());
+    assert_eq!(std::fs::read_to_string(folder.join(&name)).unwrap(), theirs);
+    place.dl(&["verify", "t", "--every-version", "--data"]).good();
+    let none = place.dl(&["mirror", "repair", "t", "--ours"]).good();
+    assert_eq!(none.trim(), "no other writer has commits in the _delta_log of default.t");
+
+    place.write(&format!("t/_delta_log/{name}"), theirs);
+    let imported = place.dl(&["mirror", "repair", "t", "--theirs", "--format", "json"]).json();
+    assert_eq!((&imported["version"], &imported["versionsImported"]), (&json!(next), &json!(1)));
+    place.dl(&["write", "t", "--input", "rows.csv"]).good();
+    place.dl(&["verify", "t", "--every-version", "--data"]).good();
+    // A vacuum leaves what was set aside.
+    place.dl(&["vacuum", "t", "--retain", "0s", "--force"]).good();
+    assert!(folder.join(&name).exists());
 }
 
 #[test]
