@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use deltalakedb_log::MirrorProgress;
+use deltalakedb_mirror::Mirror;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
@@ -58,7 +59,8 @@ async fn writers_wait_for_a_mirror_that_lags_and_fail_in_the_end() {
     assert_eq!(sleeps.load(Ordering::Relaxed), 0, "the lag is below the limit");
 
     fixture.clock.set(1_700_000_000_000 + 95_000);
-    assert!(fixture.catalog.mark_next_published(fixture.id("other").await, 0, 0).await.unwrap());
+    let mirror = Mirror::new(fixture.catalog.clone(), fixture.clock.clone());
+    mirror.publish(fixture.id("other").await).await.unwrap();
     let files = data_files(&table);
     let e = append(&table, &options).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Unavailable);
