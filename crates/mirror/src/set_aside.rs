@@ -4,7 +4,7 @@
 //! What is moved is kept in the folder `_set_aside` of the table, which no reader looks into. The newest commit is moved
 //! first, so that the log is a complete history of fewer versions at every moment, also after a crash.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use crate::mirror::Mirror;
 use crate::publish::Published;
 use crate::put::{commit_path, is_torn, read};
 use crate::repair::Repaired;
+use crate::superseded::check_commit;
 use crate::verify::wrong_checkpoint;
 
 /// How many files are read at the same time.
@@ -63,6 +64,7 @@ impl Mirror {
     /// publishes the catalog's commits in their place. The data files of those commits stay until a vacuum removes them.
     ///
     /// # Errors
+    /// `Invalid` when a commit was made by the successor of this catalog: nothing is moved.
     /// `Unavailable` when the store cannot be reached or another process publishes the table: files that were moved stay
     /// moved, and the next call moves the rest.
     pub async fn keep_ours(&self, table: TableId) -> Result<KeptOurs> {
@@ -94,7 +96,11 @@ impl Mirror {
         let store = self.store(entry)?;
         let files = log_files(store.as_ref()).await?;
         let foreign = self.foreign_commits(entry, store.as_ref(), &files).await?;
-        let Some(first) = foreign.first().copied() else { return Ok(Vec::new()) };
+        let Some(first) = foreign.keys().next().copied() else { return Ok(Vec::new()) };
+        // Commits of the successor of this catalog are the table's history.
+        for (version, body) in &foreign {
+            check_commit(self.catalog.as_ref(), (&entry.name, &entry.location), *version, body).await?;
+        }
         let checkpoints = self.foreign_checkpoints(entry, first).await?;
         if hint(store.as_ref()).await?.as_deref().and_then(hinted).is_some_and(|at| checkpoints.contains(&at)) {
             store.delete(&hint_path()).await?;
@@ -102,10 +108,15 @@ impl Mirror {
         // Readers begin at a checkpoint, so these leave first.
         let mut moved: Vec<_> = files.iter().filter(|file| file.is_checkpoint_of(&checkpoints)).collect();
         moved.extend(files.iter().filter(|file| file.is_compacted_from(first)));
-        moved.extend(files.iter().rev().filter(|file| file.kind == "json" && foreign.contains(&file.version)));
-        moved.extend(files.iter().filter(|file| file.kind == "crc" && foreign.contains(&file.version)));
+        moved.extend(files.iter().rev().filter(|file| file.kind == "json" && foreign.contains_key(&file.version)));
+        moved.extend(files.iter().filter(|file| file.kind == "crc" && foreign.contains_key(&file.version)));
         for file in &moved {
-            let Some(bytes) = read(store.as_ref(), &file.path).await? else { continue };
+            let commit = foreign.get(&file.version).filter(|_| file.kind == "json").cloned();
+            let bytes = match commit {
+                Some(bytes) => Some(bytes),
+                None => read(store.as_ref(), &file.path).await?,
+            };
+            let Some(bytes) = bytes else { continue };
             let target = Path::from(format!("{folder}/{}", file.name));
             match store.put_opts(&target, bytes.clone().into(), PutMode::Create.into()).await {
                 Ok(_) => {}
@@ -121,17 +132,20 @@ impl Mirror {
         Ok(names)
     }
 
-    /// The versions whose commits in `_delta_log` are not the catalog's.
+    /// The commits in `_delta_log` that are not the catalog's.
     async fn foreign_commits(
         &self,
         entry: &TableEntry,
         store: &dyn ObjectStore,
         files: &[LogFile],
-    ) -> Result<BTreeSet<Version>> {
+    ) -> Result<BTreeMap<Version, Bytes>> {
         let commits = files.iter().filter(|file| file.kind == "json");
         let there: BTreeSet<Version> = commits.map(|file| file.version).collect();
         let reader = self.catalog.reader(entry.id);
-        let mut foreign: BTreeSet<Version> = there.iter().copied().filter(|v| *v > entry.current_version).collect();
+        let mut foreign = BTreeMap::new();
+        for version in there.iter().copied().filter(|version| *version > entry.current_version) {
+            foreign.extend(read(store, &commit_path(version)).await?.map(|body| (version, body)));
+        }
         let mut next = first_commit(reader.as_ref(), entry.base_version).await?;
         while next <= entry.current_version {
             let some = commits::next_page(reader.as_ref(), next, entry.current_version).await?;
@@ -140,8 +154,8 @@ impl Mirror {
             let compared = some.into_iter().filter(|(version, _)| there.contains(version));
             let compared = futures::stream::iter(compared).map(|(version, expected)| async move {
                 let there = read(store, &commit_path(version)).await?;
-                let is_foreign = |there: Bytes| there != expected && !is_torn(&there, &expected);
-                Ok::<_, TxnLogError>(there.is_some_and(is_foreign).then_some(version))
+                let foreign = there.filter(|there| *there != expected && !is_torn(there, &expected));
+                Ok::<_, TxnLogError>(foreign.map(|body| (version, body)))
             });
             let compared: Vec<_> = compared.buffered(CONCURRENT).try_collect().await?;
             foreign.extend(compared.into_iter().flatten());

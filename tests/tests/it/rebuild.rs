@@ -351,6 +351,7 @@ async fn a_lost_catalog_that_comes_back_is_refused() {
     let imported = async |p: &Place| p.mirror().import(&p.entry("a").await.location, None, &|_, _| {}).await;
     refused(imported(&p).await, ErrorKind::Invalid, &says);
     refused(p.mirror().publish(p.entry("a").await.id).await, ErrorKind::Invalid, &says);
+    refused(p.mirror().keep_ours(p.entry("a").await.id).await, ErrorKind::Invalid, &says);
     refused(imported(&p).await, ErrorKind::Invalid, &says);
     assert!(contents(&p.dir.path().join("lake")) == files, "nothing was written");
     p.write("b", 1).await;
@@ -381,6 +382,7 @@ async fn an_unpublished_commit_of_a_lost_catalog_does_not_replace_that_of_its_su
     let place = location(&p.at("a"));
     refused(p.mirror().import(&place, None, &|_, _| {}).await, ErrorKind::Invalid, &says);
     refused(p.mirror().publish(p.entry("a").await.id).await, ErrorKind::Invalid, &says);
+    refused(p.mirror().keep_ours(p.entry("a").await.id).await, ErrorKind::Invalid, &says);
     refused(p.mirror().import(&place, None, &|_, _| {}).await, ErrorKind::Invalid, &says);
 }
 
