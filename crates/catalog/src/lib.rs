@@ -14,6 +14,8 @@ mod copy;
 mod database;
 #[cfg(feature = "duckdb")]
 mod duckdb;
+#[cfg(feature = "duckdb")]
+pub mod duckdb_views;
 mod expiry;
 mod file;
 mod file_query;

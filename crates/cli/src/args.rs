@@ -304,6 +304,12 @@ pub(crate) enum MirrorCommand {
         #[arg(long)]
         watch: bool,
     },
+    /// Keep a DuckDB database with a view for each table, which plain DuckDB reads; run again, refresh what has changed
+    Duckdb {
+        /// The database, which is created if it does not exist
+        #[arg(long, value_name = "FILE")]
+        to: std::path::PathBuf,
+    },
     /// Write a checkpoint of the newest published version, replacing an existing one
     Checkpoint {
         /// Table name (`namespace.name`), path or URL

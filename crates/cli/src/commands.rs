@@ -21,7 +21,7 @@ use crate::output::warn;
 use crate::progress::Progress;
 use crate::report::{counted, entry_json, iso, mirror_word, raw};
 use crate::rows::print_rows;
-use crate::{demo, expire, lifecycle, merge, mirror, operations, publishing, rebuild, sql, write};
+use crate::{demo, duckdb_mirror, expire, lifecycle, merge, mirror, operations, publishing, rebuild, sql, write};
 
 pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStatus> {
     if s.global.format == Format::Parquet && !matches!(command, Command::Sql { .. } | Command::Read { .. }) {
@@ -72,6 +72,7 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
         Command::Changes { name, from, to } => operations::changes(s, &name, from, to).await,
         Command::Mirror { command: MirrorCommand::Status { check } } => mirror::status(s, check).await,
         Command::Mirror { command: MirrorCommand::Run { watch } } => publishing::run(s, watch).await,
+        Command::Mirror { command: MirrorCommand::Duckdb { to } } => duckdb_mirror::refresh(s, &to).await,
         Command::Mirror { command: MirrorCommand::Checkpoint { name } } => mirror::checkpoint(s, &name).await,
         Command::Mirror { command: MirrorCommand::Repair { name, theirs: true, .. } } => keep_theirs(s, &name).await,
         Command::Mirror { command: MirrorCommand::Repair { name, ours: true, .. } } => {

@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod context;
 mod demo;
+mod duckdb_mirror;
 mod exit;
 mod expire;
 mod expiry_report;

@@ -1,14 +1,17 @@
-//! `dl mirror run`: publishes commits, once or until interrupted, and expires history in between.
+//! `dl mirror run`: publishes commits, once or until interrupted; in between it expires history and refreshes the
+//! DuckDB mirror.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use deltalakedb_log::{ErrorKind, Result, TableEntry, TxnLogError};
 use deltalakedb_mirror::{ExpireOptions, ExpiryCycle, Mirror, ReconcileEvent, Reconciler};
+use deltalakedb_table::DuckDbMirror;
 use futures::TryStreamExt;
 use serde_json::Value;
 
 use crate::context::CommandContext;
+use crate::duckdb_mirror;
 use crate::exit::ExitStatus;
 use crate::expiry_report;
 use crate::output::warn;
@@ -29,6 +32,10 @@ pub(crate) async fn run(s: &CommandContext, watch: bool) -> Result<ExitStatus> {
     let mut listing = out.listing(COLUMNS.map(String::from).into());
     let all = publish(&mirror, |row| listing.row(row)).await?;
     listing.end()?;
+    if let Some(file) = &s.settings.duckdb_mirror {
+        let refreshed = DuckDbMirror::new(catalog, file)?.refresh().await?;
+        duckdb_mirror::tell_left_out(&refreshed);
+    }
     match all.failed.first() {
         Some(first) => {
             let message = format!("{} of {} tables could not be published", all.failed.len(), all.tables);
@@ -38,13 +45,14 @@ pub(crate) async fn run(s: &CommandContext, watch: bool) -> Result<ExitStatus> {
     }
 }
 
-/// Publishes and expires history, side by side, until the process is asked to end.
+/// Publishes, expires history and refreshes the DuckDB mirror, side by side, until the process is asked to end.
 async fn run_on(s: &CommandContext, mirror: &Mirror, stop: impl Future<Output = ()>) -> Result<ExitStatus> {
     let reconciler = Reconciler::new(mirror.clone(), s.settings.reconcile.clone());
     let published = reconciler.run(stop, |event| tell(s, event));
     tokio::select! {
         published = published => published.map(|()| ExitStatus::Success),
         expired = expire(s, mirror) => expired.map(|never| match never {}),
+        refreshed = duckdb_mirror::keep(s, mirror.catalog()) => refreshed.map(|never| match never {}),
     }
 }
 

@@ -12,6 +12,7 @@ mod changes;
 mod create;
 mod data_files;
 mod delta_rs;
+mod duckdb_mirror;
 mod error;
 mod filter;
 mod hold;
@@ -49,6 +50,7 @@ pub use delta_rs::{
     Alter, Assignments, CastMode, CdfScan, MaskedFile, Merge, MergeClause, NewFiles, Optimize, PartitionFilter,
     Restore, SchemaMode, TableSchema, parse_schema, plain, query, query_session, type_name,
 };
+pub use duckdb_mirror::{DuckDbMirror, DuckDbRefresh};
 pub use error::query_error;
 pub use filter::{predicate_from_sql, predicate_of};
 pub use hold::HeldVersion;

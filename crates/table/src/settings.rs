@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("import.future_times", "refuse or accept"),
     ("mirror.check_interval", "a duration such as 7s, or never"),
     ("mirror.checkpoint_interval", "a number of versions, 1 or more"),
+    ("mirror.duckdb", "the path of a DuckDB database"),
     ("mirror.expire_interval", "a duration such as 1h, or never"),
     ("mirror.lag_alert", "a duration such as 60s"),
     ("mirror.max_lag", "a duration such as 10m, or never"),
@@ -62,6 +63,8 @@ pub struct Settings {
     pub lag_alert: Duration,
     /// How `dl mirror run --watch` publishes.
     pub reconcile: ReconcileOptions,
+    /// The DuckDB database that `dl mirror run` refreshes.
+    pub duckdb_mirror: Option<PathBuf>,
     /// How long `dl mirror run --watch` waits after it has expired the history of all tables until it begins again;
     /// `None` if it never does.
     pub expire_interval: Option<Duration>,
@@ -99,6 +102,7 @@ impl Default for Settings {
             checkpoint_interval: None,
             lag_alert: Duration::from_secs(60),
             reconcile: ReconcileOptions::default(),
+            duckdb_mirror: None,
             expire_interval: Some(Duration::from_secs(60 * 60)),
             retention: Retention::default(),
             future_times: FutureTimes::Refuse,
@@ -148,6 +152,7 @@ impl Settings {
             }
             "mirror.check_interval" => self.reconcile.check_interval = given.interval()?,
             "mirror.checkpoint_interval" => self.checkpoint_interval = Some(given.parse()?),
+            "mirror.duckdb" => self.duckdb_mirror = Some(PathBuf::from(&given.text)),
             "mirror.expire_interval" if given.text == "never" => self.expire_interval = None,
             "mirror.expire_interval" => self.expire_interval = Some(given.duration()?),
             "mirror.lag_alert" => self.lag_alert = given.duration()?,

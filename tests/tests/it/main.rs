@@ -6,6 +6,7 @@ mod checkpoints;
 mod concurrency;
 mod copy;
 mod crate_layers;
+mod duckdb_mirror;
 mod features;
 mod fixtures;
 mod foreign;
