@@ -315,7 +315,7 @@ pub(crate) enum MirrorCommand {
         /// Table name (`namespace.name`), path or URL
         name: String,
     },
-    /// Publish commits again that are missing in _delta_log
+    /// Restore what is missing, truncated or wrong in _delta_log: commits, checkpoints, checksums, _last_checkpoint
     Repair {
         /// Table name (`namespace.name`), path or URL
         name: String,

@@ -78,6 +78,9 @@ pub(crate) async fn repair(s: &CommandContext, name: &str) -> Result<ExitStatus>
             "name": result.table.to_string(),
             "versions": result.versions,
             "checkpoint": result.checkpoint,
+            "checkpoints": result.checkpoints,
+            "checksums": result.checksums,
+            "hint": result.hint,
         }))?,
     }
     Ok(ExitStatus::Success)

@@ -1,7 +1,7 @@
 //! The mirror: the only code that writes a managed table's `_delta_log`, and that reads it.
 //!
 //! [`Mirror`] publishes the commits of a catalog, and writes checkpoints; [`Mirror::import`] imports an existing log
-//! into a catalog; [`Mirror::verify`] compares the two, [`Mirror::repair`] restores missing files,
+//! into a catalog; [`Mirror::verify`] compares the two, [`Mirror::repair`] restores missing and truncated files,
 //! [`Mirror::keep_ours`] ends a divergence, and [`Mirror::expire`] expires history in both. In the background,
 //! [`Reconciler`] publishes all tables, and [`ExpiryCycle`] expires their history. [`check_not_behind`] checks whether a
 //! catalog has all commits of a log. This crate uses [`deltalakedb_log::Catalog`]
@@ -13,6 +13,7 @@ mod checksum;
 mod commits;
 mod cycle;
 mod data;
+mod derived;
 mod discovery;
 mod divergence;
 mod expiry;

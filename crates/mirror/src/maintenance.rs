@@ -75,8 +75,9 @@ impl Mirror {
         self.remove(entry, ended).await
     }
 
-    /// Ensures that readers of `_delta_log` can start at a version, and that the hint names it or a newer one.
-    pub(crate) async fn ensure_readable_from(&self, entry: &TableEntry, version: Version) -> Result<()> {
+    /// Ensures that readers of `_delta_log` can start at a version, and that the hint names it or a newer published one.
+    /// Returns whether a checkpoint was written.
+    pub(crate) async fn ensure_readable_from(&self, entry: &TableEntry, version: Version) -> Result<bool> {
         let store = self.store(entry)?;
         let store = store.as_ref();
         match store.head(&checkpoint::path(version)).await {
@@ -84,12 +85,15 @@ impl Mirror {
                 let (stored, state) = self.check_readable(entry, version).await?;
                 // A process that was killed after it wrote the checkpoint has not updated the hint.
                 let led = hint(store).await?.and_then(|hint| hinted(&hint));
-                if led.is_none_or(|led| led < version) {
+                if led.is_none_or(|led| led < version || Some(led) > entry.published_version) {
                     self.update_last_checkpoint(entry, store, &stored, &state).await?;
                 }
-                Ok(())
+                Ok(false)
             }
-            Err(object_store::Error::NotFound { .. }) => self.checkpoint_of(entry, version).await.map(drop),
+            Err(object_store::Error::NotFound { .. }) => {
+                self.checkpoint_of(entry, version).await?;
+                Ok(true)
+            }
             Err(e) => Err(e.into()),
         }
     }
@@ -274,7 +278,15 @@ impl RemovableCommits {
     pub(crate) async fn of(reader: &dyn TxnLogReader, store: &dyn ObjectStore, now_ms: i64) -> Result<Self> {
         let metadata = reader.head().await?.metadata;
         let cutoff_ms = now_ms.saturating_sub(retention_ms(&metadata));
-        Ok(Self { checkpoint: checkpointed(store).await?, cutoff_ms })
+        let checkpoint = match checkpointed(store).await? {
+            Some(version) => Some(version),
+            // Without a valid hint, readers list the log.
+            None => {
+                let all = LogFile::all(&list(store).await?);
+                all.into_iter().filter(|file| file.kind == "checkpoint.parquet").map(|file| file.version).max()
+            }
+        };
+        Ok(Self { checkpoint, cutoff_ms })
     }
 
     /// Whether the commit of a version may be missing.

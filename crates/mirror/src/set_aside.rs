@@ -18,12 +18,12 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 
 use crate::checkpoint::{hint, hint_path, hinted};
 use crate::commits;
+use crate::derived::wrong_checkpoint;
 use crate::mirror::Mirror;
 use crate::publish::Published;
 use crate::put::{commit_path, is_torn, read};
 use crate::repair::Repaired;
 use crate::superseded::check_commit;
-use crate::verify::wrong_checkpoint;
 
 /// How many files are read at the same time.
 const CONCURRENT: usize = 16;
@@ -83,7 +83,7 @@ impl Mirror {
             self.release(lease).await?;
             moved?
         };
-        let repaired = self.repair(table).await?;
+        let repaired = self.repair_commits(table).await?;
         let mut published = self.publish_or_wait(&self.entry(table).await?).await?;
         if set_aside.iter().any(|name| name.contains(".checkpoint.")) && published.checkpoint.is_none() {
             published.checkpoint = Some(self.checkpoint(table).await?.version);

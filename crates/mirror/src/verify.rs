@@ -5,21 +5,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use deltalakedb_log::action::{Add, DomainMetadata, Metadata, Protocol, Txn};
 use deltalakedb_log::{
-    At, ErrorKind, FileKey, FileTxnLogReader, Location, MirrorState, Result, Snapshot, StoredCheckpoint, Stores,
-    TableEntry, TxnLogError, TxnLogReader, Version, first_commit,
+    At, FileKey, FileTxnLogReader, Location, MirrorState, Result, Snapshot, Stores, TableEntry, TxnLogError, Version,
+    first_commit,
 };
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 
-use crate::checkpoint::{self, hint, hinted};
-use crate::checksum::{self, VersionChecksum, configurations, txn_versions};
+use crate::checksum::{self, configurations, txn_versions};
 use crate::commits;
+use crate::derived::WrongFile;
 use crate::divergence::commit_beyond_newest;
 use crate::maintenance::RemovableCommits;
 use crate::mirror::Mirror;
@@ -107,7 +108,7 @@ impl Mirror {
             // cause is reported once.
             let agree = |findings: &[Finding]| findings.iter().all(|f| f.version > published);
             if agree(&findings) {
-                findings.extend(self.check_derived_files(table, first..=published).await?);
+                findings.extend(self.wrong_derived_files(table, first..=published).await?);
             }
             if agree(&findings) {
                 for version in self.oldest_in_log(table, first).await?..=published {
@@ -214,65 +215,15 @@ impl Mirror {
         Ok(findings)
     }
 
-    /// Checks the files that make reading faster: checkpoints, the hint to the last one, checksums. Checks the newest
-    /// checkpoint, and those of these versions.
-    async fn check_derived_files(
-        &self,
-        table: &TableEntry,
-        versions: std::ops::RangeInclusive<Version>,
-    ) -> Result<Vec<Finding>> {
-        let (reader, store) = (self.catalog.reader(table.id), self.store(table)?);
-        let (published, name) = (*versions.end(), &table.name);
-        let mut findings = Vec::new();
-        let again = format!("`dl mirror checkpoint {name}` writes a correct one");
-        let checkpoints = StoredCheckpoint::all(&table.location, self.stores.as_ref()).await?;
-        let newest = checkpoints.iter().map(StoredCheckpoint::version).filter(|v| *v <= published).max();
-        for checkpoint in &checkpoints {
-            let version = checkpoint.version();
-            if version < table.base_version || (Some(version) != newest && !versions.contains(&version)) {
-                continue;
-            }
-            let suggested_fix = if version == published {
-                format!("{again} in its place")
-            } else {
-                format!("{again} of version {published}, and then this one can be deleted")
-            };
-            let what = wrong_checkpoint(reader.as_ref(), checkpoint).await?;
-            findings.extend(what.map(|what| Finding { version, what, suggested_fix }));
-        }
-        let hint = hint(store.as_ref()).await?;
-        let hinted = hint.as_deref().map(hinted);
-        let what = match hinted {
-            Some(None) => Some("_last_checkpoint is torn".to_string()),
-            Some(Some(version)) if !checkpoints.iter().any(|c| c.version() == version) => {
-                Some(format!("_last_checkpoint points to version {version}, which has no checkpoint"))
-            }
-            Some(Some(version)) if version > published => {
-                // The hint may be of a version published in the meantime.
-                let now = self.entry(table.id).await?.published_version;
-                (Some(version) > now)
-                    .then(|| format!("_last_checkpoint points to version {version}, which is not published"))
-            }
-            _ => None,
+    /// What is wrong with the files that make reading faster: checkpoints, the hint to the last one, checksums.
+    async fn wrong_derived_files(&self, table: &TableEntry, versions: RangeInclusive<Version>) -> Result<Vec<Finding>> {
+        let wrong = self.wrong_files(table, versions).await?;
+        let finding = |wrong: WrongFile| Finding {
+            version: wrong.version,
+            what: wrong.what,
+            suggested_fix: format!("`dl mirror repair {}` writes it again", table.name),
         };
-        let suggested_fix = format!("`dl mirror checkpoint {name}` corrects it");
-        findings.extend(what.map(|what| Finding { version: published, what, suggested_fix }));
-        for version in versions {
-            let Some(there) = read(store.as_ref(), &checksum::path(version)).await? else { continue };
-            let what = VersionChecksum::count(reader.as_ref(), version).await?.difference(&there);
-            let file = format!("{version:020}.crc");
-            let suggested_fix = if version == published {
-                format!("`dl mirror checkpoint {name}` rewrites it")
-            } else {
-                "delete it: readers do not need it".into()
-            };
-            findings.extend(what.map(|what| Finding {
-                version,
-                what: format!("the checksum {file} {what}"),
-                suggested_fix,
-            }));
-        }
-        Ok(findings)
+        Ok(wrong.into_iter().map(finding).collect())
     }
 
     /// The smallest difference between the catalog's state and that of the independent reader.
@@ -335,25 +286,6 @@ fn first_difference(expected: &[u8], actual: &[u8]) -> (usize, String, String) {
 /// What ends a divergence in favour of the catalog.
 fn keep_ours(table: &TableEntry) -> String {
     format!("`dl mirror repair {} --ours` moves it out of _delta_log and publishes the catalog's version", table.name)
-}
-
-/// The error of a checkpoint, if it has one.
-pub(crate) async fn wrong_checkpoint(
-    reader: &dyn TxnLogReader,
-    checkpoint: &StoredCheckpoint,
-) -> Result<Option<String>> {
-    let (name, version) = (checkpoint.name(), checkpoint.version());
-    let state = match checkpoint.read().await {
-        Ok(state) => state,
-        Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
-            let cause = std::error::Error::source(&e).map_or(e.to_string(), |cause| cause.to_string());
-            return Ok(Some(format!("{name} is a torn checkpoint ({cause})")));
-        }
-        Err(e) => return Err(e),
-    };
-    let snapshot = reader.snapshot(At::Version(version)).await?;
-    let difference = checkpoint::difference(reader, &snapshot, &state).await?;
-    Ok(difference.map(|what| format!("the checkpoint {name} {what}")))
 }
 
 fn difference(expected: &Snapshot, files: &[Add], actual: &ReplayedSnapshot) -> Option<String> {

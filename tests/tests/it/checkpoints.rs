@@ -7,7 +7,7 @@ use std::sync::Arc;
 use deltalakedb_log::action::{Action, Add, Protocol, Remove, Version};
 use deltalakedb_log::conformance::actions::{domain, file, metadata, protocol, remove, txn, with_dv};
 use deltalakedb_log::stores::environment;
-use deltalakedb_log::{Artifact, At, Clock, Object, StoredCheckpoint, SystemClock};
+use deltalakedb_log::{Artifact, At, Clock, ErrorKind, Object, StoredCheckpoint, SystemClock};
 use deltalakedb_mirror::{Finding, Mirror, VerifyOptions};
 use deltalakedb_table::DeltaRs;
 use deltalakedb_tests::{
@@ -101,17 +101,20 @@ impl Shop {
         self.mirror.verify(&self.entry().await, &DeltaRs, every, &|_, _| {}).await.unwrap()
     }
 
-    /// Checks that the only finding names the version and contains these texts, and that its command repairs it.
-    async fn found_and_mended(&self, version: Version, says: &[&str]) {
+    /// Checks that the only finding names the version and contains these texts, and that its command repairs it, once.
+    async fn found_and_repaired(&self, version: Version, says: &[&str]) {
         let findings = self.findings().await;
         assert_eq!(findings.len(), 1, "one finding for one cause: {findings:#?}");
         let sentence = findings[0].to_string();
         assert_eq!(findings[0].version, version, "{sentence}");
-        for part in says.iter().chain(&["dl mirror checkpoint default.t"]) {
+        for part in says.iter().chain(&["`dl mirror repair default.t`"]) {
             assert!(sentence.contains(part), "{sentence:?} does not say {part:?}");
         }
-        self.mirror.checkpoint(self.id).await.unwrap();
-        assert_eq!(self.findings().await, [], "after `dl mirror checkpoint`");
+        let repaired = self.mirror.repair(self.id).await.unwrap();
+        assert!(!repaired.is_empty(), "{sentence}");
+        assert_eq!(self.findings().await, [], "after `dl mirror repair`: {sentence}");
+        let again = self.mirror.repair(self.id).await.unwrap();
+        assert!(again.is_empty(), "{sentence}: {again}");
     }
 }
 
@@ -366,9 +369,9 @@ async fn the_hint_never_goes_back() {
     assert_eq!(shop.hinted(), Some(13));
     // A hint to nowhere is put right.
     std::fs::write(shop.log_file("_last_checkpoint"), r#"{"version":99,"size":9}"#).unwrap();
-    shop.found_and_mended(13, &["_last_checkpoint points to version 99, which has no checkpoint"]).await;
+    shop.found_and_repaired(13, &["_last_checkpoint points to version 99, which has no checkpoint"]).await;
     std::fs::write(shop.log_file("_last_checkpoint"), "{\"vers").unwrap();
-    shop.found_and_mended(13, &["_last_checkpoint is torn"]).await;
+    shop.found_and_repaired(13, &["_last_checkpoint is torn"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -379,14 +382,14 @@ async fn verify_finds_wrong_checkpoints_and_checksums() {
     shop.mirror.checkpoint(shop.id).await.unwrap();
     let good = std::fs::read(shop.checkpoint(6)).unwrap();
     std::fs::write(shop.checkpoint(6), &good[..good.len() / 2]).unwrap();
-    shop.found_and_mended(6, &["00000000000000000006.checkpoint.parquet is a torn checkpoint"]).await;
+    shop.found_and_repaired(6, &["00000000000000000006.checkpoint.parquet is a torn checkpoint"]).await;
     // The hint of another table.
     let other = Shop::new("{}").await;
     other.append("x").await;
     other.mirror.publish(other.id).await.unwrap();
     other.mirror.checkpoint(other.id).await.unwrap();
     std::fs::copy(other.checkpoint(1), shop.checkpoint(6)).unwrap();
-    shop.found_and_mended(6, &["00000000000000000006.checkpoint.parquet has other"]).await;
+    shop.found_and_repaired(6, &["00000000000000000006.checkpoint.parquet has other"]).await;
     let crc = shop.log_file("00000000000000000006.crc");
     let checksum = std::fs::read_to_string(&crc).unwrap();
     for (is, says) in [
@@ -397,9 +400,102 @@ async fn verify_finds_wrong_checkpoints_and_checksums() {
     ] {
         assert_ne!(is, checksum);
         std::fs::write(&crc, is).unwrap();
-        shop.found_and_mended(6, &["the checksum 00000000000000000006.crc", says]).await;
+        shop.found_and_repaired(6, &["the checksum 00000000000000000006.crc", says]).await;
         assert_eq!(std::fs::read_to_string(&crc).unwrap(), checksum, "it is written as it was");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repair_restores_whatever_is_lost_or_damaged_in_a_log() {
+    let shop = Shop::new("{}").await;
+    a_life(&shop).await;
+    shop.mirror.publish(shop.id).await.unwrap();
+    shop.mirror.checkpoint_at(&shop.entry().await, 4).await.unwrap();
+    shop.mirror.checkpoint(shop.id).await.unwrap();
+    let of = |version: Version, kind: &str| format!("{version:020}.{kind}");
+    let (commit, older, newest) = (of(3, "json"), of(4, "checkpoint.parquet"), of(6, "checkpoint.parquet"));
+    let (other_name, hint) = (of(6, "checkpoint.3a0d65cd-4056-49b8-937b-95f9e3ee90e5.parquet"), "_last_checkpoint");
+    let read = |name: &str| std::fs::read(shop.log_file(name)).unwrap();
+    let half = |name: &str| {
+        let bytes = read(name);
+        Some(bytes[..bytes.len() / 2].to_vec())
+    };
+    let text = |text: &str| Some(text.as_bytes().to_vec());
+    let wrong = String::from_utf8(read(&of(6, "crc"))).unwrap().replace("\"numFiles\":3", "\"numFiles\":4");
+    // The file, the version of the finding, the bytes of the file, and what the finding says.
+    let cases = [
+        (of(0, "json"), 0, None, "00000000000000000000.json is missing"),
+        (of(6, "json"), 6, None, "00000000000000000006.json is missing"),
+        (commit.clone(), 3, None, "00000000000000000003.json is missing"),
+        (commit.clone(), 3, half(&commit), "00000000000000000003.json is torn"),
+        (commit.clone(), 3, text(""), "00000000000000000003.json is torn: it has 0 of"),
+        (newest.clone(), 6, Some(read(&older)), "has other txns than the catalog"),
+        (newest.clone(), 6, half(&newest), "is a torn checkpoint"),
+        (newest.clone(), 6, text(""), "is a torn checkpoint"),
+        (newest.clone(), 6, None, "_last_checkpoint points to version 6, which has no checkpoint"),
+        (older.clone(), 4, half(&older), "is a torn checkpoint"),
+        (other_name.clone(), 6, half(&newest), "is a torn checkpoint"),
+        (hint.into(), 6, text(r#"{"version":99,"size":9}"#), "points to version 99, which has no checkpoint"),
+        (hint.into(), 6, text(r#"{"version":5,"size":9}"#), "points to version 5, which has no checkpoint"),
+        (hint.into(), 6, half(hint), "_last_checkpoint is torn"),
+        (hint.into(), 6, text(""), "_last_checkpoint is torn"),
+        (hint.into(), 6, None, "_last_checkpoint is missing"),
+        (of(6, "crc"), 6, text(&wrong), "00000000000000000006.crc says numFiles is 4 instead of 3"),
+        (of(6, "crc"), 6, half(&of(6, "crc")), "00000000000000000006.crc is torn"),
+        (of(3, "crc"), 3, text(""), "00000000000000000003.crc is torn"),
+    ];
+    let good = contents(&shop.dir.path().join("t/_delta_log"));
+    let same = |what: &str| {
+        let now = contents(&shop.dir.path().join("t/_delta_log"));
+        assert!(now.keys().eq(good.keys()), "{what}: {:?}", now.keys());
+        for (name, bytes) in &now {
+            // A checkpoint that is written again need not have the same bytes.
+            assert!(name.to_string_lossy().contains("checkpoint") || *bytes == good[name], "{what}: {name:?}");
+        }
+    };
+    for (name, version, bytes, says) in cases {
+        match bytes {
+            Some(bytes) => std::fs::write(shop.log_file(&name), bytes).unwrap(),
+            None => std::fs::remove_file(shop.log_file(&name)).unwrap(),
+        }
+        shop.found_and_repaired(version, &[says]).await;
+        assert_eq!(shop.hinted(), Some(6), "{name}: {says}");
+        same(&format!("{name}: {says}"));
+    }
+
+    // Readers do not need a checksum, so a missing one is not a finding.
+    std::fs::remove_file(shop.log_file(&of(5, "crc"))).unwrap();
+    assert_eq!(shop.findings().await, []);
+    let repaired = shop.mirror.repair(shop.id).await.unwrap();
+    assert_eq!((&repaired.checksums[..], repaired.versions.len()), (&[5][..], 0), "{repaired}");
+    same("a missing checksum");
+
+    // Several at once.
+    for name in [commit.as_str(), hint] {
+        std::fs::remove_file(shop.log_file(name)).unwrap();
+    }
+    for name in [&newest, &of(2, "crc"), &of(6, "crc")] {
+        std::fs::write(shop.log_file(name), "").unwrap();
+    }
+    let repaired = shop.mirror.repair(shop.id).await.unwrap();
+    assert_eq!((&repaired.versions[..], &repaired.checkpoints[..]), (&[3][..], &[6][..]), "{repaired}");
+    assert_eq!((&repaired.checksums[..], repaired.hint), (&[2, 6][..], true), "{repaired}");
+    assert_eq!(
+        repaired.to_string(),
+        "version 3 of default.t was missing in its _delta_log and was published again; the checkpoint of version 6 of \
+         default.t was missing or wrong and was written again; 2 checksums of default.t, of versions from 2 to 6, were \
+         missing or wrong and were written again; _last_checkpoint of default.t was missing or wrong and was written \
+         again"
+    );
+    same("several");
+    assert!(shop.mirror.repair(shop.id).await.unwrap().is_empty());
+
+    // Another writer's commit is kept, and nothing else is written beside it.
+    std::fs::write(shop.log_file(&commit), "another's").unwrap();
+    std::fs::write(shop.log_file(hint), "").unwrap();
+    let refused = shop.mirror.repair(shop.id).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
+    assert_eq!((read(&commit), read(hint)), (b"another's".to_vec(), Vec::new()));
 }
 
 /// A checksum is that of its version, with any publisher of the previous one: this process, another, or another engine.

@@ -24,11 +24,38 @@ fn mirror_repair_restores_missing_commits() {
     assert_eq!(found.code, Some(3), "{found:?}");
     assert!(found.out.contains("`dl mirror repair default.t` publishes the catalog's version again"), "{found:?}");
     let repaired = place.dl(&["mirror", "repair", "t", "--format", "json"]).json();
-    assert_eq!(repaired, json!({"name": "default.t", "versions": [0], "checkpoint": null}));
+    let commit_only = json!({
+        "name": "default.t", "versions": [0], "checkpoint": null, "checkpoints": [], "checksums": [], "hint": false
+    });
+    assert_eq!(repaired, commit_only);
     assert_eq!(std::fs::read(&first).unwrap(), bytes);
     place.dl(&["verify", "t", "--every-version"]).good();
     let nothing = place.dl(&["mirror", "repair", "t"]).good();
-    assert_eq!(nothing.trim(), "no published commit of default.t is missing in its _delta_log");
+    assert_eq!(nothing.trim(), "nothing is missing or wrong in the _delta_log of default.t");
+}
+
+#[test]
+fn mirror_repair_restores_derived_files() {
+    let place = begin();
+    place.dl(&["mirror", "checkpoint", "t"]).good();
+    let log = |name: &str| format!("t/_delta_log/{name}");
+    let (checkpoint, checksum) = ("00000000000000000001.checkpoint.parquet", "00000000000000000001.crc");
+    for name in [checkpoint, checksum, "_last_checkpoint"] {
+        place.write(&log(name), "");
+    }
+    let found = place.dl(&["verify", "t"]);
+    assert_eq!(found.code, Some(3), "{found:?}");
+    assert!(found.out.contains("`dl mirror repair default.t` writes it again"), "{found:?}");
+    let repaired = place.dl(&["mirror", "repair", "t", "--format", "json"]).json();
+    assert_eq!(repaired["versions"], json!([]));
+    assert_eq!((&repaired["checkpoints"], &repaired["checksums"]), (&json!([1]), &json!([1])), "{repaired}");
+    assert_eq!(repaired["hint"], true, "{repaired}");
+    place.dl(&["verify", "t", "--every-version"]).good();
+    std::fs::remove_file(place.path(&log("_last_checkpoint"))).unwrap();
+    let said = place.dl(&["mirror", "repair", "t"]).good();
+    assert_eq!(said.trim(), "_last_checkpoint of default.t was missing or wrong and was written again");
+    let nothing = place.dl(&["mirror", "repair", "t"]).good();
+    assert_eq!(nothing.trim(), "nothing is missing or wrong in the _delta_log of default.t");
 }
 
 #[test]

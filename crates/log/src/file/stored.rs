@@ -86,6 +86,11 @@ impl StoredCheckpoint {
         self.checkpoint.files.first().and_then(|file| file.location.filename()).unwrap_or_default()
     }
 
+    /// The names of its files: several if it is in parts.
+    pub fn file_names(&self) -> impl Iterator<Item = &str> {
+        self.checkpoint.files.iter().filter_map(|file| file.location.filename())
+    }
+
     /// The total size of its files in the listing.
     pub fn size(&self) -> u64 {
         self.checkpoint.files.iter().map(|file| file.size).sum()

@@ -137,6 +137,46 @@ fn the_hint_names_a_retained_checkpoint_after_an_expiry() {
 }
 
 #[test]
+fn a_lost_checkpoint_at_which_the_log_begins_is_restored() {
+    local_runtime(async {
+        let (local, mirror) = daily("", protocol()).await;
+        let base = mirror.expire(local.table, &ExpireOptions::default()).await.unwrap().base_version;
+        for version in local.versions(".checkpoint.parquet") {
+            std::fs::remove_file(local.log(version).with_extension("checkpoint.parquet")).unwrap();
+        }
+        std::fs::remove_file(local.log(0).with_file_name("_last_checkpoint")).unwrap();
+        let found = findings(&mirror, &local.entry().await).await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        let said = found[0].to_string();
+        assert!(said.contains("no reader can open it") && said.contains("`dl mirror repair "), "{said}");
+        let repaired = mirror.repair(local.table).await.unwrap();
+        assert_eq!((repaired.versions.len(), &repaired.checkpoints[..]), (0, &[base][..]), "{repaired}");
+        check_whole(&local, &mirror).await;
+        assert!(mirror.repair(local.table).await.unwrap().is_empty());
+    });
+}
+
+/// Expired commits are not missing, also if the hint that says so is.
+#[test]
+fn a_lost_hint_is_restored_and_expired_commits_are_not() {
+    local_runtime(async {
+        let local = Local::new(r#"{"delta.logRetentionDuration":"interval 7 days"}"#, protocol()).await;
+        let mirror = local.mirror().with_checkpoint_interval(3.try_into().unwrap());
+        local.publish_daily(&mirror, 12).await;
+        assert!(mirror.clean_up(local.table).await.unwrap() > 0);
+        let kept = local.versions(".json");
+        std::fs::remove_file(local.log(0).with_file_name("_last_checkpoint")).unwrap();
+        let found = findings(&mirror, &local.entry().await).await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].what.contains("_last_checkpoint is missing"), "{}", found[0]);
+        let repaired = mirror.repair(local.table).await.unwrap();
+        assert!(repaired.hint && repaired.versions.is_empty(), "{repaired}");
+        assert_eq!(local.versions(".json"), kept);
+        assert_eq!(findings(&mirror, &local.entry().await).await, []);
+    });
+}
+
+#[test]
 fn expiry_keeps_versions_that_need_a_protected_checkpoint() {
     local_runtime(async {
         let mut protects = protocol();
