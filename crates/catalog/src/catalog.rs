@@ -1,12 +1,13 @@
 //! The traits of a catalog and of a writer, for a catalog in a database.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use deltalakedb_log::commit::{CommitRequest, Committed, Outcome};
 use deltalakedb_log::{
     Catalog, CommitId, ComparedTables, Head, Point, Result, TableEntry, TableId, TableRef, TxnLogError, TxnLogReader,
-    TxnLogWriter,
+    TxnLogWriter, metric,
 };
 use uuid::Uuid;
 
@@ -65,9 +66,12 @@ impl Catalog for SqlCatalog {
 
     async fn commit_all(&self, requests: Vec<CommitRequest>) -> Result<Outcome> {
         let actions = requests.iter().map(|request| request.actions().len()).sum();
+        let began = Instant::now();
         let outcome = commit_all(self, requests).await;
         match &outcome {
             Ok(Outcome::Committed(committed)) => {
+                metric::COMMIT_LATENCY.record(began.elapsed());
+                metric::VERSIONS_COMMITTED.add(committed.len() as u64);
                 for c in committed {
                     tracing::debug!(table = %c.table, version = c.version, "committed");
                 }

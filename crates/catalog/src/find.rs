@@ -1,9 +1,10 @@
 //! Lookup of tables, heads and commits, each with one statement.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use deltalakedb_log::commit::Committed;
-use deltalakedb_log::{CommitId, Head, Point, Result, TableEntry, TableId, TableRef, TxnLogError};
+use deltalakedb_log::{CommitId, Head, Point, Result, TableEntry, TableId, TableRef, TxnLogError, metric};
 
 use crate::codec::{self, METADATA_COLUMNS, PROTOCOL_COLUMNS, qualified};
 use crate::database::{Database, Row, Value, placeholders};
@@ -67,7 +68,9 @@ pub(crate) async fn heads(db: &dyn Database, tables: &[TableId]) -> Result<Vec<H
         qualified("m", &METADATA_COLUMNS),
         placeholders(tables.len())
     );
+    let began = Instant::now();
     let rows = db.query(&sql, tables.iter().map(|t| t.0.into()).collect()).await?;
+    metric::METADATA_OPEN_LATENCY.record(began.elapsed());
     let mut heads = HashMap::new();
     for mut row in rows {
         heads.insert(TableId(row.uuid()?), head(&mut row)?);

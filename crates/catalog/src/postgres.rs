@@ -169,7 +169,10 @@ impl PostgresDatabase {
         let began = Instant::now();
         loop {
             let connection = match connections.pool.acquire().await {
-                Ok(connection) => connection,
+                Ok(connection) => {
+                    connections.record_size();
+                    connection
+                }
                 Err(e) => {
                     self.wait(connections, began, e).await?;
                     continue;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use deltalakedb_log::commit::{CommitRequest, Outcome};
 use deltalakedb_log::references::folders;
-use deltalakedb_log::{Action, ErrorKind, LocationKey, PathKey, Result, TableId, TxnLogError};
+use deltalakedb_log::{Action, ErrorKind, LocationKey, PathKey, Result, TableId, TxnLogError, metric};
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
@@ -89,6 +89,24 @@ struct Waiting {
     transaction: Arc<QueuedTransaction>,
     since: Instant,
     answer: oneshot::Sender<Result<Outcome>>,
+    _counted: Counted,
+}
+
+/// Counts a transaction among those in the queues, as long as it exists.
+#[derive(Debug)]
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        metric::COMMIT_QUEUE_LENGTH.add(1.0);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        metric::COMMIT_QUEUE_LENGTH.add(-1.0);
+    }
 }
 
 impl Queues {
@@ -111,7 +129,8 @@ impl Queues {
         let (transaction, since) = (Arc::new(transaction), Instant::now());
         loop {
             let (answer, outcome) = oneshot::channel();
-            let is_first = self.push(scope, Waiting { transaction: transaction.clone(), since, answer })?;
+            let waiting = Waiting { transaction: transaction.clone(), since, answer, _counted: Counted::new() };
+            let is_first = self.push(scope, waiting)?;
             if is_first {
                 let task = QueueTask { queues: self.clone(), scope, has_ended: false };
                 tokio::spawn(task.run(run.clone()));

@@ -303,6 +303,9 @@ pub(crate) enum MirrorCommand {
         /// Keep running until Ctrl-C or SIGTERM
         #[arg(long)]
         watch: bool,
+        /// Serve metrics for Prometheus at this address, such as 127.0.0.1:9184, under /metrics
+        #[arg(long, requires = "watch", value_name = "ADDR")]
+        metrics: Option<String>,
     },
     /// Keep a DuckDB database with a view for each table, which plain DuckDB reads; run again, refresh what has changed
     Duckdb {

@@ -71,8 +71,10 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
         Command::Alter(args) => operations::alter(s, &args.name, args.changes).await,
         Command::Changes { name, from, to } => operations::changes(s, &name, from, to).await,
         Command::Mirror { command: MirrorCommand::Status { check } } => mirror::status(s, check).await,
-        Command::Mirror { command: MirrorCommand::Run { watch } } => publishing::run(s, watch).await,
         Command::Mirror { command: MirrorCommand::Duckdb { to } } => duckdb_mirror::refresh(s, &to).await,
+        Command::Mirror { command: MirrorCommand::Run { watch, metrics } } => {
+            publishing::run(s, watch, metrics.as_deref()).await
+        }
         Command::Mirror { command: MirrorCommand::Checkpoint { name } } => mirror::checkpoint(s, &name).await,
         Command::Mirror { command: MirrorCommand::Repair { name, theirs: true, .. } } => keep_theirs(s, &name).await,
         Command::Mirror { command: MirrorCommand::Repair { name, ours: true, .. } } => {

@@ -2,6 +2,8 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 usage, 3 a check found something, 4 conflict.
 
+mod alarm;
+mod alerting;
 mod args;
 mod commands;
 mod context;
@@ -13,6 +15,7 @@ mod expiry_report;
 mod input;
 mod lifecycle;
 mod merge;
+mod metrics;
 mod mirror;
 mod operation;
 mod operations;
@@ -26,6 +29,7 @@ mod shell;
 mod sql;
 mod sql_session;
 mod values;
+mod webhook;
 mod write;
 
 use std::io::IsTerminal;

@@ -1,12 +1,11 @@
 //! `dl mirror`: status, checkpoints and repair.
 
-use std::time::Duration;
-
-use deltalakedb_log::{Artifact, MirrorState, Result};
+use deltalakedb_log::Result;
 use deltalakedb_mirror::Mirror;
 use futures::TryStreamExt;
 use serde_json::json;
 
+use crate::alarm::alarm_of;
 use crate::args::Format;
 use crate::context::CommandContext;
 use crate::exit::ExitStatus;
@@ -30,20 +29,11 @@ pub(crate) async fn status(s: &CommandContext, check: bool) -> Result<ExitStatus
         let failure = |f: &deltalakedb_log::MirrorFailure| json!({"version": f.version, "artifact": f.artifact.as_str(), "attempts": f.attempts, "error": f.error, "failedAt": iso(f.failed_at)});
         all["failures"] = t.failures.iter().map(failure).collect();
         listing.row(columns.iter().map(|c| all[*c].clone()).collect())?;
-        let name = &t.table.name;
-        if let MirrorState::Diverged { version, what } = &t.table.mirror {
-            alarms.push(format!("publishing of {name} stopped at version {version} ({what}): run `dl verify {name}`"));
-        } else if let Some(failure) = t.failures.last().filter(|f| f.artifact == Artifact::Checkpoint) {
-            alarms.push(format!("{name}: {}", failure.error));
-        } else if let Some(failure) = t.failures.last() {
-            alarms.push(format!("{name} could not be published: {}: run `dl mirror run`", failure.error));
-        } else if u64::try_from(t.lag_ms).is_ok_and(|ms| Duration::from_millis(ms) > s.settings.lag_alert) {
-            alarms.push(format!("{name} lags by {} s: run `dl mirror run`", t.lag_ms / 1000));
-        }
+        alarms.extend(alarm_of(&t, s.settings.lag_alert));
     }
     listing.end()?;
     if check && !alarms.is_empty() {
-        alarms.iter().for_each(|alarm| warn(alarm));
+        alarms.iter().for_each(|alarm| warn(&alarm.message));
         return Ok(ExitStatus::Found);
     }
     Ok(ExitStatus::Success)

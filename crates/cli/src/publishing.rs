@@ -1,5 +1,5 @@
-//! `dl mirror run`: publishes commits, once or until interrupted; in between it expires history and refreshes the
-//! DuckDB mirror.
+//! `dl mirror run`: publishes commits and refreshes the DuckDB mirror, once or until interrupted; then it also expires
+//! history, reports alarms and serves metrics.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -10,23 +10,31 @@ use deltalakedb_table::DuckDbMirror;
 use futures::TryStreamExt;
 use serde_json::Value;
 
+use crate::alerting::Alerting;
 use crate::context::CommandContext;
 use crate::duckdb_mirror;
 use crate::exit::ExitStatus;
 use crate::expiry_report;
+use crate::metrics::MetricsServer;
 use crate::output::warn;
 
 const COLUMNS: [&str; 3] = ["name", "published", "result"];
 /// The pause between two slices of an expiry.
 const EXPIRY_PAUSE: Duration = Duration::from_secs(1);
 
-pub(crate) async fn run(s: &CommandContext, watch: bool) -> Result<ExitStatus> {
+/// Publishes once, or until a signal with `watch`, and then serves metrics at this address.
+pub(crate) async fn run(s: &CommandContext, watch: bool, metrics: Option<&str>) -> Result<ExitStatus> {
     // Before anything is opened, so that a signal always ends the process in an orderly way.
     let stop = if watch { Some(stop_signal()?) } else { None };
+    // The recorder is installed before the catalog is opened, so that nothing is missing.
+    let server = match metrics {
+        Some(address) => Some(MetricsServer::bind(address).await?),
+        None => None,
+    };
     let catalog = s.catalog(false).await?;
     let mirror = s.mirror(&catalog);
     if let Some(stop) = stop {
-        return run_on(s, &mirror, stop).await;
+        return run_on(s, &mirror, server, stop).await;
     }
     let mut out = s.output();
     let mut listing = out.listing(COLUMNS.map(String::from).into());
@@ -45,14 +53,34 @@ pub(crate) async fn run(s: &CommandContext, watch: bool) -> Result<ExitStatus> {
     }
 }
 
-/// Publishes, expires history and refreshes the DuckDB mirror, side by side, until the process is asked to end.
-async fn run_on(s: &CommandContext, mirror: &Mirror, stop: impl Future<Output = ()>) -> Result<ExitStatus> {
+/// Publishes, expires history, refreshes the DuckDB mirror, reports alarms and serves metrics, side by side, until the
+/// process is asked to end.
+async fn run_on(
+    s: &CommandContext,
+    mirror: &Mirror,
+    server: Option<MetricsServer>,
+    stop: impl Future<Output = ()>,
+) -> Result<ExitStatus> {
+    let alerting = Alerting::new(s, mirror)?;
+    if let Some(server) = server.as_ref().filter(|_| !s.global.quiet) {
+        warn(&format!("metrics at {}", server.url()?));
+    }
     let reconciler = Reconciler::new(mirror.clone(), s.settings.reconcile.clone());
     let published = reconciler.run(stop, |event| tell(s, event));
     tokio::select! {
         published = published => published.map(|()| ExitStatus::Success),
         expired = expire(s, mirror) => expired.map(|never| match never {}),
         refreshed = duckdb_mirror::keep(s, mirror.catalog()) => refreshed.map(|never| match never {}),
+        alerted = alerting.run() => alerted.map(|never| match never {}),
+        served = serve(server) => served.map(|never| match never {}),
+    }
+}
+
+/// Serves metrics if there is a server.
+async fn serve(server: Option<MetricsServer>) -> Result<Infallible> {
+    match server {
+        Some(server) => server.run().await,
+        None => std::future::pending().await,
     }
 }
 

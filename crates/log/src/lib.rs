@@ -8,7 +8,7 @@
 //! and namespaces ([`listing`], [`namespaces`], [`lookup`]), the lifecycle of tables ([`lifecycle`]), the retention of
 //! their history ([`retention`]), versions held by readers ([`holds`]), tables with files of other tables
 //! ([`references`]), the progress of the mirrors ([`mirror`]), loading of history ([`load`]), and the settings of the
-//! catalog as a whole ([`administration`]).
+//! catalog as a whole ([`administration`]). The metrics of all crates are in [`metric`].
 //!
 //! Implementations in this crate: [`FileTxnLogReader`] and [`FileTxnLogWriter`] for a plain `_delta_log` on any object
 //! store, and [`MemoryCatalog`], the model against which [`conformance`] tests other catalogs. No SQL.
@@ -43,6 +43,7 @@ mod location;
 mod location_key;
 pub mod lookup;
 mod memory;
+pub mod metric;
 pub mod mirror;
 pub mod namespaces;
 mod object;

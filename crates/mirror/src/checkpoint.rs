@@ -22,7 +22,7 @@ use deltalakedb_log::retention::{before, tombstone_retention};
 use deltalakedb_log::time::parse_interval;
 use deltalakedb_log::{
     Artifact, At, CheckpointState, ErrorKind, FileDetails, Object, Result, Snapshot, StoredCheckpoint, TableEntry,
-    TableId, TableName, TxnLogError, TxnLogReader, TxnLogReaderExt, Version, features,
+    TableId, TableName, TxnLogError, TxnLogReader, TxnLogReaderExt, Version, features, metric,
 };
 use futures::{StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;
@@ -116,6 +116,7 @@ impl Mirror {
             Ok(outcome) => outcome,
             Err(e) => {
                 let now = self.clock.now_ms();
+                metric::MIRROR_FAILURES.add_one_for(&entry.name);
                 self.catalog.mark_failed(table, version, Artifact::Checkpoint, &e.to_string(), now).await?;
                 return Err(e);
             }

@@ -45,6 +45,11 @@ impl VersionChecksum {
         self.snapshot.version()
     }
 
+    /// The number of live files.
+    pub(crate) fn files(&self) -> i64 {
+        self.sums.files
+    }
+
     /// The next version, whose commit has these actions; file actions may be missing.
     pub(crate) async fn after(mut self, reader: &dyn TxnLogReader, actions: &[Action]) -> Result<Self> {
         let before = self.version();

@@ -28,10 +28,14 @@ pub(crate) async fn next_page(reader: &dyn TxnLogReader, from: Version, to: Vers
     Ok(some)
 }
 
-/// The time of a version with these actions. Our own commits record it.
+/// The time that a commit of ours with these actions records.
+pub(crate) fn recorded_time(actions: &[Action]) -> Option<i64> {
+    checksum::info(actions).filter(|info| info.0.raw(COMMIT_INFO_KEY).is_some())?.timestamp()
+}
+
+/// The time of a version with these actions.
 pub(crate) async fn time(reader: &dyn TxnLogReader, version: Version, actions: &[Action]) -> Result<i64> {
-    let own_info = checksum::info(actions).filter(|info| info.0.raw(COMMIT_INFO_KEY).is_some());
-    match own_info.and_then(|info| info.timestamp()) {
+    match recorded_time(actions) {
         Some(ms) => Ok(ms),
         None => Ok(reader.snapshot(At::Version(version)).await?.head.timestamp),
     }

@@ -1,6 +1,8 @@
 //! Commits in `_delta_log` that are not the catalog's: the table stops, and nothing is overwritten.
 
-use deltalakedb_log::{Artifact, ErrorKind, MirrorState, Result, TableEntry, TableId, TableRef, TxnLogError, Version};
+use deltalakedb_log::{
+    Artifact, ErrorKind, MirrorState, Result, TableEntry, TableId, TableRef, TxnLogError, Version, metric,
+};
 use object_store::ObjectStore;
 
 use crate::mirror::Mirror;
@@ -81,6 +83,7 @@ impl Mirror {
         failure: Failure,
     ) -> Result<TxnLogError> {
         let (name, place) = (&entry.name, &entry.location);
+        metric::MIRROR_FAILURES.add_one_for(name);
         match failure {
             Failure::Foreign(what) => {
                 tracing::warn!(table = %name, location = %place, version, what, "diverged");

@@ -9,7 +9,7 @@ use deltalakedb_log::action::{Action, Metadata};
 use deltalakedb_log::listing::tables;
 use deltalakedb_log::{
     Artifact, Commit, Durability, ErrorKind, LocalFiles, NewFile, Result, StagedFiles, TableEntry, TableId,
-    TxnLogError, Version,
+    TxnLogError, Version, metric,
 };
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -166,13 +166,15 @@ impl Mirror {
         let version = entry.current_version;
         let bytes =
             self.catalog.reader(entry.id).commit_bytes(version).await?.ok_or_else(|| no_bytes(entry, version))?;
-        let checksum = self.publish_commit(entry, &Unpublished::new(version, bytes), memory).await?;
+        let commit = Unpublished::new(version, bytes);
+        let checksum = self.publish_commit(entry, &commit, memory).await?;
         let (_, is_next) = futures::join!(
             self.publish_checksum(entry, version, checksum, memory, &mut published.warnings),
             self.note_published(entry, None, version, version)
         );
         let is_next = is_next?;
         if is_next {
+            commit.record_latency(self.clock.now_ms());
             published.count += 1;
             published.version = Some(version);
         }
@@ -222,6 +224,7 @@ impl Mirror {
                     }
                 }
                 self.note_progress();
+                commit.record_latency(self.clock.now_ms());
                 published.count += 1;
                 published.version = Some(version);
                 next = version + 1;
@@ -332,6 +335,7 @@ impl Mirror {
         let put = async {
             let (checksum, bytes) = checksum?;
             self.put_checksum(entry, version, bytes).await?;
+            metric::FILES_ACTIVE.set_for(&entry.name, checksum.files() as f64);
             memory.last_checksum = Some(checksum);
             Ok::<_, TxnLogError>(())
         };
@@ -375,6 +379,7 @@ impl Mirror {
             Ok(_) => published.checkpoint = Some(due),
             Err(e) => {
                 let (table, now) = (entry.id, self.clock.now_ms());
+                metric::MIRROR_FAILURES.add_one_for(&entry.name);
                 self.catalog.mark_failed(table, due, Artifact::Checkpoint, &e.to_string(), now).await?;
                 published.warnings.push(e.to_string());
             }
@@ -401,6 +406,14 @@ impl Unpublished {
     /// Its actions, without file actions; empty if the bytes cannot be parsed.
     fn actions(&self) -> &[Action] {
         self.parsed.as_deref().unwrap_or_default()
+    }
+
+    /// Records how long it was committed and not published.
+    fn record_latency(&self, now_ms: i64) {
+        if let Some(committed_ms) = commits::recorded_time(self.actions()) {
+            let ms = u64::try_from(now_ms.saturating_sub(committed_ms)).unwrap_or(0);
+            metric::MIRROR_LATENCY.record(Duration::from_millis(ms));
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 mod attempt;
 mod backoff;
 mod idle_checks;
+mod lag_gauges;
 mod slots;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -23,6 +24,7 @@ use tokio::task::{JoinError, JoinSet};
 
 pub use self::backoff::RetryBackoff;
 use self::idle_checks::IdleChecks;
+use self::lag_gauges::LagGauges;
 use self::slots::Slots;
 use crate::mirror::Mirror;
 use crate::publish::Published;
@@ -90,6 +92,7 @@ pub struct Reconciler {
     waiting: VecDeque<TableEntry>,
     /// The failures of tables that are behind.
     failed: HashMap<TableId, Failures>,
+    lags: LagGauges,
     search: Cycle,
     checks: Cycle,
     idle: IdleChecks,
@@ -138,6 +141,7 @@ impl Reconciler {
             tasks: JoinSet::new(),
             waiting: VecDeque::new(),
             failed: HashMap::new(),
+            lags: LagGauges::default(),
             search: Cycle::default(),
             checks: Cycle::default(),
             idle: IdleChecks::default(),
@@ -251,6 +255,9 @@ impl Reconciler {
             Ended::Try { table, result: Ok(published) } => {
                 self.slots.end(table.id, true);
                 self.failed.remove(&table.id);
+                if published.count > 0 && !published.elsewhere {
+                    self.lags.note_published(&table);
+                }
                 let is_news = published.count > 0 || !published.warnings.is_empty();
                 is_news.then_some(ReconcileEvent::Published(table, published))
             }
@@ -281,6 +288,7 @@ impl Reconciler {
     }
 
     fn note_behind(&mut self, found: Vec<TableBehind>, now_ms: i64) {
+        self.lags.note_behind(&found, now_ms);
         let behind: HashSet<TableId> = found.iter().map(|behind| behind.table.id).collect();
         // Others were published by another process, or dropped.
         self.failed.retain(|table, _| behind.contains(table));

@@ -32,7 +32,8 @@ impl Mirror {
         tables(self.catalog.clone(), None).and_then(status).boxed()
     }
 
-    async fn status_of(&self, mut table: TableEntry) -> Result<Status> {
+    /// The status of one table's mirror.
+    pub async fn status_of(&self, mut table: TableEntry) -> Result<Status> {
         table.published_version = table.published_version.max(self.unsettled(table.id));
         let (behind, lag_ms) = match table.oldest_unpublished() {
             None => (0, 0),

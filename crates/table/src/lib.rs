@@ -9,6 +9,7 @@
 mod assignments;
 mod backpressure;
 mod changes;
+mod commit_event;
 mod create;
 mod data_files;
 mod delta_rs;

@@ -13,6 +13,7 @@ use deltalakedb_catalog::ConnectOptions;
 use deltalakedb_log::time::parse_duration;
 use deltalakedb_log::{AllowedPaths, Durability, ErrorKind, FutureTimes, Result, Retention, TxnLogError, near_names};
 use deltalakedb_mirror::{ReconcileOptions, RetryBackoff};
+use url::Url;
 
 use crate::write_options::WriteOptions;
 
@@ -23,6 +24,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("concurrency.retries", "a number such as 5"),
     ("durability", "full or catalog"),
     ("import.future_times", "refuse or accept"),
+    ("mirror.alert_webhook", "an http or https URL"),
     ("mirror.check_interval", "a duration such as 7s, or never"),
     ("mirror.checkpoint_interval", "a number of versions, 1 or more"),
     ("mirror.duckdb", "the path of a DuckDB database"),
@@ -61,6 +63,8 @@ pub struct Settings {
     pub checkpoint_interval: Option<NonZeroU64>,
     /// The lag at which a mirror is in alarm.
     pub lag_alert: Duration,
+    /// Where `dl mirror run --watch` posts alerts; `None` if it posts none.
+    pub alert_webhook: Option<Url>,
     /// How `dl mirror run --watch` publishes.
     pub reconcile: ReconcileOptions,
     /// The DuckDB database that `dl mirror run` refreshes.
@@ -101,6 +105,7 @@ impl Default for Settings {
             publishes_inline: true,
             checkpoint_interval: None,
             lag_alert: Duration::from_secs(60),
+            alert_webhook: None,
             reconcile: ReconcileOptions::default(),
             duckdb_mirror: None,
             expire_interval: Some(Duration::from_secs(60 * 60)),
@@ -150,6 +155,7 @@ impl Settings {
             "import.future_times" => {
                 self.future_times = given.one_of([("refuse", FutureTimes::Refuse), ("accept", FutureTimes::Accept)])?;
             }
+            "mirror.alert_webhook" => self.alert_webhook = Some(given.web_url()?),
             "mirror.check_interval" => self.reconcile.check_interval = given.interval()?,
             "mirror.checkpoint_interval" => self.checkpoint_interval = Some(given.parse()?),
             "mirror.duckdb" => self.duckdb_mirror = Some(PathBuf::from(&given.text)),
@@ -268,6 +274,15 @@ impl Given {
         }
     }
 
+    fn web_url(&self) -> Result<Url> {
+        let url = Url::parse(&self.text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        // The text may contain a token, so that it is not printed.
+        url.ok_or_else(|| {
+            let Self { key, expected, .. } = self;
+            TxnLogError::invalid(format!("invalid setting {key}: expected {expected}, such as https://example.com/a"))
+        })
+    }
+
     fn backoff(&self) -> Result<RetryBackoff> {
         let pauses = self.text.split_once('/').and_then(|(first, max)| {
             Some(RetryBackoff { first: parse_duration(first.trim())?, max: parse_duration(max.trim())? })
@@ -324,7 +339,7 @@ mod tests {
     #[test]
     fn every_known_setting_can_be_set() {
         for (key, _) in KNOWN {
-            let taken = ["5", "1h", "full", "accept", "inline", "0600", "error", "1s/1m"];
+            let taken = ["5", "1h", "full", "accept", "inline", "0600", "error", "1s/1m", "http://a/b"];
             assert!(taken.iter().any(|text| set(&[&format!("{key}={text}")]).is_ok()), "{key}");
         }
     }
@@ -359,6 +374,7 @@ mod tests {
         for text in ["1s", "0s/1m", "2m/1m", "1s/soon", "/"] {
             says(&[&format!("mirror.retry_backoff={text}")], "expected a first and a longest pause such as 1s/60s");
         }
+        says(&["mirror.alert_webhook=example.com/secret"], "setting mirror.alert_webhook: expected an http");
         says(&["mirror.parallel=0"], "expected a number of tables, 1 or more");
         says(&["mirror.expire_interval=often"], "expected a duration such as 1h, or never");
         says(&["retention.versions=0"], "expected a number of versions, 1 or more");

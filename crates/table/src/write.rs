@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::{RecordBatch, RecordBatchReader};
 use arrow::datatypes::{DataType, Fields, Schema, SchemaRef};
@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 use crate::backpressure::wait_for_mirrors;
+use crate::commit_event::log_commit;
 use crate::delta_rs::{CastMode, NewFiles, SchemaAdapter, SchemaMode, StagedCommit, TableSchema};
 use crate::error::query_error;
 use crate::hold::HeldVersion;
@@ -264,6 +265,7 @@ pub(crate) async fn commit_requests(
     files: Vec<NewFiles>,
     options: &WriteOptions,
 ) -> Result<Vec<Committed>, TxnLogTransactionError> {
+    let began = Instant::now();
     let mut refused = wait_for_mirrors(catalog, &requests, options).await.err();
     for attempt in 0.. {
         let is_refused = refused.is_some();
@@ -273,12 +275,14 @@ pub(crate) async fn commit_requests(
             Some(e) => Err(e),
         };
         if let Ok(Outcome::Committed(committed)) = outcome {
+            log_commit(catalog, &requests, &committed, began.elapsed()).await;
             options.notices.of_leaps(catalog, &committed).await;
             return Ok(committed);
         }
         // Whatever the error was, the commit ids decide.
         let found = look_up(catalog, &requests).await.unwrap_or_default();
         if let Some(committed) = found.iter().copied().collect::<Option<Vec<_>>>().filter(|all| !all.is_empty()) {
+            log_commit(catalog, &requests, &committed, began.elapsed()).await;
             return Ok(committed);
         }
         let certainly_not =

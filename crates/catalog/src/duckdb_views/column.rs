@@ -92,12 +92,12 @@ impl Column {
     }
 
     /// The column of the view, from that of the file, which has the type [`Self::file_type`].
-    pub(super) fn from_file(&self, expression: &str, encoding: InstantEncoding) -> String {
+    pub(super) fn of_file(&self, expression: &str, encoding: InstantEncoding) -> String {
         self.data_type.convert(expression, encoding, 0).unwrap_or_else(|| expression.to_string())
     }
 
     /// The column of the view, from the text of a partition value in the log. Empty text is null.
-    pub(super) fn from_partition_value(&self, text: &str) -> String {
+    pub(super) fn of_partition_value(&self, text: &str) -> String {
         let text = format!("nullif({text}, '')");
         match &self.data_type {
             // Text without a zone is UTC.
@@ -246,7 +246,7 @@ mod tests {
     fn check(schema: &str, file_type: &str, expression: &str) {
         let columns = Column::all(schema, &[]).unwrap();
         assert_eq!(columns[0].file_type(InstantEncoding::Utc), file_type);
-        assert_eq!(columns[0].from_file("c0", InstantEncoding::Utc), expression);
+        assert_eq!(columns[0].of_file("c0", InstantEncoding::Utc), expression);
     }
 
     fn field(name: &str, data_type: &str) -> String {

@@ -62,7 +62,7 @@ pub(super) fn create_chunk_view(
     let (mut read, mut shown) = (Vec::new(), Vec::new());
     for column in columns {
         let value = if column.is_partition {
-            column.from_partition_value(&format!("f.partition_values[{}]", literal(&column.physical_name)))
+            column.of_partition_value(&format!("f.partition_values[{}]", literal(&column.physical_name)))
         } else {
             let number = read.len();
             read.push(format!(
@@ -70,7 +70,7 @@ pub(super) fn create_chunk_view(
                 literal(&column.physical_name),
                 literal(&column.file_type(kind.instants))
             ));
-            column.from_file(&format!("r.c{number}"), kind.instants)
+            column.of_file(&format!("r.c{number}"), kind.instants)
         };
         shown.push(format!("{value} AS {}", identifier(&column.name)));
     }

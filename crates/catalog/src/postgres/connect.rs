@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use deltalakedb_log::{ErrorKind, Result, TxnLogError, metric};
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgSslMode};
 
@@ -24,6 +24,11 @@ pub(super) struct Connections {
 }
 
 impl Connections {
+    /// Records how many there are.
+    pub(super) fn record_size(&self) {
+        metric::CATALOG_CONNECTIONS.set_for(&self.setting, f64::from(self.pool.size()));
+    }
+
     /// The error of a call on one of these connections.
     pub(super) fn failed(&self, uri: &str, e: sqlx::Error) -> TxnLogError {
         let sqlx::Error::PoolTimedOut = e else { return failed(uri, e) };

@@ -50,6 +50,7 @@ fn wrong_arguments_are_answered_with_a_correction() {
         (&["--catalog", "deltasql://sqlite/none.db", "tables"], &["there is no catalog", "dl init"]),
         (&["--catalog", "deltasql://sqlite/no/such/dir.db", "init"], &["needs the folder", "no/such"]),
         (&["--set", "nosuch=1", "tables"], &["\"nosuch\"", "unknown setting"]),
+        (&["mirror", "run", "--watch", "--metrics", "9184"], &["metrics cannot be served at 9184", "HOST:PORT"]),
         (&["--set", "sql.schema=error", "--catalog", "deltasql://sqlite/none.db", "init"], &["there is no catalog"]),
         (&["--config", "none.toml", "tables"], &["none.toml cannot be read"]),
         (&["import", "nowhere", "--as", "x"], &["nowhere", "is not a Delta table"]),

@@ -11,6 +11,7 @@ mod databases;
 mod expire;
 mod holds;
 mod lifecycle;
+mod metrics;
 mod mirror;
 mod operations;
 mod output;

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use deltalakedb_log::{Artifact, Clock, Durability, ErrorKind, Result, TableEntry, TableRef, TxnLogError};
+use deltalakedb_log::{Artifact, Clock, Durability, ErrorKind, Result, TableEntry, TableRef, TxnLogError, metric};
 
 use crate::mirror::Mirror;
 use crate::publish::Published;
@@ -74,6 +74,7 @@ async fn while_progressing<T>(mirror: &Mirror, deadline: Duration, attempt: impl
 /// Releases what a stopped try had, records the failure, and returns the error.
 async fn give_up(mirror: &Mirror, table: &TableEntry, deadline: Duration) -> TxnLogError {
     let (name, place) = (&table.name, &table.location);
+    metric::MIRROR_FAILURES.add_one_for(name);
     let message = format!(
         "publishing of {name} to {place}/_delta_log was given up, because nothing could be written for {} s; it is \
          tried again",

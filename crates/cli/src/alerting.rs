@@ -1,0 +1,111 @@
+//! Alerts of `dl mirror run --watch`: what is in alarm is looked for again and again, and reported when it begins and
+//! when it ends.
+//!
+//! A round checks the tables that are behind, those in alarm, and some others, so that each table has its turn. It
+//! takes a tenth of the time at most, however many tables there are.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use deltalakedb_log::{Result, TableEntry, TableId, TablePage, TableRef};
+use deltalakedb_mirror::Mirror;
+
+use crate::alarm::{Alert, AlertState, FiringAlarms, alarm_of};
+use crate::context::CommandContext;
+use crate::output::warn;
+use crate::webhook::Webhook;
+
+/// The pause between two rounds, if they are fast.
+const PAUSE_MS: i64 = 5_000;
+/// How much longer than a round the pause after it is.
+const PAUSE_SHARE: i64 = 9;
+/// How many tables get their turn in a round.
+const TURNS: usize = 50;
+
+/// Looks for alarms, and reports them.
+pub(crate) struct Alerting<'a> {
+    s: &'a CommandContext,
+    mirror: &'a Mirror,
+    firing: FiringAlarms,
+    webhook: Option<Webhook>,
+    /// The tables that get their turn next.
+    page: TablePage,
+}
+
+impl<'a> Alerting<'a> {
+    pub(crate) fn new(s: &'a CommandContext, mirror: &'a Mirror) -> Result<Self> {
+        let webhook = s.settings.alert_webhook.clone().map(Webhook::new).transpose()?;
+        Ok(Self { s, mirror, firing: FiringAlarms::default(), webhook, page: first_page() })
+    }
+
+    /// Never ends.
+    pub(crate) async fn run(mut self) -> Result<Infallible> {
+        loop {
+            let began_ms = self.s.clock.now_ms();
+            let mut alerts = Vec::new();
+            if let Err(e) = self.round(&mut alerts).await {
+                // The reconciler reports that the catalog does not answer.
+                tracing::debug!(error = %e, "the mirrors were not checked for alarms");
+            }
+            alerts.iter().for_each(tell);
+            if let Some(webhook) = &mut self.webhook {
+                webhook.deliver(&alerts).await;
+            }
+            let took_ms = self.s.clock.now_ms().saturating_sub(began_ms);
+            let pause_ms = PAUSE_MS.max(took_ms.saturating_mul(PAUSE_SHARE));
+            self.s.clock.sleep(Duration::from_millis(u64::try_from(pause_ms).unwrap_or(0))).await;
+        }
+    }
+
+    /// Checks tables, and adds what begins and ends to `alerts`.
+    async fn round(&mut self, alerts: &mut Vec<Alert>) -> Result<()> {
+        let catalog = self.mirror.catalog().clone();
+        let turns = catalog.tables_page(&self.page).await?;
+        self.page = self.page.after(&turns).unwrap_or_else(first_page);
+        let behind = catalog.tables_behind(None).await?.into_iter().map(|behind| behind.table);
+        let tables: BTreeMap<TableId, TableEntry> = turns.into_iter().chain(behind).map(|t| (t.id, t)).collect();
+        for (id, name) in self.firing.tables() {
+            if tables.contains_key(&id) {
+                continue;
+            }
+            match catalog.find(&TableRef::Id(id)).await? {
+                Some(table) => self.check(table, alerts).await?,
+                // It was dropped or detached.
+                None => alerts.extend(self.firing.note(id, &name, None)),
+            }
+        }
+        for table in tables.into_values() {
+            self.check(table, alerts).await?;
+        }
+        Ok(())
+    }
+
+    async fn check(&mut self, table: TableEntry, alerts: &mut Vec<Alert>) -> Result<()> {
+        let status = self.mirror.status_of(table).await?;
+        let alarm = alarm_of(&status, self.s.settings.lag_alert);
+        alerts.extend(self.firing.note(status.table.id, &status.table.name, alarm.as_ref()));
+        Ok(())
+    }
+}
+
+fn first_page() -> TablePage {
+    TablePage { limit: TURNS, ..TablePage::default() }
+}
+
+fn tell(alert: &Alert) {
+    tracing::warn!(
+        target: "deltalakedb::alert",
+        table = %alert.table,
+        state = alert.state.as_str(),
+        kind = alert.kind.as_str(),
+        lag_seconds = alert.lag_seconds(),
+        "{}",
+        alert.message
+    );
+    let word = match alert.state {
+        AlertState::Firing => "alert",
+        AlertState::Resolved => "alert ended",
+    };
+    warn(&format!("{word}: {}", alert.message));
+}

@@ -1,0 +1,221 @@
+//! The metrics of all crates: names, units and meanings, in one list.
+//!
+//! They are recorded through the facade `metrics` where the things happen. Without a recorder, as in a program that
+//! installs none, recording has no effect. [`describe`] is for the program that has one.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use metrics::Unit;
+
+/// How long it takes the catalog to return the head of a table: version, protocol and metadata.
+pub const METADATA_OPEN_LATENCY: Histogram = Histogram(Metric {
+    name: "deltalakedb_metadata_open_latency_ms",
+    kind: Kind::Histogram,
+    unit: Unit::Milliseconds,
+    meaning: "time to read the head of a table (version, protocol, metadata) from the catalog",
+    is_per: None,
+});
+
+/// How long a commit takes, from the request to the acknowledgement.
+pub const COMMIT_LATENCY: Histogram = Histogram(Metric {
+    name: "deltalakedb_commit_latency_ms",
+    kind: Kind::Histogram,
+    unit: Unit::Milliseconds,
+    meaning: "time of a transaction from the commit request to the acknowledgement, waiting included",
+    is_per: None,
+});
+
+/// How long a version was committed and not published.
+pub const MIRROR_LATENCY: Histogram = Histogram(Metric {
+    name: "deltalakedb_mirror_latency_ms",
+    kind: Kind::Histogram,
+    unit: Unit::Milliseconds,
+    meaning: "time from the commit of a version to its publication in _delta_log",
+    is_per: None,
+});
+
+/// The age of the oldest unpublished version of a table.
+pub const MIRROR_LAG: Gauge = Gauge(Metric {
+    name: "deltalakedb_mirror_lag_seconds",
+    kind: Kind::Gauge,
+    unit: Unit::Seconds,
+    meaning: "age of the oldest unpublished version of a table; 0 if all are published",
+    is_per: Some("table"),
+});
+
+/// Failed attempts to publish.
+pub const MIRROR_FAILURES: Counter = Counter(Metric {
+    name: "deltalakedb_mirror_failures_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    meaning: "failed attempts to publish a commit of a table or to write a checkpoint",
+    is_per: Some("table"),
+});
+
+/// Versions that this process has committed.
+pub const VERSIONS_COMMITTED: Counter = Counter(Metric {
+    name: "deltalakedb_versions_committed_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    meaning: "versions of tables that this process has committed",
+    is_per: None,
+});
+
+/// The number of live files of a table.
+pub const FILES_ACTIVE: Gauge = Gauge(Metric {
+    name: "deltalakedb_files_active",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    meaning: "live data files of a table at the newest version that this process has published",
+    is_per: Some("table"),
+});
+
+/// The transactions in the queues of group commit.
+pub const COMMIT_QUEUE_LENGTH: Gauge = Gauge(Metric {
+    name: "deltalakedb_commit_queue_length",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    meaning: "transactions of this process that are in a queue of group commit, waiting or being committed",
+    is_per: None,
+});
+
+/// The open connections to a server.
+pub const CATALOG_CONNECTIONS: Gauge = Gauge(Metric {
+    name: "deltalakedb_catalog_connections",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    meaning: "open connections of this process to a PostgreSQL catalog, by the setting for their maximum number",
+    is_per: Some("pool"),
+});
+
+/// All metrics.
+pub const METRICS: [Metric; 9] = [
+    METADATA_OPEN_LATENCY.0,
+    COMMIT_LATENCY.0,
+    MIRROR_LATENCY.0,
+    MIRROR_LAG.0,
+    MIRROR_FAILURES.0,
+    VERSIONS_COMMITTED.0,
+    FILES_ACTIVE.0,
+    COMMIT_QUEUE_LENGTH.0,
+    CATALOG_CONNECTIONS.0,
+];
+
+/// A metric: its name, and what its values mean.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    name: &'static str,
+    kind: Kind,
+    unit: Unit,
+    meaning: &'static str,
+    /// The name of its label; `None` if it has one value for the whole process.
+    is_per: Option<&'static str>,
+}
+
+impl Metric {
+    /// The name under which it is exported.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The name of its label, if it has one.
+    pub const fn label(&self) -> Option<&'static str> {
+        self.is_per
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// A number of events since the start of the process.
+#[derive(Clone, Copy, Debug)]
+pub struct Counter(Metric);
+
+impl Counter {
+    /// Counts events.
+    pub fn add(&self, count: u64) {
+        metrics::counter!(self.0.name).increment(count);
+    }
+
+    /// Counts one event of the label's value.
+    pub fn add_one_for(&self, value: &impl Display) {
+        metrics::counter!(self.0.name, self.0.labels(value)).increment(1);
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Clone, Copy, Debug)]
+pub struct Gauge(Metric);
+
+impl Gauge {
+    /// Changes it by this difference.
+    pub fn add(&self, difference: f64) {
+        metrics::gauge!(self.0.name).increment(difference);
+    }
+
+    /// Sets it for the label's value.
+    pub fn set_for(&self, value: &impl Display, to: f64) {
+        metrics::gauge!(self.0.name, self.0.labels(value)).set(to);
+    }
+}
+
+/// The distribution of durations, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Histogram(Metric);
+
+impl Histogram {
+    /// Records one duration.
+    pub fn record(&self, duration: Duration) {
+        metrics::histogram!(self.0.name).record(duration.as_secs_f64() * 1_000.0);
+    }
+}
+
+impl Metric {
+    fn labels(&self, value: &impl Display) -> Vec<metrics::Label> {
+        self.is_per.map(|label| metrics::Label::new(label, value.to_string())).into_iter().collect()
+    }
+}
+
+/// Describes all metrics to the recorder of the process. Those without a label exist from then on, with 0.
+pub fn describe() {
+    for metric in METRICS {
+        let Metric { name, unit, meaning, is_per, .. } = metric;
+        match metric.kind {
+            Kind::Counter => metrics::describe_counter!(name, unit, meaning),
+            Kind::Gauge => metrics::describe_gauge!(name, unit, meaning),
+            Kind::Histogram => metrics::describe_histogram!(name, unit, meaning),
+        }
+        match metric.kind {
+            _ if is_per.is_some() => {}
+            Kind::Counter => metrics::counter!(name).increment(0),
+            Kind::Gauge => metrics::gauge!(name).increment(0.0),
+            // Its registration is enough.
+            Kind::Histogram => drop(metrics::histogram!(name)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_end_with_their_units() {
+        for (n, metric) in METRICS.iter().enumerate() {
+            let name = metric.name;
+            assert!(name.starts_with("deltalakedb_"), "{name}");
+            assert!(METRICS.iter().skip(n + 1).all(|other| other.name != name), "{name} is there twice");
+            match (metric.kind, metric.unit) {
+                (Kind::Counter, _) => assert!(name.ends_with("_total"), "{name}"),
+                (Kind::Histogram, _) => assert!(name.ends_with("_ms"), "{name}"),
+                (_, Unit::Seconds) => assert!(name.ends_with("_seconds"), "{name}"),
+                _ => {}
+            }
+        }
+    }
+}
