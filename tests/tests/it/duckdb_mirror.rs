@@ -135,8 +135,9 @@ async fn views_of_golden_tables_have_the_rows_that_duckdb_reads_from_their_logs(
         &[file.to_str().unwrap(), instants],
     );
     assert_eq!(in_utc, serde_json::from_str::<Value>(&elsewhere).unwrap());
-    // Years with fractions of seconds, written as INT96 in UTC.
-    assert_eq!(in_utc[0][0][0], Value::from(1_577_866_150_001_000_i64), "{in_utc}");
+    // 2020-02-01T08:09:10 as INT96, and a partition 2020-01-01 08:09:10.001, both in UTC.
+    assert_eq!(in_utc[0][0][0], Value::from(1_580_544_550_000_000_i64), "{in_utc}");
+    assert_eq!(in_utc[0][1][0], Value::from(1_577_866_150_001_000_i64), "{in_utc}");
     let partition = "SELECT count(*), count(\"tsNtzPartition\") FROM golden.\"data-reader-timestamp_ntz-id-mode\"";
     assert_eq!(ask(&python, &file, partition), serde_json::json!([[9, 6]]));
 }
