@@ -16,6 +16,7 @@ mod hidden;
 mod mirror;
 mod module_graph;
 mod module_layers;
+mod object_stores;
 mod operations;
 mod outside;
 mod owners;
