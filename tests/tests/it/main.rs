@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests speak by panicking")]
 #![allow(clippy::print_stderr, reason = "a test that is skipped says why")]
 
+mod azure;
 mod checkpoints;
 mod concurrency;
 mod copy;
