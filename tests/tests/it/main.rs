@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests speak by panicking")]
 #![allow(clippy::print_stderr, reason = "a test that is skipped says why")]
 
+mod azure;
 mod checkpoints;
 mod concurrency;
 mod copy;
@@ -16,6 +17,7 @@ mod hidden;
 mod mirror;
 mod module_graph;
 mod module_layers;
+mod object_stores;
 mod operations;
 mod outside;
 mod owners;
