@@ -14,6 +14,7 @@ usage: peers.py versions
        peers.py select TABLE CONDITIONS           delta-rs; the table has its checkpoint
        peers.py scan TABLE QUERY N                delta-rs, DuckDB delta; the query calls the table `scanned`
        peers.py delete TABLE FOLDER               delta-rs, DuckLake; each with a copy of the table
+       peers.py checkpoint TABLE                  delta-rs
        peers.py tpch FOLDER SCALE                 no figure: makes the tables of TPC-H, each a Parquet file
        peers.py tpch-queries TABLES QUERIES ANSWERS N
                                                   DuckDB delta; fails where an answer of ours is not the same
@@ -436,6 +437,18 @@ def delete(table: str, folder: Path) -> None:
     timed("delete", DUCKLAKE, [""] * 9, ducklake)
 
 
+def checkpoint(table: str) -> None:
+    def delta_rs() -> Call:
+        opened = DeltaTable(table)
+
+        def write(_: str) -> None:
+            opened.create_checkpoint()
+
+        return write
+
+    timed("checkpoint", DELTA_RS, [""], delta_rs)
+
+
 def rows_of(table: str) -> pa.Table:
     return pa.table(QueryBuilder().register("t", DeltaTable(table)).execute("SELECT * FROM t").read_all())
 
@@ -516,6 +529,8 @@ def main() -> int:
             python_open(uri, table, int(n))
         case ["python-append", folder, n]:
             python_append(Path(folder), int(n))
+        case ["checkpoint", table]:
+            checkpoint(table)
         case ["tpch", folder, scale]:
             tpch(Path(folder), scale)
         case ["tpch-queries", tables, queries, answers, n]:

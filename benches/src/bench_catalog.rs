@@ -70,7 +70,7 @@ impl BenchCatalog {
         format!("{}?table={table}", self.uri)
     }
 
-    fn catalog(&self) -> Arc<dyn Catalog> {
+    pub(crate) fn catalog(&self) -> Arc<dyn Catalog> {
         Arc::new(self.catalog.clone())
     }
 

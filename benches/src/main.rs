@@ -2,7 +2,7 @@
 //!
 //! `make bench` builds this in release mode and runs it with a PostgreSQL server. The rows are below, in the order of
 //! the table; `docs/benchmarks.md` describes them and contains the results, which are also in `results.json` next to
-//! this crate's manifest. The argument `small` runs everything on small tables, and `clients`, `large`, `rows`,
+//! this crate's manifest. The argument `small` runs everything on small tables, and `clients`, `large`, `mirrors`, `rows`,
 //! `selects`, `tpch`, `transfers` or `vectors` only some of the rows, and `growth` a report of its own; then no file is
 //! written.
 #![allow(clippy::print_stdout, reason = "a table on standard output is what this program is for")]
@@ -14,6 +14,7 @@ mod databases;
 mod growth;
 mod large;
 mod machine;
+mod mirrors;
 mod peers;
 mod report;
 mod row_tables;
@@ -67,7 +68,7 @@ async fn main() -> Result<()> {
     let report = match arguments.as_slice() {
         [] => measure(FULL).await?,
         ["small"] => measure(SMALL).await?,
-        [part @ ("clients" | "large" | "rows" | "selects" | "tpch" | "transfers" | "vectors")] => {
+        [part @ ("clients" | "large" | "mirrors" | "rows" | "selects" | "tpch" | "transfers" | "vectors")] => {
             measure_part(part).await?
         }
         ["growth"] => {
@@ -75,6 +76,7 @@ async fn main() -> Result<()> {
             return growth::report(folder.path()).await;
         }
         ["large-commit", uri, table, count] => return print_numbers(&large::commit(uri, table, count).await?),
+        ["checkpoint", uri, table] => return print_numbers(&mirrors::checkpoint_in_process(uri, table).await?),
         ["import", uri, table] => return print_numbers(&transfers::import(uri, table).await?),
         ["copy", from, to] => return print_numbers(&transfers::copy(from, to).await?),
         ["memory", uri, table, id] => return print_numbers(&[bench_catalog::memory_of_plan(uri, table, id).await?]),
@@ -83,7 +85,7 @@ async fn main() -> Result<()> {
         }
         _ => {
             return Err(TxnLogError::invalid(
-                "usage: deltalakedb-benches [small | clients | large | rows | selects | tpch | transfers | vectors | growth]",
+                "usage: deltalakedb-benches [small | clients | large | mirrors | rows | selects | tpch | transfers | vectors | growth]",
             ));
         }
     };
@@ -134,6 +136,7 @@ async fn measure(scale: Scale) -> Result<Report> {
     row_tables::measure(&mut report, folder, &server, is_small).await?;
     clients::measure(&mut report, folder, &server, is_small).await?;
     large::measure(&mut report, folder, &server, is_small).await?;
+    mirrors::measure(&mut report, folder, is_small).await?;
     transfers::measure(&mut report, folder, &server, scale.many).await?;
     memory(&mut report, scale, loaded, &short, &lake).await?;
     Ok(report)
@@ -147,6 +150,7 @@ async fn measure_part(part: &str) -> Result<Report> {
     match part {
         "clients" => clients::measure(&mut report, folder, &server, false).await?,
         "large" => large::measure(&mut report, folder, &server, false).await?,
+        "mirrors" => mirrors::measure(&mut report, folder, false).await?,
         "rows" => row_tables::measure(&mut report, folder, &server, false).await?,
         "selects" => {
             let table = tables::write(folder, FULL.short.0, FULL.short.1).map_err(unavailable)?;

@@ -189,6 +189,10 @@ impl Report {
         self.figure(what, system).map(|f| f.p50)
     }
 
+    pub(crate) fn p95(&self, what: &str, system: System) -> Option<f64> {
+        self.figure(what, system).map(|f| f.p95)
+    }
+
     fn figure(&self, what: &str, system: System) -> Option<&Figure> {
         self.figures.iter().find(|f| f.what == what && f.system == system)
     }
