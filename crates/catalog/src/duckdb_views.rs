@@ -107,9 +107,12 @@ impl DuckDbViews {
             check_free(path)?;
         }
         let connection = Connection::open(path).map_err(|e| {
-            let message =
-                format!("{} cannot be opened: check its folder, and that it is a DuckDB file", path.display());
-            TxnLogError::new(ErrorKind::Unavailable, message).with_source(e)
+            let message = format!(
+                "{} cannot be opened: check its folder, and that it is a DuckDB file ({})",
+                path.display(),
+                first_line(&e)
+            );
+            TxnLogError::new(ErrorKind::Unavailable, message)
         })?;
         let views = Self { connection, path: path.to_path_buf() };
         if there {
@@ -486,10 +489,13 @@ fn view(name: &TableName) -> String {
 }
 
 fn failed(path: &Path, e: &duckdb::Error) -> TxnLogError {
-    // The further lines repeat the statement.
-    let said = e.to_string();
-    let said = said.lines().next().unwrap_or_default();
-    TxnLogError::new(ErrorKind::Internal, format!("a statement failed in {}: {said}", path.display()))
+    let message = format!("a statement failed in {}: {}", path.display(), first_line(e));
+    TxnLogError::new(ErrorKind::Internal, message)
+}
+
+/// What an error says; its further lines repeat the statement.
+fn first_line(e: &duckdb::Error) -> String {
+    e.to_string().lines().next().unwrap_or_default().to_string()
 }
 
 /// DuckDB reports only in the text of an error that another program has the file.

@@ -44,6 +44,7 @@ mod statistics;
 mod summaries;
 mod table_lookup;
 mod table_rows;
+mod traced;
 mod uniqueness;
 mod uri;
 mod version_rows;

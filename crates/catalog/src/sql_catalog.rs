@@ -15,6 +15,7 @@ use crate::queue::Queues;
 use crate::schema::{self, Identity, Opening};
 use crate::sqlite::SqliteDatabase;
 use crate::statistics::Statistics;
+use crate::traced::TracedDatabase;
 use crate::uri::{Backend, CatalogUri};
 
 /// The default of [`ConnectOptions::max_waiting`].
@@ -86,16 +87,20 @@ impl SqlCatalog {
     /// Opens the catalog.
     pub async fn connect(uri: &CatalogUri, options: ConnectOptions) -> Result<Self> {
         let db: Arc<dyn Database> = match &uri.backend {
-            Backend::Sqlite(path) => Arc::new(SqliteDatabase::open(path, options.create, options.file_mode).await?),
+            Backend::Sqlite(path) => {
+                Arc::new(TracedDatabase(SqliteDatabase::open(path, options.create, options.file_mode).await?))
+            }
             #[cfg(feature = "duckdb")]
-            Backend::DuckDb(path) => Arc::new(DuckDatabase::open(path, options.create, options.file_mode).await?),
+            Backend::DuckDb(path) => {
+                Arc::new(TracedDatabase(DuckDatabase::open(path, options.create, options.file_mode).await?))
+            }
             #[cfg(not(feature = "duckdb"))]
             Backend::DuckDb(_) => {
                 let message = format!("{uri} is a DuckDB catalog, and this program was built without DuckDB");
                 return Err(deltalakedb_log::TxnLogError::invalid(message));
             }
             Backend::Postgres(backend) => {
-                Arc::new(PostgresDatabase::open(backend, options.create, &options.postgres).await?)
+                Arc::new(TracedDatabase(PostgresDatabase::open(backend, options.create, &options.postgres).await?))
             }
         };
         let identity = schema::migrate(db.as_ref(), options.clock.as_ref(), options.create).await?;

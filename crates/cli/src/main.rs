@@ -47,7 +47,10 @@ fn main() -> ExitCode {
     let (cli, before) = Cli::read();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into());
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    // The end of a span is printed with its duration, where RUST_LOG enables the span.
+    let ends = tracing_subscriber::fmt::format::FmtSpan::CLOSE;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_span_events(ends);
+    subscriber.with_writer(std::io::stderr).init();
     let ended = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -126,6 +126,7 @@ impl Mirror {
     }
 
     /// Writes a checkpoint of a published version.
+    #[tracing::instrument(name = "put_checkpoint", target = "deltalakedb::store", level = "debug", skip_all, fields(table = %entry.name, version))]
     pub(crate) async fn checkpoint_of(&self, entry: &TableEntry, version: Version) -> Result<Checkpointed> {
         let (name, place) = (&entry.name, &entry.location);
         let outcome = self.write_and_check(entry, version).await.map_err(|e| {
@@ -182,6 +183,7 @@ impl Mirror {
 
     /// Sets `_last_checkpoint` to a checkpoint, unless it names a newer one. There is one publisher at a time, and only
     /// the hint that was read is replaced, so the hint never goes back.
+    #[tracing::instrument(name = "put_hint", target = "deltalakedb::store", level = "debug", skip_all, fields(table = %entry.name))]
     pub(crate) async fn update_last_checkpoint(
         &self,
         entry: &TableEntry,

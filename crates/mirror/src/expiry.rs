@@ -57,6 +57,7 @@ impl Mirror {
     /// Expires the history of a table as far as its retention allows: see [`Retention::keep`]. Unpublished versions
     /// stay, and so do protected ones (`checkpointProtection`); with `delta.enableExpiredLogCleanup=false` the table's
     /// `_delta_log` stays unchanged.
+    #[tracing::instrument(target = "deltalakedb::operation", level = "debug", skip_all, fields(%table))]
     pub async fn expire(&self, table: TableId, options: &ExpireOptions) -> Result<ExpiredHistory> {
         let entry = self.entry(table).await?;
         if !options.dry_run {

@@ -28,6 +28,7 @@ impl Mirror {
     /// that other writers have made since, as long as the catalog has no unpublished commits.
     ///
     /// `progress` is called after every batch with the newest version stored and the last version of the table.
+    #[tracing::instrument(target = "deltalakedb::operation", level = "debug", skip_all, fields(%location))]
     pub async fn import(
         &self,
         location: &Location,

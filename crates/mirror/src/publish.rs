@@ -62,6 +62,7 @@ impl Mirror {
     }
 
     /// Publishes without writing a checkpoint.
+    #[tracing::instrument(name = "publish", target = "deltalakedb::operation", level = "debug", skip_all, fields(%table))]
     pub async fn publish_commits(&self, table: TableId) -> Result<Published> {
         Ok(self.publish_all(table).await?.published)
     }
@@ -283,6 +284,7 @@ impl Mirror {
     }
 
     /// Puts a commit, or finds that it exists.
+    #[tracing::instrument(target = "deltalakedb::store", level = "debug", skip_all, fields(table = %entry.name, version))]
     pub(crate) async fn put_commit(
         &self,
         entry: &TableEntry,

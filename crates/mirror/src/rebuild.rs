@@ -73,6 +73,7 @@ impl Mirror {
     /// are restored or none. The mirrors are not changed.
     ///
     /// `progress` is called after every batch with the number of versions stored and the number of all versions.
+    #[tracing::instrument(target = "deltalakedb::operation", level = "debug", skip_all)]
     pub async fn rebuild(
         &self,
         locations: &[Location],

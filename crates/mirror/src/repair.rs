@@ -109,6 +109,7 @@ impl Mirror {
     ///
     /// # Errors
     /// `Invalid` when another commit exists where one of the catalog's should be: nothing is overwritten.
+    #[tracing::instrument(target = "deltalakedb::operation", level = "debug", skip_all, fields(%table))]
     pub async fn repair(&self, table: TableId) -> Result<Repaired> {
         let turns = self.turns(table);
         let _turn = turns.publishing.lock().await;

@@ -67,6 +67,7 @@ impl Mirror {
     /// `Invalid` when a commit was made by the successor of this catalog: nothing is moved.
     /// `Unavailable` when the store cannot be reached or another process publishes the table: files that were moved stay
     /// moved, and the next call moves the rest.
+    #[tracing::instrument(target = "deltalakedb::operation", level = "debug", skip_all, fields(%table))]
     pub async fn keep_ours(&self, table: TableId) -> Result<KeptOurs> {
         let folder = format!("_set_aside/{}", format_ms(self.clock.now_ms()).replace(':', "-"));
         let set_aside = {

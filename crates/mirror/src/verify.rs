@@ -85,6 +85,7 @@ impl Mirror {
     ///
     /// Versions committed and published during the comparison are not findings, nor are versions that may be missing
     /// from the log because a checkpoint covers them and their retention has ended.
+    #[tracing::instrument(target = "deltalakedb::operation", level = "debug", skip_all, fields(table = %table.name))]
     pub async fn verify(
         &self,
         table: &TableEntry,

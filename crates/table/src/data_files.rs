@@ -51,6 +51,7 @@ impl DeltaTable {
     /// # Ok(())
     /// # }
     /// ```
+    #[tracing::instrument(target = "deltalakedb::store", level = "debug", skip_all, fields(table = %self))]
     pub async fn write_data_files(&self, rows: impl Into<Rows>, options: &WriteOptions) -> Result<DataFiles> {
         let (rows, began_at_ms) = (rows.into(), options.clock.now_ms());
         self.check_owner(options)?;

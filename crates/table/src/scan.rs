@@ -45,6 +45,7 @@ impl DeltaTable {
 
     /// Reads rows of one version, in no particular order. Only files that may contain a matching row are read, and the
     /// cost of planning depends on their number, not on the size of the table.
+    #[tracing::instrument(target = "deltalakedb::operation", level = "debug", skip_all, fields(table = %self))]
     pub async fn scan(&self, what: &Scan) -> Result<SendableRecordBatchStream> {
         Ok(scan(self.view_at(what.at).await?, what, &self.to_string()).await?.0)
     }

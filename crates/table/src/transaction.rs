@@ -360,6 +360,7 @@ impl Transaction {
     }
 
     /// Commits everything, or nothing. The versions are in the order of the tables' names; unchanged tables have none.
+    #[tracing::instrument(name = "commit_transaction", target = "deltalakedb::operation", level = "debug", skip_all)]
     pub async fn commit(self) -> TransactionResult<Vec<Committed>> {
         let members = self.members.lock().await.take().unwrap_or_default();
         let (mut requests, mut files) = (Vec::new(), Vec::new());

@@ -51,6 +51,7 @@ impl DeltaTable {
     /// a reader [holds](Self::hold) and later ones; files that another table of the catalog refers to; files that a
     /// transaction may still commit ([`MAX_TIMEOUT`]); [further files](Vacuum::spare) that the caller names; and
     /// everything in `_delta_log` and other hidden folders. Older versions can then no longer be read.
+    #[tracing::instrument(target = "deltalakedb::operation", level = "debug", skip_all, fields(table = %self))]
     pub async fn vacuum(&self, what: &Vacuum, options: &WriteOptions) -> Result<Vacuumed> {
         let Source::Catalog { catalog, id, .. } = &self.source else {
             return Err(TxnLogError::invalid(format!(

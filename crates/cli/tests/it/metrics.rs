@@ -12,7 +12,7 @@ use deltalakedb_log::metric::METRICS;
 use serde_json::{Value, json};
 
 use crate::bad_input::check;
-use crate::test_folder::TestFolder;
+use crate::test_folder::{Ran, TestFolder};
 
 /// A table with one published version and one that is not.
 fn begin() -> TestFolder {
@@ -204,4 +204,17 @@ fn every_metric_is_documented() {
     for metric in METRICS {
         assert!(text.contains(&format!("\n| `{}` |", metric.name())), "{} is not in docs/metrics.md", metric.name());
     }
+}
+
+#[test]
+fn spans_that_are_enabled_are_printed_with_their_durations() {
+    let place = TestFolder::new();
+    place.write("rows.csv", "id\n1\n");
+    let mut command = place.command(&["write", "t", "--location", "t", "--input", "rows.csv"]);
+    let targets = ["operation", "sql", "store"].map(|target| format!("deltalakedb::{target}=debug"));
+    let ran = Ran::of(command.env("RUST_LOG", targets.join(",")).output().unwrap());
+    for part in ["transaction{kind=\"write\"", "outcome=\"committed\"", "put_commit{", "publish{", "time.busy="] {
+        assert!(ran.err.contains(part), "{part} is not in {}", ran.err);
+    }
+    ran.good();
 }

@@ -144,3 +144,28 @@ fn versions_published_without_a_sync_are_finally_recorded() {
     assert_eq!((&status[0]["behind"], &status[0]["publishedVersion"]), (&json!(0), &json!(2)), "{status}");
     place.dl(&["verify", "t", "--every-version", "--data"]).good();
 }
+
+#[test]
+fn a_duckdb_mirror_is_refreshed_by_each_run() {
+    let place = begin();
+    let refresh = || place.dl(&["mirror", "duckdb", "--to", "lake.duckdb", "--format", "json"]).json();
+    let first = refresh();
+    assert_eq!(first["changed"], json!([{"name": "default.t", "version": 1}]), "{first}");
+    assert_eq!((&first["removed"], &first["leftOut"]), (&json!([]), &json!([])));
+    assert_eq!((refresh()["changed"].clone(), refresh()["unchanged"].clone()), (json!([]), json!(1)));
+    place.dl(&["write", "t", "--input", "rows.csv"]).good();
+    let said = place.dl(&["mirror", "duckdb", "--to", "lake.duckdb"]).good();
+    assert_eq!(said.trim(), "lake.duckdb: refreshed 1 view, 0 unchanged");
+    place.dl(&["write", "t", "--input", "rows.csv"]).good();
+    place.dl(&["--set", "mirror.duckdb=lake.duckdb", "mirror", "run"]).good();
+    assert_eq!(refresh()["unchanged"], json!(1), "the run has refreshed it");
+    place.dl(&["drop", "t", "--yes"]).good();
+    assert_eq!(refresh()["removed"], json!(["default.t"]));
+    check(
+        place.dl(&["mirror", "duckdb", "--to", "meta.db"]),
+        1,
+        &["meta.db is the catalog itself: choose another file"],
+    );
+    check(place.dl(&["mirror", "duckdb", "--to", "rows.csv"]), 1, &["rows.csv cannot be opened"]);
+    check(place.dl(&["mirror", "duckdb", "--to", "no/folder.duckdb"]), 1, &["folder.duckdb cannot be opened"]);
+}

@@ -96,3 +96,20 @@ fn a_store_that_does_not_answer_delays_neither_other_tables_nor_the_end() {
     assert!(took < Duration::from_secs(10), "{took:?}");
     drop(server);
 }
+
+#[test]
+fn the_watch_refreshes_the_duckdb_mirror() {
+    let place = begin();
+    let mut command = watch(&place);
+    command.args(["--set", "mirror.duckdb=lake.duckdb"]);
+    let watcher = command.spawn().unwrap();
+    wait_for("the first refresh", || place.path("lake.duckdb").exists());
+    let changes = || place.path("lake.duckdb.wal").metadata().map_or(0, |file| file.len());
+    wait_for("the end of the first refresh", || changes() > 0);
+    let before = changes();
+    place.dl(&["write", "t", "--input", "rows.csv"]).good();
+    wait_for("the second refresh", || changes() > before);
+    end(watcher, "TERM").0.good();
+    let refreshed = place.dl(&["mirror", "duckdb", "--to", "lake.duckdb", "--format", "json"]).json();
+    assert_eq!(refreshed["unchanged"], json!(1), "{refreshed}");
+}

@@ -25,6 +25,7 @@ const RESTORE: Duration = Duration::from_secs(60 * 60);
 impl DeltaTable {
     /// Runs an operation and commits it. It sees one version of the table, the newest. If a concurrent commit changes
     /// what the operation read, the result is [`ErrorKind::Conflict`], and its files are removed.
+    #[tracing::instrument(name = "change", target = "deltalakedb::operation", level = "debug", skip_all, fields(table = %self, what = operation.name()))]
     pub async fn run(&self, operation: Operation, options: &WriteOptions) -> Result<OperationResult> {
         if let Operation::Optimize(optimize @ Optimize { min_commit_interval: Some(apart), .. }) = &operation {
             return self.optimize_in_steps(optimize, *apart, options).await;
