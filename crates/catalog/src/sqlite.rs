@@ -18,7 +18,9 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{Arguments, AssertSqlSafe, Column, Decode, Row as _, Sqlite, Transaction, TypeInfo, ValueRef};
+use sqlx::{
+    Arguments, AssertSqlSafe, Column, Connection as _, Decode, Row as _, Sqlite, Transaction, TypeInfo, ValueRef,
+};
 
 use crate::database::{
     CommitFailure, Database, DatabaseTransaction, MANY_ROWS, Row, Value, WriteStatement, placeholders,
@@ -90,6 +92,12 @@ impl SqliteDatabase {
                 .idle_timeout(None)
                 .max_lifetime(None)
                 .acquire_timeout(patience)
+                // SQLite rolls back by itself when the disk is full or fails. The ROLLBACK after that is an error, and
+                // sqlx rejects every later transaction of the connection: a new connection takes its place.
+                .before_acquire(|connection, _| {
+                    let is_usable = !connection.is_in_transaction();
+                    Box::pin(async move { Ok::<_, sqlx::Error>(is_usable) })
+                })
         };
         // Inserted rows follow the order of one index and are scattered over the pages of the others. A page that many
         // commits change is checkpointed from the WAL to the file once for all of them: the WAL has at most 16 MiB.
@@ -384,7 +392,9 @@ fn failed(uri: &str, e: sqlx::Error) -> TxnLogError {
                  and to their folder"
             ),
         ),
-        Some(10) => (ErrorKind::Unavailable, format!("reading or writing {uri} failed: check the disk")),
+        Some(10) => {
+            (ErrorKind::Unavailable, format!("reading or writing {uri} failed: check the disk and its free space"))
+        }
         Some(11) => (ErrorKind::Corrupt, format!("{uri} is damaged: restore it from a backup")),
         Some(13) => (ErrorKind::Unavailable, format!("the disk of {uri} is full: free some space")),
         Some(14) => (
@@ -459,6 +469,25 @@ mod tests {
         let mut rows = db.stream("SELECT 1".into(), vec![]).await.unwrap();
         check(rows.try_next().await.unwrap_err(), "all 8 connections");
         drop((writing, reading));
+    }
+
+    #[tokio::test]
+    async fn writes_continue_after_a_full_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = SqliteDatabase::open(&dir.path().join("c.db"), true, 0o600).await.unwrap();
+        let (tx, _) = db.write(&[], "CREATE TABLE t (body BLOB)").await.unwrap();
+        tx.commit().await.unwrap();
+        let insert = "INSERT INTO t VALUES (zeroblob(1000000))";
+        for _ in 0..2 {
+            // A limit of the connection, which has the effect of a full disk.
+            let (mut full, _) = db.write(&[], "PRAGMA max_page_count = 4").await.unwrap();
+            let refused = full.query(insert, vec![]).await.err().unwrap();
+            assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
+            assert!(refused.to_string().contains("is full: free some space"), "{refused}");
+        }
+        let (tx, _) = db.write(&[], insert).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(db.query("SELECT 1 FROM t", vec![]).await.unwrap().len(), 1);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod holds;
 mod lifecycle;
 mod metrics;
 mod mirror;
+mod operating;
 mod operations;
 mod output;
 mod owners;

@@ -44,6 +44,29 @@ fn watch(place: &TestFolder) -> Command {
     command
 }
 
+/// The tables `a.t0`, `a.t1` and so on, with the columns `id` and `day`, in a bucket that does not exist.
+pub(crate) fn create_unreachable(place: &TestFolder, count: usize) {
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let uri = CatalogUri::parse(&format!("deltasql://sqlite/{}", place.path("meta.db").display())).unwrap();
+        let catalog = SqlCatalog::connect(&uri, ConnectOptions::default()).await.unwrap();
+        for n in 0..count {
+            let location = Location::parse(&format!("s3://dead/t{n}")).unwrap();
+            let new = NewTable::new(format!("a.t{n}").parse().unwrap(), location);
+            let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
+            let id = SystemClock.new_uuid();
+            let request = CommitRequest::new(TableId(id), id, Base::Create(new), actions);
+            catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+        }
+        catalog.close().await;
+    });
+}
+
+/// The environment in which that bucket is at this endpoint.
+pub(crate) fn with_endpoint(command: &mut Command, endpoint: &str) {
+    command.env("AWS_ENDPOINT", endpoint).env("AWS_ALLOW_HTTP", "true").env("AWS_REGION", "eu-north-1");
+    command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "secret");
+}
+
 #[test]
 fn a_signal_ends_the_watch_with_status_0() {
     for signal in ["TERM", "INT"] {
@@ -66,22 +89,9 @@ fn a_store_that_does_not_answer_delays_neither_other_tables_nor_the_end() {
     // A server that accepts connections and answers nothing.
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", server.local_addr().unwrap());
-    tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let uri = CatalogUri::parse(&format!("deltasql://sqlite/{}", place.path("meta.db").display())).unwrap();
-        let catalog = SqlCatalog::connect(&uri, ConnectOptions::default()).await.unwrap();
-        for n in 0..12 {
-            let location = Location::parse(&format!("s3://dead/t{n}")).unwrap();
-            let new = NewTable::new(format!("a.t{n}").parse().unwrap(), location);
-            let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
-            let id = SystemClock.new_uuid();
-            let request = CommitRequest::new(TableId(id), id, Base::Create(new), actions);
-            catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
-        }
-        catalog.close().await;
-    });
+    create_unreachable(&place, 12);
     let mut command = watch(&place);
-    command.env("AWS_ENDPOINT", &endpoint).env("AWS_ALLOW_HTTP", "true").env("AWS_REGION", "eu-north-1");
-    command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "secret");
+    with_endpoint(&mut command, &endpoint);
     command.args(["--set", "mirror.parallel=2"]);
     let watcher = command.spawn().unwrap();
     for version in 1..4 {
