@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Do DuckDB and delta-rs read the same rows from our tables as we do?
+"""Do DuckDB, delta-rs and Polars read the same rows from our tables as we do?
 
 usage: check_outside_readers.py TABLES.json [READER...]
 
 TABLES.json is `[{"table": "default.events", "location": "/path", "rows": [...]}, ...]`, the rows as
-`dl read --format json` prints them (a null may be left out), or the path of an Arrow stream that has them. Prints a line for each reader and table. Where they
-differ it shows the two rows that differ least, and exits 1. The order of rows does not matter; how many times each
-one stands there does.
+`dl read --format json` prints them (a null may be left out), or the path of an Arrow stream that has them. A "version"
+is read instead of the newest. READER is duckdb, delta-rs or polars; the first two without one. Prints a line for each
+reader and table. Where they differ it shows the two rows that differ least, and exits 1. The order of rows does not
+matter; how many times each one stands there does.
 """
 
 import base64
@@ -22,6 +23,7 @@ from decimal import Decimal
 from functools import cache
 
 import duckdb
+import polars
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
@@ -38,17 +40,22 @@ def connection() -> duckdb.DuckDBPyConnection:
     return c
 
 
-def read_duckdb(location: str) -> pa.Table:
-    return connection().execute("SELECT * FROM delta_scan($1)", [location]).to_arrow_table()
+def read_duckdb(location: str, version: int | None) -> pa.Table:
+    at, arguments = ("", [location]) if version is None else (", version => $2", [location, version])
+    return connection().execute(f"SELECT * FROM delta_scan($1{at})", arguments).to_arrow_table()
 
 
-def read_delta_rs(location: str) -> pa.Table:
+def read_delta_rs(location: str, version: int | None) -> pa.Table:
     # Its query engine, because the pyarrow reader knows no deletion vectors.
-    rows = QueryBuilder().register("t", DeltaTable(location)).execute("SELECT * FROM t")
+    rows = QueryBuilder().register("t", DeltaTable(location, version)).execute("SELECT * FROM t")
     return pa.table(rows.read_all())
 
 
-READERS = {"duckdb": read_duckdb, "delta-rs": read_delta_rs}
+def read_polars(location: str, version: int | None) -> pa.Table:
+    return polars.read_delta(location, version=version).to_arrow()
+
+
+READERS = {"duckdb": read_duckdb, "delta-rs": read_delta_rs, "polars": read_polars}
 
 
 def plain(value, type: pa.DataType):
@@ -111,7 +118,7 @@ def rows_of(table: dict) -> list[dict]:
 def same(table: dict, reader: str) -> bool:
     start = f"{reader:<9}{table['table']:<24}"
     try:
-        read = READERS[reader](table["location"])
+        read = READERS[reader](table["location"], table.get("version"))
     except Exception as e:
         print(f"{start}cannot read it: {e}")
         return False
@@ -127,7 +134,7 @@ def main() -> int:
     if len(sys.argv) < 2 or not READERS.keys() >= set(sys.argv[2:]):
         print(__doc__.split("\n\n")[1], file=sys.stderr)
         return 2
-    readers = sys.argv[2:] or READERS
+    readers = sys.argv[2:] or ["duckdb", "delta-rs"]
     with open(sys.argv[1], encoding="utf-8") as f:
         tables = json.load(f)
     if not tables:

@@ -99,10 +99,15 @@ pub fn python(modules: &str) -> Option<PathBuf> {
 /// DuckDB reads the same rows of these tables: descriptions for `scripts/check_outside_readers.py`, which get into the
 /// file `list`.
 pub fn read_by_duckdb(list: &Path, tables: Vec<Value>) {
-    let Some(python) = python("duckdb, deltalake, pyarrow") else { return };
+    read_by("duckdb", list, tables);
+}
+
+/// The same for any of its readers.
+pub fn read_by(reader: &str, list: &Path, tables: Vec<Value>) {
+    let Some(python) = python("duckdb, deltalake, polars, pyarrow") else { return };
     std::fs::write(list, Value::Array(tables).to_string()).unwrap();
     let script = repository().join("scripts/check_outside_readers.py");
-    let checked = Command::new(python).arg(script).arg(list).arg("duckdb").output().unwrap();
+    let checked = Command::new(python).arg(script).arg(list).arg(reader).output().unwrap();
     let said = String::from_utf8_lossy(&checked.stdout);
     let differ: Vec<_> = said.lines().filter(|line| !line.ends_with(" same")).collect();
     assert!(checked.status.success(), "{}\n{}", differ.join("\n"), String::from_utf8_lossy(&checked.stderr));

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use deltalakedb_log::commit::NewTable;
@@ -364,11 +366,31 @@ async fn tables_that_cannot_have_a_view_are_named_and_others_are_not_disturbed()
 
     // Nothing has changed, so the file is not opened; a second catalog takes its place.
     assert_eq!(mirror.refresh().await.unwrap().unchanged, 6);
+    let mut mirror = DuckDbMirror::new(catalog.clone(), &file).unwrap();
     let other = tempfile::tempdir().unwrap();
     let second = sqlite(other.path()).await;
     let refreshed = refresh(&second, &file).await;
     assert_eq!((refreshed.changed.len(), refreshed.unchanged), (0, 0));
     assert_eq!(ask(&python, &file, "SELECT count(*) FROM _deltalakedb.tables"), serde_json::json!([[0]]));
+
+    // While another program has it open, it stays as it is.
+    let hold =
+        "import duckdb, sys\nheld = duckdb.connect(sys.argv[1], read_only=True)\nprint('held', flush=True)\ninput()";
+    let mut holder = Command::new(&python)
+        .args(["-c", hold, file.to_str().unwrap()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(holder.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "held\n");
+    let refused = mirror.refresh().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
+    assert!(refused.to_string().contains("is open in another program: close it there, or wait"), "{refused}");
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    assert_eq!(mirror.refresh().await.unwrap().changed.len(), 3);
 
     // A database of something else is not touched, nor is the catalog.
     let foreign = dir.path().join("foreign.duckdb");

@@ -37,10 +37,10 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
 
 /// The only difference: a file added as `/x` and removed as `file:/x` is removed, because the protocol compares URIs.
 /// delta-rs compares the paths as written, and keeps it.
-const CANONICALIZED: &[&str] = &["canonicalized-paths-normal-b", "canonicalized-paths-special-a"];
+pub(crate) const CANONICALIZED: &[&str] = &["canonicalized-paths-normal-b", "canonicalized-paths-special-a"];
 
 /// Tables whose newest rows delta-rs cannot read: because of an unsupported feature, or missing data files.
-const UNREADABLE: &[&str] = &[
+pub(crate) const UNREADABLE: &[&str] = &[
     "basic-with-vacuum-protocol-check-feature",
     "delete-re-add-same-file-different-transactions",
     "log-replay-special-characters-b",

@@ -11,6 +11,7 @@ mod duckdb_mirror;
 mod features;
 mod fixtures;
 mod foreign;
+mod from_scratch;
 mod golden;
 mod guests;
 mod hidden;

@@ -121,7 +121,7 @@ async fn other_readers_read_what_was_flushed() {
 }
 
 /// An object for each row, with the text of each column by its name.
-fn objects(batches: &[RecordBatch]) -> Vec<Value> {
+pub(crate) fn objects(batches: &[RecordBatch]) -> Vec<Value> {
     let mut objects = Vec::new();
     for batch in batches {
         let schema = batch.schema();

@@ -29,7 +29,8 @@ pub(crate) async fn run(catalog: &Arc<dyn Catalog>, name: &str, at: &Location, s
     table.run(operation(step)?, &options).await.map(drop)
 }
 
-fn operation(step: &Step) -> Result<Operation> {
+/// The operation of a step on a table that exists.
+pub(crate) fn operation(step: &Step) -> Result<Operation> {
     Ok(match step.clone() {
         Step::Create { .. } => panic!("a table is made once"),
         Step::Append { rows, evolution } => {

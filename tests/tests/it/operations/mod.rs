@@ -30,8 +30,7 @@ use deltalakedb_tests::{
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
-pub(crate) use self::random::Step;
-use self::random::{Random, TableState};
+pub(crate) use self::random::{Random, Step, TableState};
 
 const SEQUENCES: u64 = 40;
 const STEPS: usize = 9;

@@ -59,14 +59,14 @@ pub(crate) type Properties = BTreeMap<String, String>;
 
 /// The state on which the next step depends.
 #[derive(Clone, Debug)]
-pub(super) struct TableState {
-    pub(super) columns: SchemaRef,
-    pub(super) partition_by: Vec<String>,
-    pub(super) version: Version,
+pub(crate) struct TableState {
+    pub(crate) columns: SchemaRef,
+    pub(crate) partition_by: Vec<String>,
+    pub(crate) version: Version,
 }
 
 /// Random choices, reproducible from a seed.
-pub(super) struct Random(Rng);
+pub(crate) struct Random(Rng);
 
 const TEXTS: &[&str] = &["a", "b", "a b", "ü", "a/b", "x=y", "%41", "it's", "null", "?#&", ""];
 const PARTITIONS: &[&str] = &["part", "pday", "pnum", "pflag", "pprice", "pat"];
@@ -117,7 +117,7 @@ fn is_nested(t: &DataType) -> bool {
 }
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(Rng::with_seed(seed))
     }
 
@@ -158,7 +158,7 @@ impl Random {
     }
 
     /// The next step of a table.
-    pub(super) fn step(&mut self, table: &TableState) -> Step {
+    pub(crate) fn step(&mut self, table: &TableState) -> Step {
         match self.0.u8(..100) {
             0..20 => {
                 let evolution = self.evolution();

@@ -10,7 +10,7 @@ use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::{Catalog, SystemClock, TableRef};
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{DeltaTable, SaveMode, Scan, WriteOptions, create_table, parse_schema};
-use deltalakedb_tests::spark::{spark, spark_finds};
+use deltalakedb_tests::spark::spark;
 use deltalakedb_tests::{asking_readers, contents, import, location, python, run_python, sqlite};
 use futures::TryStreamExt;
 use serde_json::Value;
@@ -60,11 +60,11 @@ async fn outside_readers_honour_our_deletion_vectors() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn spark_and_we_hide_rows_in_turn() {
-    let Some(python) = spark() else { return };
+    let Some(spark) = spark() else { return };
     let dir = tempfile::tempdir().unwrap();
     let catalog = sqlite(dir.path()).await;
     let mut made = made(&catalog, dir.path()).await;
-    let deleted = spark_finds(&python, "id % 10 = 3", "*", &places(&made));
+    let deleted = spark.delete_and_read("id % 10 = 3", "*", &places(&made));
     let options = WriteOptions::default();
     for Made { table, at } in &mut made {
         let mut left = ids(table).await;
@@ -79,7 +79,7 @@ async fn spark_and_we_hide_rows_in_turn() {
         assert!(cardinality(table).await > hidden, "{table}");
         Mirror::new(catalog.clone(), Arc::new(SystemClock)).publish(entry.id).await.unwrap();
     }
-    let read = spark_finds(&python, "", "*", &places(&made));
+    let read = spark.delete_and_read("", "*", &places(&made));
     for Made { table, at } in &made {
         let ids = ids(table).await;
         assert!(ids.iter().all(|id| id % 10 != 3 && id % 10 != 7) && ids.len() > 50, "{table}: {ids:?}");
