@@ -59,7 +59,7 @@ pub(crate) async fn keep(s: &CommandContext, catalog: &Arc<dyn Catalog>) -> Resu
             }
         }
         now.difference(&told).for_each(|what| warn(what));
-        // A refresh without any change says nothing of the tables that are left out.
+        // A refresh without any change does not name the tables that are left out.
         if !now.is_empty() {
             told = now;
         }

@@ -126,7 +126,7 @@ impl Mirror {
     }
 
     /// Writes a checkpoint of a published version.
-    #[tracing::instrument(name = "put_checkpoint", target = "deltalakedb::store", level = "debug", skip_all, fields(table = %entry.name, version))]
+    #[tracing::instrument(name = "put_checkpoint", target = "deltalakedb::store", level = "debug", skip_all, fields(table = %entry.name, version = version))]
     pub(crate) async fn checkpoint_of(&self, entry: &TableEntry, version: Version) -> Result<Checkpointed> {
         let (name, place) = (&entry.name, &entry.location);
         let outcome = self.write_and_check(entry, version).await.map_err(|e| {

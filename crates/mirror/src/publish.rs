@@ -62,7 +62,6 @@ impl Mirror {
     }
 
     /// Publishes without writing a checkpoint.
-    #[tracing::instrument(name = "publish", target = "deltalakedb::operation", level = "debug", skip_all, fields(%table))]
     pub async fn publish_commits(&self, table: TableId) -> Result<Published> {
         Ok(self.publish_all(table).await?.published)
     }
@@ -91,6 +90,7 @@ impl Mirror {
         }
     }
 
+    #[tracing::instrument(name = "publish", target = "deltalakedb::operation", level = "debug", skip_all, fields(%table))]
     async fn publish_all(&self, table: TableId) -> Result<PublishOutcome> {
         let turns = self.turns(table);
         let checks = turns.checks();
@@ -284,7 +284,7 @@ impl Mirror {
     }
 
     /// Puts a commit, or finds that it exists.
-    #[tracing::instrument(target = "deltalakedb::store", level = "debug", skip_all, fields(table = %entry.name, version))]
+    #[tracing::instrument(target = "deltalakedb::store", level = "debug", skip_all, fields(table = %entry.name, version = version))]
     pub(crate) async fn put_commit(
         &self,
         entry: &TableEntry,

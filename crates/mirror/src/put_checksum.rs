@@ -12,7 +12,7 @@ use crate::put::read;
 impl Mirror {
     /// Puts a checksum unless one exists, and returns whether it was put. It becomes visible as a whole, without waiting
     /// for a sync.
-    #[tracing::instrument(target = "deltalakedb::store", level = "debug", skip_all, fields(table = %table.name, version))]
+    #[tracing::instrument(target = "deltalakedb::store", level = "debug", skip_all, fields(table = %table.name, version = version))]
     pub(crate) async fn put_checksum(&self, table: &TableEntry, version: Version, bytes: Bytes) -> Result<bool> {
         let store = self.stores.open(&table.location, Durability::Catalog)?;
         match store.put_opts(&path(version), bytes.into(), PutMode::Create.into()).await {

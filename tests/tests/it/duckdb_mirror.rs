@@ -374,8 +374,7 @@ async fn tables_that_cannot_have_a_view_are_named_and_others_are_not_disturbed()
     assert_eq!(ask(&python, &file, "SELECT count(*) FROM _deltalakedb.tables"), serde_json::json!([[0]]));
 
     // While another program has it open, it stays as it is.
-    let hold =
-        "import duckdb, sys\nheld = duckdb.connect(sys.argv[1], read_only=True)\nprint('held', flush=True)\ninput()";
+    let hold = "import duckdb, sys\nheld = duckdb.connect(sys.argv[1], read_only=True)\nprint('held', flush=True)\nsys.stdin.read()";
     let mut holder = Command::new(&python)
         .args(["-c", hold, file.to_str().unwrap()])
         .stdin(Stdio::piped())

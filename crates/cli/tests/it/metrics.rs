@@ -213,7 +213,13 @@ fn spans_that_are_enabled_are_printed_with_their_durations() {
     let mut command = place.command(&["write", "t", "--location", "t", "--input", "rows.csv"]);
     let targets = ["operation", "sql", "store"].map(|target| format!("deltalakedb::{target}=debug"));
     let ran = Ran::of(command.env("RUST_LOG", targets.join(",")).output().unwrap());
-    for part in ["transaction{kind=\"write\"", "outcome=\"committed\"", "put_commit{", "publish{", "time.busy="] {
+    for part in [
+        "transaction{kind=\"write\"",
+        "outcome=\"committed\"",
+        "put_commit{table=default.t version=1}",
+        "publish{",
+        "time.busy=",
+    ] {
         assert!(ran.err.contains(part), "{part} is not in {}", ran.err);
     }
     ran.good();

@@ -166,6 +166,10 @@ fn a_duckdb_mirror_is_refreshed_by_each_run() {
         1,
         &["meta.db is the catalog itself: choose another file"],
     );
-    check(place.dl(&["mirror", "duckdb", "--to", "rows.csv"]), 1, &["rows.csv cannot be opened"]);
+    check(
+        place.dl(&["mirror", "duckdb", "--to", "rows.csv"]),
+        1,
+        &["rows.csv is a database of something else: choose a file that does not exist"],
+    );
     check(place.dl(&["mirror", "duckdb", "--to", "no/folder.duckdb"]), 1, &["folder.duckdb cannot be opened"]);
 }
