@@ -6,6 +6,7 @@
 //! an anti-join, and partition values, which data files do not have, are joined.
 
 mod column;
+mod files;
 mod statements;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,12 +14,12 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use deltalakedb_log::{ErrorKind, Result, TableId, TableName, TxnLogError, Version};
+use deltalakedb_log::{ErrorKind, FileKey, Result, TableId, TableName, TxnLogError, Version};
 use duckdb::{Connection, params};
 use rustix::fs::{FlockOperation, fcntl_lock};
 
-use self::column::{Column, InstantEncoding, identifier};
-use self::statements::{CHUNK_FILES, ChunkKind, SCHEMA};
+use self::column::{Column, identifier};
+use self::statements::{ChunkKind, SCHEMA};
 
 /// The format of the database; one of another format is made again.
 const FORMAT: i32 = 1;
@@ -45,9 +46,9 @@ pub struct ViewSource {
 pub struct ViewState {
     /// Its name, that of the view.
     pub name: TableName,
-    /// The version that the view shows; `None` if it has none.
+    /// The version that the view has; `None` if there is no view.
     pub version: Option<Version>,
-    /// Why it has no view.
+    /// Why it has no view, or not that of a later version.
     pub problem: Option<String>,
 }
 
@@ -73,6 +74,8 @@ pub struct ViewedTable {
 /// A data file, for a view.
 #[derive(Clone, Debug)]
 pub struct ViewedFile {
+    /// Its identity in the log.
+    pub key: FileKey,
     /// Its absolute path in the file system.
     pub path: String,
     /// Its size in bytes.
@@ -162,7 +165,7 @@ impl DuckDbViews {
     pub fn remove(&self, table: TableId) -> Result<()> {
         let id = table.0.to_string();
         let Some(stored) = self.stored(&id)? else { return Ok(()) };
-        if stored.problem.is_none() {
+        if stored.has_view {
             self.run(&format!("DROP VIEW IF EXISTS {}", view(&stored.name)))?;
         }
         for chunk in &stored.chunks {
@@ -174,56 +177,44 @@ impl DuckDbViews {
         Ok(())
     }
 
+    /// Removes the view of a table that has another name now, and keeps its files for [`Self::show`].
+    pub fn remove_view(&self, table: TableId) -> Result<()> {
+        let id = table.0.to_string();
+        let Some(stored) = self.stored(&id)? else { return Ok(()) };
+        self.run(&format!("DROP VIEW IF EXISTS {}", view(&stored.name)))?;
+        self.execute(&format!("UPDATE {SCHEMA}.tables SET namespace = '', name = '' WHERE table_id = ?"), params![id])
+    }
+
     /// Records why a table has no view, in the place of its view.
     pub fn leave_out(&self, table: &ViewedTable, problem: &str) -> Result<()> {
         self.remove(table.id)?;
         self.insert_table(table, "", &[], Some(problem))
     }
 
-    /// Begins the changes of a table's files.
-    pub fn begin_changes(&self) -> Result<()> {
-        self.run(
-            "CREATE OR REPLACE TEMP TABLE removed_paths (path VARCHAR);
-             CREATE OR REPLACE TEMP TABLE added_files (path VARCHAR, size BIGINT, modified_at BIGINT, records BIGINT,
-                 hidden_rows BIGINT, partition_values VARCHAR, statistics VARCHAR);
-             CREATE OR REPLACE TEMP TABLE added_rows (path VARCHAR, position BIGINT);",
-        )
+    /// Records why the view of a table still has an earlier version.
+    pub fn keep_earlier(&self, table: TableId, problem: &str) -> Result<()> {
+        let sql = format!("UPDATE {SCHEMA}.tables SET problem = ? WHERE table_id = ?");
+        self.execute(&sql, params![problem, table.0.to_string()])
     }
 
-    /// Files that the table has no longer, or not as they were.
-    pub fn remove_files(&self, paths: &[String]) -> Result<()> {
-        let mut rows = self.connection.appender("removed_paths").map_err(|e| self.failed(e))?;
-        paths.iter().try_for_each(|path| rows.append_row(params![path])).map_err(|e| self.failed(e))?;
-        rows.flush().map_err(|e| self.failed(e))
-    }
-
-    /// Files that the table has now.
-    pub fn add_files(&self, files: &[ViewedFile]) -> Result<()> {
-        let mut rows = self.connection.appender("added_files").map_err(|e| self.failed(e))?;
-        for file in files {
-            let row = params![
-                file.path,
-                file.size,
-                file.modified_at_ms,
-                file.records,
-                file.hidden.len() as u64,
-                file.partition_values,
-                file.statistics,
-            ];
-            rows.append_row(row).map_err(|e| self.failed(e))?;
-        }
-        rows.flush().map_err(|e| self.failed(e))?;
-        let mut rows = self.connection.appender("added_rows").map_err(|e| self.failed(e))?;
-        for file in files {
-            for position in &file.hidden {
-                rows.append_row(params![file.path, position]).map_err(|e| self.failed(e))?;
-            }
-        }
-        rows.flush().map_err(|e| self.failed(e))
+    /// Whether files that the view of a table has can stay in it when the table has this definition: the times in them
+    /// were classified by the columns that the table had.
+    pub fn keeps_files(&self, table: &ViewedTable) -> Result<bool> {
+        let Some(stored) = self.stored(&table.id.0.to_string())?.filter(|stored| stored.has_view) else {
+            return Ok(false);
+        };
+        let (schema, partitions) = stored.definition.split_once('\n').ok_or_else(|| self.damaged())?;
+        let partitions: Vec<String> = serde_json::from_str(partitions).map_err(|e| self.damaged().with_source(e))?;
+        let instants = |columns: Vec<Column>| columns.iter().flat_map(Column::instants).collect::<BTreeSet<_>>();
+        let now = Column::all(&table.schema_string, &table.partition_columns)?;
+        Ok(instants(now) == instants(Column::all(schema, &partitions)?))
     }
 
     /// Makes the view of a table show a version: its files are those that it had, unless `is_whole`, without those that
     /// were removed since [`Self::begin_changes`], and those that were added.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid), before anything is changed, for a table that cannot have a view.
     pub fn show(&self, table: &ViewedTable, is_whole: bool) -> Result<()> {
         let id = table.id.0.to_string();
         let columns = Column::all(&table.schema_string, &table.partition_columns)?;
@@ -231,13 +222,16 @@ impl DuckDbViews {
             return Err(TxnLogError::invalid(format!("{} has no columns, and a view needs one: add one", table.name)));
         }
         self.check_name(&table.name, &id)?;
+        self.check_one_vector_each(&table.name, &id, is_whole)?;
+        let in_utc = self.files_in_utc(&table.name, &columns)?;
         if is_whole {
             self.remove(table.id)?;
         }
-        let stored = self.stored(&id)?.filter(|stored| stored.problem.is_none());
+        let stored = self.stored(&id)?.filter(|stored| stored.has_view);
         let mut changed = self.remove_staged(&id)?;
-        changed.extend(self.insert_staged(&id, &columns)?);
-        let definition = format!("{}\n{:?}", table.schema_string, table.partition_columns);
+        changed.extend(self.insert_staged(&id, &in_utc)?);
+        let partitions = serde_json::to_string(&table.partition_columns).map_err(|e| self.damaged().with_source(e))?;
+        let definition = format!("{}\n{partitions}", single_line(&table.schema_string)?);
         let is_redefined = stored.as_ref().is_none_or(|stored| stored.definition != definition);
         let chunks = self.chunks(&id)?;
         for (chunk, kind) in &chunks {
@@ -251,9 +245,6 @@ impl DuckDbViews {
         let old_chunks = stored.as_ref().map(|stored| stored.chunks.clone()).unwrap_or_default();
         let is_renamed = stored.as_ref().is_some_and(|stored| stored.name != table.name);
         if is_redefined || is_renamed || chunks != old_chunks {
-            if let Some(stored) = stored.as_ref().filter(|_| is_renamed) {
-                self.run(&format!("DROP VIEW IF EXISTS {}", view(&stored.name)))?;
-            }
             self.run(&format!("CREATE SCHEMA IF NOT EXISTS {}", identifier(&table.name.namespace)))?;
             self.run(&statements::create_table_view(&view(&table.name), &id, &chunks, &columns))?;
         }
@@ -264,9 +255,13 @@ impl DuckDbViews {
         self.insert_table(table, &definition, &chunks, None)
     }
 
-    /// Makes all changes visible and durable, and closes the database.
-    pub fn commit(self) -> Result<()> {
+    /// Makes all changes visible and durable, and closes the database. After many changes they are merged into its
+    /// file, instead of staying in the log beside it.
+    pub fn commit(self, are_many: bool) -> Result<()> {
         self.run("COMMIT")?;
+        if are_many {
+            self.run("CHECKPOINT")?;
+        }
         let Self { connection, path } = self;
         connection.close().map_err(|(_, e)| failed(&path, &e))
     }
@@ -275,96 +270,6 @@ impl DuckDbViews {
     pub fn roll_back(&self) -> Result<()> {
         self.run("ROLLBACK; BEGIN;")?;
         self.run(&statements::tables())
-    }
-
-    /// Deletes the removed files; the result are their chunks.
-    fn remove_staged(&self, id: &str) -> Result<BTreeSet<i64>> {
-        let staged: u64 =
-            self.query("SELECT count(*) FROM removed_paths", |row| row.get::<_, u64>(0))?.into_iter().sum();
-        if staged == 0 {
-            return Ok(BTreeSet::new());
-        }
-        let removed = "table_id = ? AND path IN (SELECT path FROM removed_paths)";
-        self.execute(&format!("DELETE FROM {SCHEMA}.hidden_rows WHERE {removed}"), params![id])?;
-        let chunks = format!("DELETE FROM {SCHEMA}.files WHERE {removed} RETURNING chunk");
-        Ok(self.query_with(&chunks, params![id], |row| row.get(0))?.into_iter().collect())
-    }
-
-    /// Inserts the added files, each into a chunk of its kind that is not full; the result are these chunks.
-    fn insert_staged(&self, id: &str, columns: &[Column]) -> Result<BTreeSet<i64>> {
-        let added = self.query("SELECT path, hidden_rows FROM added_files ORDER BY path", |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?))
-        })?;
-        if added.is_empty() {
-            return Ok(BTreeSet::new());
-        }
-        let in_utc = self.files_in_utc(columns, &added)?;
-        let full = self.query_with(
-            &format!("SELECT kind, chunk, count(*) FROM {SCHEMA}.files WHERE table_id = ? GROUP BY ALL ORDER BY chunk"),
-            params![id],
-            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, usize>(2)?)),
-        )?;
-        let mut next_chunk = full.iter().map(|(_, chunk, _)| chunk + 1).max().unwrap_or(0);
-        let mut room: BTreeMap<i64, Vec<(i64, usize)>> = BTreeMap::new();
-        for (kind, chunk, files) in full.into_iter().filter(|(_, _, files)| *files < CHUNK_FILES) {
-            room.entry(kind).or_default().push((chunk, CHUNK_FILES - files));
-        }
-        self.run("CREATE OR REPLACE TEMP TABLE places (path VARCHAR, kind BIGINT, chunk BIGINT)")?;
-        let mut places = self.connection.appender("places").map_err(|e| self.failed(e))?;
-        let mut changed = BTreeSet::new();
-        for (path, hidden) in &added {
-            let instants = if in_utc.contains(path) { InstantEncoding::Utc } else { InstantEncoding::Instant };
-            let kind = ChunkKind { has_hidden_rows: *hidden > 0, instants }.to_number();
-            let room = room.entry(kind).or_default();
-            if room.is_empty() {
-                room.push((next_chunk, CHUNK_FILES));
-                next_chunk += 1;
-            }
-            let Some((chunk, left)) = room.last_mut() else { continue };
-            places.append_row(params![path, kind, *chunk]).map_err(|e| self.failed(e))?;
-            changed.insert(*chunk);
-            *left -= 1;
-            if *left == 0 {
-                room.pop();
-            }
-        }
-        places.flush().map_err(|e| self.failed(e))?;
-        drop(places);
-        self.execute(
-            &format!(
-                "INSERT INTO {SCHEMA}.files
-                 SELECT ?, path, size, make_timestamp(modified_at * 1000), records, hidden_rows,
-                     CAST(CAST(partition_values AS JSON) AS MAP(VARCHAR, VARCHAR)), statistics, kind, chunk
-                 FROM added_files JOIN places USING (path)"
-            ),
-            params![id],
-        )?;
-        self.execute(
-            &format!("INSERT INTO {SCHEMA}.hidden_rows SELECT ?, path, position FROM added_rows"),
-            params![id],
-        )?;
-        Ok(changed)
-    }
-
-    /// Which of the files store instants as times without a zone, as their footers say.
-    fn files_in_utc(&self, columns: &[Column], files: &[(String, u64)]) -> Result<BTreeSet<String>> {
-        let in_files = || columns.iter().filter(|column| !column.is_partition);
-        if !in_files().any(Column::has_instants) {
-            return Ok(BTreeSet::new());
-        }
-        // A column without a zone is expected in such a table.
-        let no_zone =
-            if in_files().any(Column::has_local_times) { "" } else { " OR logical_type LIKE '%isAdjustedToUTC=0%'" };
-        let mut found = BTreeSet::new();
-        for some in files.chunks(CHUNK_FILES) {
-            let paths: Vec<_> = some.iter().map(|(path, _)| path.clone()).collect();
-            let sql = format!(
-                "SELECT DISTINCT file_name FROM parquet_schema({}) WHERE type = 'INT96'{no_zone}",
-                statements::path_list(&paths)
-            );
-            found.extend(self.query(&sql, |row| row.get::<_, String>(0))?);
-        }
-        Ok(found)
     }
 
     fn chunks(&self, id: &str) -> Result<BTreeMap<i64, ChunkKind>> {
@@ -376,8 +281,8 @@ impl DuckDbViews {
 
     fn stored(&self, id: &str) -> Result<Option<StoredTable>> {
         let sql = format!(
-            "SELECT namespace, name, definition, list_aggregate(chunks, 'string_agg', ','), problem FROM {SCHEMA}.tables \
-             WHERE table_id = ?"
+            "SELECT namespace, name, definition, list_aggregate(chunks, 'string_agg', ','), version IS NOT NULL FROM \
+             {SCHEMA}.tables WHERE table_id = ?"
         );
         let found = self.query_with(&sql, params![id], |row| {
             let chunks: Option<String> = row.get(3)?;
@@ -385,7 +290,7 @@ impl DuckDbViews {
                 name: TableName { namespace: row.get(0)?, name: row.get(1)? },
                 definition: row.get(2)?,
                 chunks: chunks.iter().flat_map(|chunks| chunks.split(',')).filter_map(|n| n.parse().ok()).collect(),
-                problem: row.get(4)?,
+                has_view: row.get(4)?,
             })
         })?;
         Ok(found.into_iter().next())
@@ -407,16 +312,23 @@ impl DuckDbViews {
 
     /// Names are not case-sensitive in DuckDB, and some schemas are its own.
     fn check_name(&self, name: &TableName, id: &str) -> Result<()> {
-        let reserved = [SCHEMA, "information_schema", "pg_catalog"];
-        if reserved.iter().any(|reserved| name.namespace.eq_ignore_ascii_case(reserved)) {
-            let space = &name.namespace;
+        let space = &name.namespace;
+        let reserved = [SCHEMA, "information_schema", "pg_catalog", "system", "temp"];
+        if reserved.iter().any(|reserved| space.eq_ignore_ascii_case(reserved)) {
             return Err(TxnLogError::invalid(format!(
-                "{name} cannot have a view: {space:?} is a schema of the database's own; rename the table"
+                "{name} cannot have a view: {space:?} is a name of DuckDB's own; rename the table"
+            )));
+        }
+        // In SQL, the name of a database is that of its file, and comes before that of a schema.
+        if self.path.file_stem().is_some_and(|stem| stem.to_string_lossy().eq_ignore_ascii_case(space)) {
+            return Err(TxnLogError::invalid(format!(
+                "{name} cannot have a view in {}, whose name is that of the namespace: choose another file name",
+                self.path.display()
             )));
         }
         let same = format!(
             "SELECT namespace || '.' || name FROM {SCHEMA}.tables WHERE lower(namespace) = lower(?) AND lower(name) = \
-             lower(?) AND table_id <> ? AND problem IS NULL"
+             lower(?) AND table_id <> ? AND version IS NOT NULL"
         );
         let same = self.query_with(&same, params![name.namespace, name.name, id], |row| row.get::<_, String>(0))?;
         match same.first() {
@@ -480,7 +392,17 @@ struct StoredTable {
     name: TableName,
     definition: String,
     chunks: Vec<i64>,
-    problem: Option<String>,
+    has_view: bool,
+}
+
+/// JSON text without line breaks.
+fn single_line(json: &str) -> Result<String> {
+    if !json.contains('\n') {
+        return Ok(json.to_string());
+    }
+    let parsed: serde_json::Value = serde_json::from_str(json)
+        .map_err(|e| TxnLogError::corrupt("the table's schema cannot be read").with_source(e))?;
+    Ok(parsed.to_string())
 }
 
 /// The view of a table.

@@ -17,6 +17,8 @@ use crate::output::warn;
 
 /// The pause between two refreshes, each of which lists the tables of the catalog.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The pause after a refresh that failed, for one table at least: it reads again what it could not show.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn refresh(s: &CommandContext, file: &Path) -> Result<ExitStatus> {
     let refreshed = DuckDbMirror::new(s.catalog(false).await?, file)?.refresh().await?;
@@ -35,8 +37,8 @@ pub(crate) async fn refresh(s: &CommandContext, file: &Path) -> Result<ExitStatu
             }).collect::<Vec<_>>(),
         }))?,
     }
-    tell_left_out(&refreshed);
-    // A table that cannot have a view is told; one that failed for another reason is an error.
+    warn_of_left_out(&refreshed);
+    // A table that cannot have a view gives a warning; one that failed for another reason is an error.
     match refreshed.left_out.into_iter().find(|(_, e)| e.kind() != ErrorKind::Invalid) {
         Some((name, e)) => {
             Err(TxnLogError::new(e.kind(), format!("the view of {name} could not be refreshed")).with_source(e))
@@ -45,30 +47,34 @@ pub(crate) async fn refresh(s: &CommandContext, file: &Path) -> Result<ExitStatu
     }
 }
 
-/// Refreshes the database of the setting `mirror.duckdb`, again and again. A failure is told when it begins.
+/// Refreshes the database of the setting `mirror.duckdb`, again and again. A failure is reported when it begins.
 pub(crate) async fn keep(s: &CommandContext, catalog: &Arc<dyn Catalog>) -> Result<Infallible> {
     let Some(file) = &s.settings.duckdb_mirror else { return std::future::pending().await };
     let mut mirror = DuckDbMirror::new(catalog.clone(), file)?;
-    let mut told = HashSet::new();
+    let mut reported = HashSet::new();
     loop {
         let mut now = HashSet::new();
+        let (mut has_failed, mut is_skipped) = (true, false);
         match mirror.refresh().await {
-            Ok(refreshed) => now.extend(refreshed.left_out.iter().map(|(name, e)| left_out(&name.to_string(), e))),
+            Ok(refreshed) => {
+                is_skipped = refreshed.is_skipped;
+                has_failed = refreshed.left_out.iter().any(|(_, e)| e.kind() != ErrorKind::Invalid);
+                now.extend(refreshed.left_out.iter().map(|(name, e)| left_out(&name.to_string(), e)));
+            }
             Err(e) => {
-                now.insert(format!("warning: {} was not refreshed: {}", file.display(), e));
+                now.insert(format!("warning: {} was not refreshed: {e}", file.display()));
             }
         }
-        now.difference(&told).for_each(|what| warn(what));
-        // A refresh without any change does not name the tables that are left out.
-        if !now.is_empty() {
-            told = now;
+        now.difference(&reported).for_each(|what| warn(what));
+        if !is_skipped {
+            reported = now;
         }
-        s.clock.sleep(PAUSE).await;
+        s.clock.sleep(if has_failed { PAUSE_AFTER_FAILURE } else { PAUSE }).await;
     }
 }
 
 /// Tells which tables have no current view.
-pub(crate) fn tell_left_out(refreshed: &DuckDbRefresh) {
+pub(crate) fn warn_of_left_out(refreshed: &DuckDbRefresh) {
     for (name, e) in &refreshed.left_out {
         warn(&left_out(&name.to_string(), e));
     }

@@ -42,7 +42,7 @@ pub(crate) async fn run(s: &CommandContext, watch: bool, metrics: Option<&str>) 
     listing.end()?;
     if let Some(file) = &s.settings.duckdb_mirror {
         let refreshed = DuckDbMirror::new(catalog, file)?.refresh().await?;
-        duckdb_mirror::tell_left_out(&refreshed);
+        duckdb_mirror::warn_of_left_out(&refreshed);
     }
     match all.failed.first() {
         Some(first) => {

@@ -1,6 +1,6 @@
 //! Keeps a DuckDB database with a view for each table of a catalog.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,9 +13,10 @@ use deltalakedb_log::schema::Schema;
 use deltalakedb_log::snapshot::Head;
 use deltalakedb_log::stats::FileStats;
 use deltalakedb_log::{
-    Action, At, Catalog, Commit, ErrorKind, Point, Result, TableEntry, TableId, TableName, TableRef, TxnLogError,
-    TxnLogReader, Version, absolute_path, canonical_path, listing,
+    Action, At, Catalog, Commit, ErrorKind, FileKey, Point, Result, TableEntry, TableId, TableName, TableRef,
+    TxnLogError, TxnLogReader, Version, absolute_path, canonical_path, listing,
 };
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use url::Url;
 
@@ -23,17 +24,20 @@ use crate::table::DeltaTable;
 
 /// The number of files that are read from the log and written to the database at once.
 const FILES_AT_ONCE: usize = 2_000;
+/// The number of hidden rows, likewise; one file may have more.
+const ROWS_AT_ONCE: i64 = 1_000_000;
 
 /// A DuckDB database that has a view for each table of a catalog, in the schema of its namespace, over the data files of
 /// a version: plain DuckDB reads the tables without an extension. The table `_deltalakedb.tables` says which version
 /// each view shows, and `_deltalakedb.file_statistics` has the files with their statistics.
 ///
-/// All views show one point in the order of the catalog's commits.
+/// All views show one point in the order of the catalog's commits, except those that a refresh could not change: the
+/// column `problem` of `_deltalakedb.tables` names them.
 pub struct DuckDbMirror {
     catalog: Arc<dyn Catalog>,
     file: PathBuf,
     /// The tables and versions of the last refresh that left none out for a reason that may pass; `None` before it.
-    shown: Option<HashMap<TableId, (TableName, Version)>>,
+    last_refresh: Option<HashMap<TableId, (TableName, Version)>>,
 }
 
 /// What a refresh did.
@@ -48,6 +52,9 @@ pub struct DuckDbRefresh {
     pub unchanged: usize,
     /// The tables that have no view, or one of an earlier version, and why.
     pub left_out: Vec<(TableName, TxnLogError)>,
+    /// Nothing had changed since the last refresh of this mirror, so the database was not opened, and tables that have
+    /// no view are not named again.
+    pub is_skipped: bool,
 }
 
 impl fmt::Debug for DuckDbMirror {
@@ -85,7 +92,7 @@ impl DuckDbMirror {
             let file = file.display();
             return Err(TxnLogError::invalid(format!("{file} is the catalog itself: choose another file")));
         }
-        Ok(Self { catalog, file, shown: None })
+        Ok(Self { catalog, file, last_refresh: None })
     }
 
     /// Makes the views show the current versions. The cost depends on what has changed since the last refresh.
@@ -97,10 +104,10 @@ impl DuckDbMirror {
         // Read after the point: a table whose version here is the one that its view shows has not changed at the point.
         let tables: Vec<TableEntry> = listing::tables(self.catalog.clone(), None).try_collect().await?;
         let current: HashMap<_, _> = tables.iter().map(|t| (t.id, (t.name.clone(), t.current_version))).collect();
-        if self.shown.as_ref() == Some(&current) && self.file.exists() {
-            return Ok(DuckDbRefresh { unchanged: tables.len(), ..DuckDbRefresh::default() });
+        if self.last_refresh.as_ref() == Some(&current) && self.file.exists() {
+            return Ok(DuckDbRefresh { unchanged: tables.len(), is_skipped: true, ..DuckDbRefresh::default() });
         }
-        self.shown = None;
+        self.last_refresh = None;
         let (catalog_id, epoch) = self.catalog.identity().await?;
         let source = ViewSource { catalog_id: catalog_id.to_string(), epoch: epoch.to_string() };
         let file = self.file.clone();
@@ -108,17 +115,17 @@ impl DuckDbMirror {
         let mut failed = HashMap::new();
         let refreshed = loop {
             match self.refresh_once(&mut views, &source, &tables, &point, failed).await? {
-                Once::Done(refreshed) => break refreshed,
-                Once::Failed(more) => {
+                PassOutcome::Done(refreshed) => break refreshed,
+                PassOutcome::Failed(more) => {
                     failed = more;
                     views.run(DuckDbViews::roll_back).await?;
                 }
             }
         };
-        views.commit().await?;
+        views.commit(refreshed.has_new_view).await?;
         let may_pass = |e: &TxnLogError| e.kind() != ErrorKind::Invalid;
         if !refreshed.refresh.left_out.iter().any(|(_, e)| may_pass(e)) && refreshed.at_point {
-            self.shown = Some(current);
+            self.last_refresh = Some(current);
         }
         Ok(refreshed.refresh)
     }
@@ -131,7 +138,7 @@ impl DuckDbMirror {
         tables: &[TableEntry],
         point: &Point,
         mut failed: HashMap<TableId, TxnLogError>,
-    ) -> Result<Once> {
+    ) -> Result<PassOutcome> {
         let expected = source.clone();
         let mut states = views
             .run(move |views| {
@@ -141,71 +148,88 @@ impl DuckDbMirror {
                 views.tables()
             })
             .await?;
-        let mut refreshed = Refreshed { refresh: DuckDbRefresh::default(), at_point: true };
+        let mut refreshed = Refreshed { refresh: DuckDbRefresh::default(), has_new_view: false, at_point: true };
         let live: HashMap<_, _> = tables.iter().map(|table| (table.id, &table.name)).collect();
-        let mut renamed = Vec::new();
-        for (id, state) in &states {
-            if live.get(id) != Some(&&state.name) {
-                renamed.push(*id);
-                let id = *id;
-                views.run(move |views| views.remove(id)).await?;
-            }
+        let gone: Vec<_> = states.keys().filter(|id| !live.contains_key(id)).copied().collect();
+        for id in gone {
+            views.run(move |views| views.remove(id)).await?;
+            let removed = states.remove(&id).filter(|state| state.version.is_some());
+            refreshed.refresh.removed.extend(removed.map(|state| state.name));
         }
-        for id in renamed {
-            if let Some(state) = states.remove(&id).filter(|state| !live.contains_key(&id) && state.problem.is_none()) {
-                refreshed.refresh.removed.push(state.name);
-            }
+        // Before any view gets a new name, so that two tables may swap theirs.
+        let is_renamed = |id: &TableId, state: &ViewState| live.get(id) != Some(&&state.name);
+        let renamed: HashSet<_> =
+            states.iter().filter(|(id, state)| is_renamed(id, state)).map(|(id, _)| *id).collect();
+        for id in renamed.iter().copied() {
+            views.run(move |views| views.remove_view(id)).await?;
         }
         for table in tables {
-            let state = states.remove(&table.id);
+            let state = states.get(&table.id);
             if failed.contains_key(&table.id) {
                 continue;
             }
-            if state.as_ref().is_some_and(|state| state.version == Some(table.current_version)) {
+            let is_current = state.is_some_and(|state| state.version == Some(table.current_version));
+            if is_current && !renamed.contains(&table.id) {
                 refreshed.refresh.unchanged += 1;
                 continue;
             }
-            match self.refresh_table(views, table, state, point).await {
-                Ok(Some(version)) => {
-                    refreshed.at_point &= version == table.current_version;
-                    refreshed.refresh.changed.push((table.name.clone(), version));
+            match self.refresh_table(views, table, state.and_then(|state| state.version), point).await {
+                Ok(Some(current)) => {
+                    refreshed.at_point &= current.version == table.current_version;
+                    refreshed.has_new_view |= current.is_whole;
+                    refreshed.refresh.changed.push((table.name.clone(), current.version));
                 }
                 // It was created after the point.
                 Ok(None) => refreshed.at_point = false,
                 Err(e) => {
+                    // What is invalid is refused before the database is changed.
+                    let is_refused = e.kind() == ErrorKind::Invalid;
                     failed.insert(table.id, e);
-                    return Ok(Once::Failed(failed));
+                    if !is_refused {
+                        return Ok(PassOutcome::Failed(failed));
+                    }
                 }
             }
         }
         for table in tables {
             let Some(e) = failed.remove(&table.id) else { continue };
-            let had_view = views.run(DuckDbViews::tables).await?.get(&table.id).is_some_and(|s| s.version.is_some());
-            if !had_view || e.kind() == ErrorKind::Invalid {
-                let (viewed, problem) = (left_out(table), e.to_string());
+            let (state, problem) = (states.get(&table.id), e.to_string());
+            let is_renamed = renamed.contains(&table.id);
+            let has_view = state.is_some_and(|state| state.version.is_some()) && !is_renamed;
+            let is_known = state.is_some_and(|state| state.problem.as_ref() == Some(&problem));
+            let viewed = left_out(table);
+            if has_view && e.kind() != ErrorKind::Invalid {
+                if !is_known {
+                    views.run(move |views| views.keep_earlier(viewed.id, &problem)).await?;
+                }
+            } else if has_view || is_renamed || !is_known {
                 views.run(move |views| views.leave_out(&viewed, &problem)).await?;
             }
             refreshed.refresh.left_out.push((table.name.clone(), e));
         }
-        Ok(Once::Done(refreshed))
+        Ok(PassOutcome::Done(refreshed))
     }
 
     /// Makes the view of a table show its version at a point, which is the result; `None` if it did not exist then.
+    /// `from` is the version that it shows.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) only before the database is changed.
     async fn refresh_table(
         &self,
         views: &mut Database,
         table: &TableEntry,
-        state: Option<ViewState>,
+        from: Option<Version>,
         point: &Point,
-    ) -> Result<Option<Version>> {
-        let Some(entry) = self.catalog.find_at(&TableRef::Id(table.id), point).await? else { return Ok(None) };
-        let Some(folder) = entry.location.local_path() else {
+    ) -> Result<Option<CurrentView>> {
+        let Some(folder) = table.location.local_path() else {
             return Err(TxnLogError::invalid(format!(
                 "{} is in an object store, where DuckDB needs an extension and credentials: read it with DuckDB's \
                  extension for Delta Lake",
-                entry.name
+                table.name
             )));
         };
+        let Some(entry) = self.catalog.find_at(&TableRef::Id(table.id), point).await? else { return Ok(None) };
         let (reader, version) = (self.catalog.reader(entry.id), entry.current_version);
         let head = reader.snapshot(At::Version(version)).await?.head;
         check_readable(&head.protocol, &entry.name.to_string())?;
@@ -214,8 +238,15 @@ impl DuckDbMirror {
             schema: Schema::parse(&head.metadata.schema_string, &head.metadata.partition_columns)?,
             folder,
         };
+        let viewed = viewed(&entry, head);
+        let from = match from.filter(|from| *from <= version) {
+            Some(from) => {
+                let viewed = viewed.clone();
+                views.run(move |views| views.keeps_files(&viewed)).await?.then_some(from)
+            }
+            None => None,
+        };
         views.run(DuckDbViews::begin_changes).await?;
-        let from = state.and_then(|state| state.version).filter(|from| *from <= version);
         let changes = match from {
             Some(from) => changed_files(reader.as_ref(), from, version).await?,
             None => None,
@@ -223,51 +254,47 @@ impl DuckDbMirror {
         let is_whole = changes.is_none();
         match changes {
             Some(changes) => {
-                let (mut removed, mut added) = (Vec::with_capacity(changes.len()), Vec::new());
-                for (path, file) in changes {
-                    removed.push(files.path(&path)?);
-                    added.extend(file);
-                }
+                let removed: Vec<_> = changes.keys().copied().collect();
                 views.run(move |views| views.remove_files(&removed)).await?;
-                for some in added.chunks(FILES_AT_ONCE) {
-                    let some = files.viewed(some.to_vec()).await?;
-                    views.run(move |views| views.add_files(&some)).await?;
-                }
+                let added = changes.into_values().flatten().map(Ok);
+                files.add_all(views, futures::stream::iter(added).boxed()).await?;
             }
-            None => {
-                let mut all = reader.files_by_key(version).await?.try_chunks(FILES_AT_ONCE);
-                while let Some(some) = all.next().await {
-                    let some = files.viewed(some.map_err(|e| e.1)?).await?;
-                    views.run(move |views| views.add_files(&some)).await?;
-                }
-            }
+            None => files.add_all(views, reader.files_by_key(version).await?).await?,
         }
-        let viewed = viewed(&entry, head);
         views.run(move |views| views.show(&viewed, is_whole)).await?;
-        Ok(Some(version))
+        Ok(Some(CurrentView { version, is_whole }))
     }
 }
 
-/// The end of one try.
-enum Once {
+/// A view that was brought to a version.
+struct CurrentView {
+    version: Version,
+    /// Whether all its files were read.
+    is_whole: bool,
+}
+
+/// The end of one pass over the tables.
+enum PassOutcome {
     Done(Refreshed),
     Failed(HashMap<TableId, TxnLogError>),
 }
 
 struct Refreshed {
     refresh: DuckDbRefresh,
+    /// Whether a view was made anew.
+    has_new_view: bool,
     /// Whether the newest versions are those at the point.
     at_point: bool,
 }
 
-/// The files that differ between two versions, by their paths in the log: `None` for one that is gone. `None` if the
-/// commits in between are no longer retained.
+/// The files that differ between two versions: `None` for one that is gone. `None` for all if the commits in between are
+/// no longer retained.
 async fn changed_files(
     reader: &dyn TxnLogReader,
     from: Version,
     to: Version,
-) -> Result<Option<HashMap<String, Option<Add>>>> {
-    let mut changed: HashMap<String, Option<Add>> = HashMap::new();
+) -> Result<Option<HashMap<FileKey, Option<Add>>>> {
+    let mut changed = HashMap::new();
     if from == to {
         return Ok(Some(changed));
     }
@@ -288,15 +315,13 @@ async fn changed_files(
             match action {
                 Action::Add(add) => added.push(add),
                 Action::Remove(remove) => {
-                    changed.insert(remove.path, None);
+                    changed.insert(remove.key(), None);
                 }
                 _ => {}
             }
         }
-        // A commit that changes the deletion vector of a file removes it and adds it, in any order.
-        for add in added {
-            changed.insert(add.path.clone(), Some(Arc::unwrap_or_clone(add)));
-        }
+        // The actions of a commit have no order.
+        changed.extend(added.into_iter().map(|add| (add.key(), Some(Arc::unwrap_or_clone(add)))));
     }
 }
 
@@ -308,6 +333,27 @@ struct FilesOf {
 }
 
 impl FilesOf {
+    /// Adds files to the database, many at a time.
+    async fn add_all(&self, views: &mut Database, mut files: BoxStream<'_, Result<Add>>) -> Result<()> {
+        let (mut some, mut hidden_rows) = (Vec::new(), 0_i64);
+        loop {
+            let next = files.try_next().await?;
+            let is_last = next.is_none();
+            if let Some(add) = next {
+                hidden_rows += add.deletion_vector.as_ref().map_or(0, |vector| vector.cardinality);
+                some.push(add);
+            }
+            if is_last || some.len() >= FILES_AT_ONCE || hidden_rows >= ROWS_AT_ONCE {
+                let viewed = self.viewed(std::mem::take(&mut some)).await?;
+                views.run(move |views| views.add_files(&viewed)).await?;
+                hidden_rows = 0;
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
     async fn viewed(&self, files: Vec<Add>) -> Result<Vec<ViewedFile>> {
         let (with_vectors, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|add| add.deletion_vector.is_some());
         let mut viewed = Vec::with_capacity(with_vectors.len() + others.len());
@@ -323,6 +369,7 @@ impl FilesOf {
     fn viewed_file(&self, add: &Add, hidden: Vec<u64>) -> Result<ViewedFile> {
         let internal = |e| TxnLogError::new(ErrorKind::Internal, "partition values are not JSON").with_source(e);
         Ok(ViewedFile {
+            key: add.key(),
             path: self.path(&add.path)?,
             size: add.size,
             modified_at_ms: add.modification_time,
@@ -389,9 +436,9 @@ impl Database {
         result
     }
 
-    async fn commit(mut self) -> Result<()> {
+    async fn commit(mut self, are_many: bool) -> Result<()> {
         let views = self.0.take().ok_or_else(closed)?;
-        blocking(move || views.commit()).await
+        blocking(move || views.commit(are_many)).await
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use deltalakedb_log::commit::NewTable;
-use deltalakedb_log::{At, Catalog, Committer, ErrorKind, SystemClock, TableName, TableRef};
+use deltalakedb_log::{Action, At, Catalog, Commit, Committer, ErrorKind, SystemClock, TableName, TableRef};
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{
     Alter, DeltaTable, DropOptions, DuckDbMirror, DuckDbRefresh, Operation, Optimize, SqlOptions, SqlSession,
@@ -16,6 +16,7 @@ use deltalakedb_table::{
 };
 use deltalakedb_tests::{SeedReport, copy, golden, import, location, python, run_python, seeds, soak, sqlite, unpack};
 use fastrand::Rng;
+use futures::TryStreamExt;
 use serde_json::Value;
 use tokio::runtime::Handle;
 
@@ -341,7 +342,9 @@ async fn tables_that_cannot_have_a_view_are_named_and_others_are_not_disturbed()
     let dir = tempfile::tempdir().unwrap();
     let catalog = sqlite(dir.path()).await;
     let events = deltalakedb_tests::repository().join("examples/data/events");
-    for name in ["web.events", "web.Events", "_deltalakedb.events", "pg_catalog.x", "web.[odd]*", "odd\"ns.t'a"] {
+    for name in
+        ["web.events", "web.Events", "_deltalakedb.events", "Mirror.x", "pg_catalog.x", "web.[odd]*", "odd\"ns.t'a"]
+    {
         let at = dir.path().join(format!("at {name}? [x]*").replace(['"', '\''], "_"));
         copy(&events, &at);
         import(&catalog, &at, name).await.unwrap();
@@ -350,22 +353,27 @@ async fn tables_that_cannot_have_a_view_are_named_and_others_are_not_disturbed()
     let mut mirror = DuckDbMirror::new(catalog.clone(), &file).unwrap();
     let refreshed = mirror.refresh().await.unwrap();
     let left_out: Vec<_> = refreshed.left_out.iter().map(|(name, e)| format!("{name}: {e}")).collect();
-    assert_eq!(left_out.len(), 3, "{left_out:?}");
-    assert!(left_out[0].contains("is a schema of the database's own"), "{left_out:?}");
-    assert!(left_out[1].contains("is a schema of the database's own"), "{left_out:?}");
-    assert!(left_out[2].contains("names are not case-sensitive in DuckDB"), "{left_out:?}");
+    assert_eq!(left_out.len(), 4, "{left_out:?}");
+    for (left_out, why) in left_out.iter().zip([
+        "whose name is that of the namespace: choose another file name",
+        "is a name of DuckDB's own",
+        "is a name of DuckDB's own",
+        "names are not case-sensitive in DuckDB",
+    ]) {
+        assert!(left_out.contains(why), "{left_out}");
+    }
     let count = |relation: &str| ask(&python, &file, &format!("SELECT count(*) > 0 FROM {relation}"));
     for relation in ["web.events", "web.\"[odd]*\"", "\"odd\"\"ns\".\"t'a\""] {
         assert_eq!(count(relation), serde_json::json!([[true]]), "{relation}");
     }
     let listed = ask(&python, &file, "SELECT count(*), count(problem), count(version) FROM _deltalakedb.tables");
-    assert_eq!(listed, serde_json::json!([[6, 3, 3]]));
+    assert_eq!(listed, serde_json::json!([[7, 4, 3]]));
     let statistics = "SELECT count(*) > 0, bool_and(size > 0), bool_and(records > 0), bool_and(contains(statistics, \
                       'minValues')) FROM _deltalakedb.file_statistics WHERE namespace = 'web'";
     assert_eq!(ask(&python, &file, statistics), serde_json::json!([[true, true, true, true]]));
 
     // Nothing has changed, so the file is not opened; a second catalog takes its place.
-    assert_eq!(mirror.refresh().await.unwrap().unchanged, 6);
+    assert_eq!(mirror.refresh().await.unwrap().unchanged, 7);
     let mut mirror = DuckDbMirror::new(catalog.clone(), &file).unwrap();
     let other = tempfile::tempdir().unwrap();
     let second = sqlite(other.path()).await;
@@ -405,4 +413,154 @@ async fn tables_that_cannot_have_a_view_are_named_and_others_are_not_disturbed()
     let in_duckdb = deltalakedb_table::connect(&uri).await.unwrap();
     let refused = DuckDbMirror::new(in_duckdb, &dir.path().join("c.duckdb")).unwrap_err();
     assert!(refused.to_string().contains("is the catalog itself"), "{refused}");
+}
+
+/// A log of version 0 with these columns, and commits of one file each line, made by hand.
+fn log(at: &Path, commits: &[String]) {
+    fs::create_dir_all(at.join("_delta_log")).unwrap();
+    for (version, actions) in commits.iter().enumerate() {
+        fs::write(at.join(format!("_delta_log/{version:020}.json")), actions).unwrap();
+    }
+}
+
+/// The first commit of a table with column mapping: its columns as name, physical name and type.
+fn begin(columns: &[[&str; 3]], protocol: bool) -> String {
+    let field = |[name, physical, data_type]: &[&str; 3], id: usize| {
+        serde_json::json!({"name": name, "type": data_type, "nullable": true, "metadata":
+            {"delta.columnMapping.id": id, "delta.columnMapping.physicalName": physical}})
+    };
+    let fields: Vec<_> = columns.iter().enumerate().map(|(n, column)| field(column, n + 1)).collect();
+    let schema = serde_json::json!({"type": "struct", "fields": fields}).to_string();
+    let metadata = serde_json::json!({"metaData": {"id": "t", "format": {"provider": "parquet", "options": {}},
+        "schemaString": schema, "partitionColumns": [], "createdTime": 0,
+        "configuration": {"delta.columnMapping.mode": "name", "delta.columnMapping.maxColumnId": "9"}}});
+    let features = serde_json::json!(["columnMapping", "deletionVectors", "timestampNtz"]);
+    let protocol = protocol.then(|| {
+        serde_json::json!({"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": features,
+            "writerFeatures": features}})
+    });
+    let lines = protocol.into_iter().chain([metadata]);
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+fn add(path: &str, size: u64) -> String {
+    let add = serde_json::json!({"add": {"path": path, "partitionValues": {}, "size": size, "modificationTime": 0,
+        "dataChange": true, "stats": "{\"numRecords\":30}"}});
+    format!("{add}\n")
+}
+
+fn remove(path: &str) -> String {
+    let remove = serde_json::json!({"remove": {"path": path, "deletionTimestamp": 1, "dataChange": true}});
+    format!("{remove}\n")
+}
+
+/// A file with 30 rows: `id`, the instant `t` and the local time `l`.
+fn times(python: &Path, at: &Path) {
+    let write = "import duckdb, sys\nc = duckdb.connect()\nc.execute(\"SET TimeZone = 'UTC'\")\nc.execute(f\"COPY (SELECT \
+                 range AS id, TIMESTAMPTZ '2024-01-01 08:00:00+00' AS t, TIMESTAMP '2024-01-01 08:00:00' AS l FROM \
+                 range(30)) TO '{sys.argv[1]}' (FORMAT parquet)\")";
+    run_python(python, write, &[at.to_str().unwrap()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_file_under_two_names_is_one_file() {
+    let Some(python) = python("duckdb") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (catalog, at, file) = (sqlite(dir.path()).await, dir.path().join("t"), dir.path().join("mirror.duckdb"));
+    fs::create_dir(&at).unwrap();
+    times(&python, &at.join("a-1.parquet"));
+    times(&python, &at.join("b.parquet"));
+    let columns = [["id", "id", "long"]];
+    let mut commits = vec![begin(&columns, true) + &add("b.parquet", 9)];
+    log(&at, &commits);
+    import(&catalog, &at, "s.t").await.unwrap();
+    let mut mirror = DuckDbMirror::new(catalog.clone(), &file).unwrap();
+    mirror.refresh().await.unwrap();
+    let count = || ask(&python, &file, "SELECT count(*) FROM s.t");
+    assert_eq!(count(), serde_json::json!([[30]]));
+    // Added and removed between two refreshes, spelled in two ways.
+    commits.extend([add("a%2D1.parquet", 9), remove("a-1.parquet"), add("a-1.parquet", 9)]);
+    log(&at, &commits);
+    import(&catalog, &at, "s.t").await.unwrap();
+    mirror.refresh().await.unwrap();
+    assert_eq!(count(), serde_json::json!([[60]]));
+    commits.extend([remove("a%2D1.parquet"), remove(&format!("file://{}/b.parquet", at.display()))]);
+    log(&at, &commits);
+    import(&catalog, &at, "s.t").await.unwrap();
+    mirror.refresh().await.unwrap();
+    let ours = DeltaTable::open_in(catalog.clone(), &TableRef::Name("s.t".parse().unwrap())).await.unwrap();
+    let rows = ours.counts(At::Latest).await.unwrap().rows.unwrap();
+    assert_eq!(count(), serde_json::json!([[rows]]), "a relative and an absolute path are two files, as in Spark");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_with_two_deletion_vectors_is_refused() {
+    let Some(python) = python("duckdb") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (catalog, at, file) = (sqlite(dir.path()).await, dir.path().join("t"), dir.path().join("mirror.duckdb"));
+    fs::create_dir(&at).unwrap();
+    times(&python, &at.join("a.parquet"));
+    let mut commits = vec![begin(&[["id", "id", "long"]], true) + &add("a.parquet", 9)];
+    log(&at, &commits);
+    import(&catalog, &at, "s.t").await.unwrap();
+    let mut mirror = DuckDbMirror::new(catalog.clone(), &file).unwrap();
+    assert_eq!(mirror.refresh().await.unwrap().changed.len(), 1);
+    // The same file again, with a deletion vector and without a remove.
+    let table = DeltaTable::open_in(catalog.clone(), &TableRef::Name("s.t".parse().unwrap())).await.unwrap();
+    let live = table.reader().await.unwrap().files(0, None).await.unwrap().try_collect().await.unwrap();
+    let mut masked = table.load_masks(live).await.unwrap();
+    masked[0].hidden.insert_range(0..6);
+    let written = table.write_masks(masked, &WriteOptions::default()).await.unwrap();
+    let again = written.actions.iter().filter(|action| matches!(action, Action::Add(_)));
+    let again = String::from_utf8(Commit::render(again).to_vec()).unwrap();
+    commits.push(again);
+    log(&at, &commits);
+    import(&catalog, &at, "s.t").await.unwrap();
+    for mirror in [&mut mirror, &mut DuckDbMirror::new(catalog.clone(), &file).unwrap()] {
+        let left_out = mirror.refresh().await.unwrap().left_out;
+        assert_eq!(left_out.len(), 1, "{left_out:?}");
+        assert!(
+            left_out[0].1.to_string().contains("a.parquet twice, such as with two deletion vectors"),
+            "{left_out:?}"
+        );
+    }
+    let listed = ask(&python, &file, "SELECT version, problem IS NOT NULL FROM _deltalakedb.tables");
+    assert_eq!(listed, serde_json::json!([[null, true]]));
+    // Without the file that has no vector, 24 rows are left.
+    commits.push(remove("a.parquet"));
+    log(&at, &commits);
+    import(&catalog, &at, "s.t").await.unwrap();
+    assert!(mirror.refresh().await.unwrap().left_out.is_empty());
+    assert_eq!(ask(&python, &file, "SELECT count(*) FROM s.t"), serde_json::json!([[24]]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_are_read_by_the_columns_that_the_table_has() {
+    let Some(python) = python("duckdb") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (catalog, at, file) = (sqlite(dir.path()).await, dir.path().join("t"), dir.path().join("mirror.duckdb"));
+    fs::create_dir(&at).unwrap();
+    times(&python, &at.join("a.parquet"));
+    // The file has a local time too, in a column that the table no longer has.
+    let (instant, local) = (["t", "t", "timestamp"], ["t", "l", "timestamp"]);
+    let mut commits = vec![begin(&[["id", "id", "long"], instant], true) + &add("a.parquet", 9)];
+    log(&at, &commits);
+    import(&catalog, &at, "s.t").await.unwrap();
+    let mut mirror = DuckDbMirror::new(catalog.clone(), &file).unwrap();
+    mirror.refresh().await.unwrap();
+    let in_tokyo = ASK.replace("print(", "connection.execute(\"SET TimeZone = 'Asia/Tokyo'\")\nprint(");
+    let first = |column: &str| -> Value {
+        let query = format!("SELECT DISTINCT epoch_ms({column}) FROM s.t");
+        serde_json::from_str(&run_python(&python, &in_tokyo, &[file.to_str().unwrap(), &query])).unwrap()
+    };
+    let expected = serde_json::json!([[1_704_096_000_000_i64]]);
+    assert_eq!(first("t"), expected);
+    // The column is dropped, and then the local time takes its name, which is UTC in a column of instants.
+    for columns in [vec![["id", "id", "long"]], vec![["id", "id", "long"], local]] {
+        commits.push(begin(&columns, false));
+        log(&at, &commits);
+        import(&catalog, &at, "s.t").await.unwrap();
+        assert!(mirror.refresh().await.unwrap().left_out.is_empty());
+    }
+    assert_eq!(first("t"), expected);
 }

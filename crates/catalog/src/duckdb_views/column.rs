@@ -71,14 +71,12 @@ impl Column {
         fields.iter().map(column).collect()
     }
 
-    /// Whether there are instants in it.
-    pub(super) fn has_instants(&self) -> bool {
-        self.data_type.any(&|inner| matches!(inner, DataType::Instant))
-    }
-
-    /// Whether there are dates with times that have no zone in it.
-    pub(super) fn has_local_times(&self) -> bool {
-        self.data_type.any(&|inner| matches!(inner, DataType::Primitive(sql) if sql == "TIMESTAMP"))
+    /// The names in data files of the fields with instants, such as `element` in a list, each with the physical names
+    /// of the fields around it.
+    pub(super) fn instants(&self) -> Vec<Vec<String>> {
+        let mut found = Vec::new();
+        self.data_type.instants(&mut vec![self.physical_name.clone()], &mut found);
+        found
     }
 
     /// The type of the column of the view.
@@ -155,14 +153,22 @@ impl DataType {
         }
     }
 
-    fn any(&self, is: &dyn Fn(&Self) -> bool) -> bool {
-        is(self)
-            || match self {
-                Self::Primitive(_) | Self::Instant => false,
-                Self::Struct(fields) => fields.iter().any(|field| field.data_type.any(is)),
-                Self::List(element) => element.any(is),
-                Self::Map(key, value) => key.any(is) || value.any(is),
+    fn instants(&self, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
+        let mut inner = |name: &str, data_type: &Self| {
+            path.push(name.to_string());
+            data_type.instants(path, found);
+            path.pop();
+        };
+        match self {
+            Self::Primitive(_) => {}
+            Self::Instant => found.push(path.clone()),
+            Self::Struct(fields) => fields.iter().for_each(|field| inner(&field.physical_name, &field.data_type)),
+            Self::List(element) => inner("element", element),
+            Self::Map(key, value) => {
+                inner("key", key);
+                inner("value", value);
             }
+        }
     }
 
     fn sql(&self, names: Names, encoding: InstantEncoding) -> String {

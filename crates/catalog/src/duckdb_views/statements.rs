@@ -36,7 +36,7 @@ pub(super) fn tables() -> String {
              table_id VARCHAR, namespace VARCHAR, name VARCHAR, location VARCHAR, version BIGINT,
              committed_at TIMESTAMP, definition VARCHAR, chunks BIGINT[], problem VARCHAR);
          CREATE TABLE IF NOT EXISTS {SCHEMA}.files (
-             table_id VARCHAR, path VARCHAR, size BIGINT, modified_at TIMESTAMP, records BIGINT, hidden_rows BIGINT,
+             table_id VARCHAR, key VARCHAR, path VARCHAR, size BIGINT, modified_at TIMESTAMP, records BIGINT, hidden_rows BIGINT,
              partition_values MAP(VARCHAR, VARCHAR), statistics VARCHAR, kind BIGINT, chunk BIGINT);
          CREATE TABLE IF NOT EXISTS {SCHEMA}.hidden_rows (table_id VARCHAR, path VARCHAR, position BIGINT);
          CREATE VIEW IF NOT EXISTS {SCHEMA}.file_statistics AS
@@ -59,7 +59,7 @@ pub(super) fn create_chunk_view(
     columns: &[Column],
     paths: &[String],
 ) -> String {
-    let (mut read, mut shown) = (Vec::new(), Vec::new());
+    let (mut read, mut select_list) = (Vec::new(), Vec::new());
     for column in columns {
         let value = if column.is_partition {
             column.of_partition_value(&format!("f.partition_values[{}]", literal(&column.physical_name)))
@@ -72,12 +72,12 @@ pub(super) fn create_chunk_view(
             ));
             column.of_file(&format!("r.c{number}"), kind.instants)
         };
-        shown.push(format!("{value} AS {}", identifier(&column.name)));
+        select_list.push(format!("{value} AS {}", identifier(&column.name)));
     }
     let mut sql = format!(
         "CREATE OR REPLACE VIEW {} AS SELECT {} FROM read_parquet({}, hive_partitioning = false",
         chunk_view(table, chunk),
-        shown.join(", "),
+        select_list.join(", "),
         path_list(paths),
     );
     if !read.is_empty() {
