@@ -19,6 +19,7 @@ mod peers;
 mod report;
 mod row_tables;
 mod scans;
+mod slow_store;
 mod tables;
 mod tpch;
 mod transfers;

@@ -8,21 +8,19 @@ use std::time::{Duration, Instant};
 
 use deltalakedb_log::action::Add;
 use deltalakedb_log::commit::{Base, CommitRequest};
-use deltalakedb_log::stores::{Stores, environment};
+use deltalakedb_log::stores::environment;
 use deltalakedb_log::{
-    Action, Catalog, Clock, Durability, ErrorKind, Location, Result, SystemClock, TableId, TableRef, TxnLogError,
-    Version, require,
+    Action, Catalog, Clock, ErrorKind, Result, SystemClock, TableId, TableRef, TxnLogError, Version, require,
 };
 use deltalakedb_mirror::{Mirror, ReconcileOptions, Reconciler};
 use deltalakedb_table::DuckDbMirror;
-use object_store::ObjectStore;
-use object_store::throttle::{ThrottleConfig, ThrottledStore};
 
 use crate::add_peers;
 use crate::bench_catalog::{BenchCatalog, measure_in_process, peak_growth, unavailable};
 use crate::large::MEMORY;
 use crate::peers;
 use crate::report::{Report, System, Unit, grouped};
+use crate::slow_store::SlowStores;
 use crate::tables;
 
 /// What a put takes in addition.
@@ -41,17 +39,6 @@ pub(crate) async fn measure(report: &mut Report, folder: &Path, small: bool) -> 
     refresh(report, &folder.join("duckdb"), 100_000 / smaller).await
 }
 
-/// The environment's stores, in which a put takes longer.
-#[derive(Debug)]
-struct SlowStores(Arc<dyn Stores>);
-
-impl Stores for SlowStores {
-    fn open(&self, location: &Location, durability: Durability) -> Result<Arc<dyn ObjectStore>> {
-        let config = ThrottleConfig { wait_put_per_call: PUT, ..ThrottleConfig::default() };
-        Ok(Arc::new(ThrottledStore::new(self.0.open(location, durability)?, config)))
-    }
-}
-
 async fn lag(report: &mut Report, folder: &Path, seconds: usize) -> Result<()> {
     let row = "commit to published, 20 commits/s, 10 tables, 60 ms more for a put";
     fs::create_dir_all(folder).map_err(unavailable)?;
@@ -61,7 +48,8 @@ async fn lag(report: &mut Report, folder: &Path, seconds: usize) -> Result<()> {
         ids.push(bench.create(&folder.join(format!("t{n}")), &format!("t{n}")).await?);
     }
     let catalog = bench.catalog();
-    let slow = Mirror::new(catalog.clone(), Arc::new(SystemClock)).with_stores(Arc::new(SlowStores(environment())));
+    let slow = Mirror::new(catalog.clone(), Arc::new(SystemClock))
+        .with_stores(Arc::new(SlowStores { stores: environment(), put: PUT }));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let reconciler = Reconciler::new(slow, ReconcileOptions::default());
     let running = tokio::spawn(reconciler.run(async move { drop(stopped.await) }, |_| Ok(())));
