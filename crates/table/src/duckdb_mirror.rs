@@ -281,7 +281,7 @@ enum PassOutcome {
 
 struct Refreshed {
     refresh: DuckDbRefresh,
-    /// Whether a view was made anew.
+    /// Whether all files of a table were read.
     has_new_view: bool,
     /// Whether the newest versions are those at the point.
     at_point: bool,
