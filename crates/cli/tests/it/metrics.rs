@@ -216,7 +216,7 @@ fn spans_that_are_enabled_are_printed_with_their_durations() {
     for part in [
         "transaction{kind=\"write\"",
         "outcome=\"committed\"",
-        "put_commit{table=default.t version=1}",
+        "put_commit{table=default.t version=0}",
         "publish{",
         "time.busy=",
     ] {
