@@ -27,6 +27,8 @@ def _example(
         {"id": [1, 2, 3], "name": ["a", "b", "c"], "price": [1.5, 2.5, 3.5]}
     )
     monkeypatch.setenv("DELTALAKEDB_CATALOG", catalog)
+    # What an example creates by a relative path is not left in the sources.
+    monkeypatch.chdir(tmp_path)
     deltalakedb.write_deltalake(tmp_path / "dt", data)
     doctest_namespace.update(
         path=str(tmp_path / "table"),
