@@ -450,7 +450,7 @@ pub(crate) fn late_rows() -> Result<RecordBatch> {
 /// The minimum id of [`late_rows`].
 pub(crate) const LATE: i64 = 5_000_000_000;
 
-fn rows() -> Result<RecordBatch> {
+pub(crate) fn rows() -> Result<RecordBatch> {
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0i64..100));
     let values: ArrayRef = Arc::new(Float64Array::from_iter_values((0i32..100).map(f64::from)));
     let texts: ArrayRef = Arc::new(StringArray::from_iter_values(std::iter::repeat_n("xxxxxxxxxx", 100)));

@@ -16,7 +16,7 @@ use deltalakedb_mirror::{Mirror, ReconcileOptions, Reconciler};
 use deltalakedb_table::DuckDbMirror;
 
 use crate::add_peers;
-use crate::bench_catalog::{BenchCatalog, measure_in_process, peak_growth, unavailable};
+use crate::bench_catalog::{BenchCatalog, measure_in_process, peak_growth, rows, unavailable};
 use crate::large::MEMORY;
 use crate::peers;
 use crate::report::{Report, System, Unit, grouped};
@@ -118,7 +118,7 @@ async fn refresh(report: &mut Report, folder: &Path, files: u64) -> Result<()> {
     let bench = BenchCatalog::in_sqlite(folder).await?;
     let place = folder.join("many");
     let id = bench.create(&place, "many").await?;
-    bench.write("many", crate::bench_catalog::late_rows()?).await?;
+    bench.write("many", rows()?).await?;
     let catalog = bench.catalog();
     let reader = catalog.reader(id);
     let version = reader.head().await?.version;
