@@ -94,9 +94,11 @@ async fn checkpoint(report: &mut Report, folder: &Path, files: u64) -> Result<()
     let bench = BenchCatalog::in_sqlite(folder).await?;
     let (id, _) = bench.import(&table, "many").await?;
     let uri = bench.close().await;
+    // delta-rs first, which writes no checkpoint where there is one; ours replaces it.
+    let theirs = peers::run(&["checkpoint", &table.to_string_lossy()])?;
     let [grew, took] = measure_in_process(&["checkpoint", &uri, &id.to_string()])?;
     report.add(&row, System::Sqlite, Unit::Seconds, vec![took]);
-    add_peers(report, Some(&row), Unit::Seconds, peers::run(&["checkpoint", &table.to_string_lossy()])?);
+    add_peers(report, Some(&row), Unit::Seconds, theirs);
     report.add(memory, System::Sqlite, Unit::Bytes, vec![grew]);
     report.promise(&row, "faster than delta-rs", &[System::Sqlite], |report, _, p50| {
         Some(p50 < report.p50(&row, System::DeltaRs)?)
