@@ -181,7 +181,10 @@ impl DuckDbViews {
     pub fn remove_view(&self, table: TableId) -> Result<()> {
         let id = table.0.to_string();
         let Some(stored) = self.stored(&id)? else { return Ok(()) };
-        self.run(&format!("DROP VIEW IF EXISTS {}", view(&stored.name)))?;
+        // Without a view of its own, its name may be that of another table's.
+        if stored.has_view {
+            self.run(&format!("DROP VIEW IF EXISTS {}", view(&stored.name)))?;
+        }
         self.execute(&format!("UPDATE {SCHEMA}.tables SET namespace = '', name = '' WHERE table_id = ?"), params![id])
     }
 
@@ -256,7 +259,7 @@ impl DuckDbViews {
     }
 
     /// Makes all changes visible and durable, and closes the database. After many changes they are merged into its
-    /// file, instead of staying in the log beside it.
+    /// file, instead of staying in its write-ahead log.
     pub fn commit(self, are_many: bool) -> Result<()> {
         self.run("COMMIT")?;
         if are_many {
@@ -333,7 +336,7 @@ impl DuckDbViews {
         let same = self.query_with(&same, params![name.namespace, name.name, id], |row| row.get::<_, String>(0))?;
         match same.first() {
             Some(other) => Err(TxnLogError::invalid(format!(
-                "{name} cannot have a view beside {other}: names are not case-sensitive in DuckDB; rename one of them"
+                "{name} cannot have a view as well as {other}: names are not case-sensitive in DuckDB; rename one of them"
             ))),
             None => Ok(()),
         }
