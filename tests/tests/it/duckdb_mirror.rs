@@ -354,6 +354,7 @@ async fn tables_that_cannot_have_a_view_are_named_and_others_are_not_disturbed()
     let refreshed = mirror.refresh().await.unwrap();
     let left_out: Vec<_> = refreshed.left_out.iter().map(|(name, e)| format!("{name}: {e}")).collect();
     assert_eq!(left_out.len(), 4, "{left_out:?}");
+    let left_without_view = refreshed.left_out[3].0.to_string();
     for (left_out, why) in left_out.iter().zip([
         "whose name is that of the namespace: choose another file name",
         "is a name of DuckDB's own",
@@ -398,6 +399,16 @@ async fn tables_that_cannot_have_a_view_are_named_and_others_are_not_disturbed()
     drop(holder.stdin.take());
     holder.wait().unwrap();
     assert_eq!(mirror.refresh().await.unwrap().changed.len(), 3);
+
+    // A table without a view gets another name: the view whose name differed only in case stays.
+    let name: TableName = left_without_view.parse().unwrap();
+    let id = catalog.find(&TableRef::Name(name)).await.unwrap().unwrap().id;
+    catalog.rename_table(id, &"web.other".parse().unwrap(), &Committer::default()).await.unwrap();
+    assert_eq!(mirror.refresh().await.unwrap().changed.len(), 1);
+    let viewed = if left_without_view == "web.Events" { "web.events" } else { "web.\"Events\"" };
+    for relation in [viewed, "web.other"] {
+        assert_eq!(count(relation), serde_json::json!([[true]]), "{relation}");
+    }
 
     // A database of something else is not touched, nor is the catalog.
     let foreign = dir.path().join("foreign.duckdb");
