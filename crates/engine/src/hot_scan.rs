@@ -11,18 +11,20 @@ use deltalakedb_rows::key::{HotKey, ScopeKeys};
 use deltalakedb_rows::row_store::{NewestVersion, VersionScan};
 use deltalakedb_rows::seq::SeqId;
 use deltalakedb_rows::{KeyDecoder, PrimaryKey, RowSnapshot, Tuple, TupleColumn, TupleDecoder};
-use deltalakedb_table::datafusion::common::DataFusionError;
+use deltalakedb_table::datafusion::common::{DataFusionError, Result as PlanResult};
 use deltalakedb_table::datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use deltalakedb_table::datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use deltalakedb_table::datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use deltalakedb_table::datafusion::physical_plan::streaming::PartitionStream;
-use futures::stream;
+use tokio::sync::mpsc::Sender;
 
-use crate::blocking::blocking;
 use crate::definition::{DELETED_COLUMN, SEQ_COLUMN};
 use crate::row_table::{RowTable, SCOPE};
 
 /// The rows of a batch.
 const BATCH_ROWS: usize = 8_192;
+
+/// Batches that wait for their reader.
+const AHEAD: usize = 1;
 
 /// The newest hot versions after a `_seq`, in order of their keys, of the rows that are not deleted.
 #[derive(Clone)]
@@ -95,35 +97,34 @@ impl HotScan {
         batch.finish()
     }
 
-    /// The rows, read batch by batch when they are asked for.
+    /// The rows. They are decoded in another thread, up to [`AHEAD`] batches ahead of their reader.
     pub(crate) fn stream(&self) -> SendableRecordBatchStream {
         let scan = self.clone();
-        let batches = stream::try_unfold(Some(self.range.start.clone()), move |from| {
-            let scan = scan.clone();
-            async move {
-                let Some(from) = from else { return Ok(None) };
-                let batch = blocking(move || scan.batch(from)).await;
-                batch.map_err(|e| DataFusionError::External(e.into()))
-            }
-        });
-        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), batches))
+        let mut batches = RecordBatchReceiverStream::builder(self.schema.clone(), AHEAD);
+        let reader = batches.tx();
+        batches.spawn_blocking(move || scan.send(&reader).map_err(|e| DataFusionError::External(e.into())));
+        batches.build()
     }
 
-    /// The next rows, from a key on, and the key of those after them; None if there are no more.
-    fn batch(&self, from: Vec<u8>) -> Result<Option<(RecordBatch, Option<Vec<u8>>)>> {
+    /// Decodes the rows batch by batch, until there are no more or nobody reads them.
+    fn send(&self, reader: &Sender<PlanResult<RecordBatch>>) -> Result<()> {
         let scan = VersionScan { after: self.after, ..VersionScan::default() };
-        let mut versions = self.snapshot.scan(from..self.range.end.clone(), scan)?;
-        let mut batch = HotBatch::new(self, BATCH_ROWS)?;
-        let mut next = None;
-        while let Some(version) = versions.next_row()? {
-            let primary_key = HotKey::parse(version.key)?.primary_key;
-            batch.append(primary_key, version.seq, version.tuple)?;
-            if batch.seqs.len() == BATCH_ROWS {
-                next = Some(ScopeKeys::new(self.table.id, &SCOPE).after_row(primary_key));
-                break;
+        let mut versions = self.snapshot.scan(self.range.clone(), scan)?;
+        loop {
+            let mut batch = HotBatch::new(self, BATCH_ROWS)?;
+            while batch.seqs.len() < BATCH_ROWS
+                && let Some(version) = versions.next_row()?
+            {
+                batch.append(HotKey::parse(version.key)?.primary_key, version.seq, version.tuple)?;
+            }
+            let rows = batch.seqs.len();
+            if rows > 0 && reader.blocking_send(Ok(batch.finish()?)).is_err() {
+                return Ok(());
+            }
+            if rows < BATCH_ROWS {
+                return Ok(());
             }
         }
-        if batch.seqs.is_empty() { Ok(None) } else { Ok(Some((batch.finish()?, next))) }
     }
 }
 

@@ -36,8 +36,10 @@ use tokio::runtime::Handle;
 
 use self::steps::{Action, Condition, Random, Row, Step};
 
-const HISTORIES: u64 = 60;
-const STEPS: usize = 12;
+const HISTORIES: u64 = 500;
+/// Steps of a history; one of twenty is a long one.
+const STEPS: usize = 5;
+const MANY_STEPS: usize = 12;
 
 /// After so many steps other readers read the table.
 const PUBLISHED_EVERY: usize = 4;
@@ -103,12 +105,13 @@ struct History {
 
 async fn run(seed: u64, root: &Path, catalog: &Arc<dyn Catalog>) -> Played {
     let mut history = History::new(seed, root, catalog).await;
-    for n in 1..=STEPS {
+    let steps = if seed % 20 == 0 { MANY_STEPS } else { STEPS };
+    for n in 1..=steps {
         let step = history.random.step(history.oldest, history.version());
         history.story.push(format!("{step:?}"));
         history.take(step).await;
         history.check().await;
-        if n % PUBLISHED_EVERY == 0 {
+        if n % PUBLISHED_EVERY == 0 || n == steps {
             history.publish().await;
         }
     }

@@ -10,8 +10,10 @@ use crate::cold_snapshot::{ColdFile, ColdSnapshot};
 use crate::random::pick;
 
 /// The histories of a usual run.
-const HISTORIES: u64 = 120;
-const STEPS: usize = 25;
+const HISTORIES: u64 = 500;
+/// Steps of a history; one of four is a long one.
+const STEPS: usize = 6;
+const MANY_STEPS: usize = 25;
 
 /// The failures of a usual run.
 const FAILURES: u64 = 500;
@@ -34,7 +36,7 @@ async fn history(rng: &mut Rng) {
     let mut sessions = vec![fixture.session(), fixture.session()];
     check(&mut sessions[0], CREATE, &["CREATE SHARED TABLE"]).await;
     let mut model = Model::new();
-    for step in 0..STEPS {
+    for step in 0..if rng.u8(0..4) == 0 { MANY_STEPS } else { STEPS } {
         let session = &mut sessions[rng.usize(0..2)];
         match rng.u8(0..13) {
             0..=8 => {

@@ -1,18 +1,37 @@
 //! The rows of a file that are not hidden, as the Parquet reader selects rows.
 
+use arrow::array::BooleanBufferBuilder;
 use parquet::arrow::arrow_reader::RowSelection;
 use roaring::RoaringTreemap;
 
+/// With one hidden row in so many, or more, a bit for each row is made sooner than the ranges between them.
+const ROWS_OF_A_MASK: u64 = 64;
+
 /// The rows of a file with that many that are not among the hidden ones, all of which are in the file.
 pub(super) fn of_visible_rows(hidden: &RoaringTreemap, rows: usize) -> RowSelection {
+    let has_runs = hidden.bitmaps().any(|(_, bitmap)| bitmap.statistics().n_run_containers > 0);
+    if !has_runs && hidden.len().saturating_mul(ROWS_OF_A_MASK) >= rows as u64 {
+        mask_of(hidden, rows)
+    } else {
+        ranges_of(hidden, rows)
+    }
+}
+
+fn mask_of(hidden: &RoaringTreemap, rows: usize) -> RowSelection {
+    let mut visible = BooleanBufferBuilder::new(rows);
+    visible.append_n(rows, true);
+    // A position below the number of rows fits.
+    hidden.iter().for_each(|position| visible.set_bit(position as usize, false));
+    RowSelection::from_boolean_buffer(visible.finish())
+}
+
+fn ranges_of(hidden: &RoaringTreemap, rows: usize) -> RowSelection {
     let mut visible = Vec::new();
     let mut next = 0;
     for (high, bitmap) in hidden.bitmaps() {
         let first = u64::from(high) << 32;
-        // The end of a run is looked for, which takes longer than to walk over a few positions.
-        let has_runs = bitmap.statistics().n_run_containers > 0;
         let mut positions = bitmap.iter();
-        while let Some(run) = if has_runs { positions.next_range() } else { positions.next().map(|p| p..=p) } {
+        while let Some(run) = positions.next_range() {
             let (start, end) = (first + u64::from(*run.start()), first + u64::from(*run.end()) + 1);
             visible.push(next..start);
             next = end;
