@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use crate::output::warn;
 
-/// How long a request may take.
+/// How long a request may take, unless `OTEL_EXPORTER_OTLP_TIMEOUT` has other milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of an answer is read.
 const MAX_ANSWER: usize = 64 << 10;
@@ -21,23 +21,40 @@ const MAX_ANSWER: usize = 64 << 10;
 pub(crate) struct Collector {
     client: Client,
     runtime: Handle,
+    timeout: Duration,
     has_warned: AtomicBool,
 }
 
 impl Collector {
     pub(crate) fn new(runtime: Handle) -> Result<Self, String> {
+        let milliseconds = std::env::var("OTEL_EXPORTER_OTLP_TIMEOUT").ok();
+        let milliseconds = milliseconds.and_then(|text| text.trim().parse::<u64>().ok()).filter(|ms| *ms > 0);
+        let timeout = milliseconds.map_or(TIMEOUT, Duration::from_millis);
         let client = {
             let _context = runtime.enter();
-            Client::builder().timeout(TIMEOUT).redirect(Policy::none()).build()
+            Client::builder().timeout(timeout).redirect(Policy::none()).build()
         };
         let client = client.map_err(|e| format!("the HTTP client cannot be started: {}", e.without_url()))?;
-        Ok(Self { client, runtime, has_warned: AtomicBool::new(false) })
+        Ok(Self { client, runtime, timeout, has_warned: AtomicBool::new(false) })
     }
 
     /// Reports the first failure. Later ones most likely have the same cause.
     pub(crate) fn warn_once(&self, why: &str) {
         if !self.has_warned.swap(true, Ordering::Relaxed) {
             warn_of_loss(why);
+        }
+    }
+
+    /// Why a request failed.
+    fn why(&self, e: &reqwest::Error, place: &str) -> String {
+        if e.is_timeout() {
+            format!("{place} does not answer within {:?}", self.timeout)
+        } else if e.is_connect() {
+            format!("there is no connection to {place}")
+        } else if e.is_builder() {
+            "the endpoint is not a URL: expected http://HOST:PORT".into()
+        } else {
+            format!("{place} does not answer as an HTTP server")
         }
     }
 }
@@ -59,7 +76,7 @@ impl HttpClient for Collector {
                 Ok(answer)
             }
             Ok(Err(e)) => {
-                self.warn_once(&why(&e, &place));
+                self.warn_once(&self.why(&e, &place));
                 Err(e.without_url().into())
             }
             // The runtime has ended.
@@ -75,22 +92,9 @@ fn place_of(request: &Request<Bytes>) -> String {
     uri.port_u16().map_or_else(|| host.to_string(), |port| format!("{host}:{port}"))
 }
 
-/// Why a request failed.
-fn why(e: &reqwest::Error, place: &str) -> String {
-    if e.is_timeout() {
-        format!("{place} does not answer within {} s", TIMEOUT.as_secs())
-    } else if e.is_connect() {
-        format!("there is no connection to {place}")
-    } else if e.is_builder() {
-        "the endpoint is not a URL: expected http://HOST:PORT".into()
-    } else {
-        format!("{place} does not answer as an HTTP server")
-    }
-}
-
 async fn send(client: Client, request: Request<Bytes>) -> reqwest::Result<Response<Bytes>> {
     let mut answer = client.execute(request.try_into()?).await?;
-    let mut body = Vec::new();
+    let mut body: Vec<u8> = Vec::new();
     while body.len() < MAX_ANSWER
         && let Some(part) = answer.chunk().await?
     {

@@ -43,17 +43,17 @@ impl Recorder for AllRecorders {
     }
 
     fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
-        let all = RECORDERS.read().iter().map(|one| one.register_counter(key, metadata)).collect();
+        let all: Vec<_> = RECORDERS.read().iter().map(|one| one.register_counter(key, metadata)).collect();
         Counter::from_arc(Arc::new(Each(all)))
     }
 
     fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> Gauge {
-        let all = RECORDERS.read().iter().map(|one| one.register_gauge(key, metadata)).collect();
+        let all: Vec<_> = RECORDERS.read().iter().map(|one| one.register_gauge(key, metadata)).collect();
         Gauge::from_arc(Arc::new(Each(all)))
     }
 
     fn register_histogram(&self, key: &Key, metadata: &Metadata<'_>) -> Histogram {
-        let all = RECORDERS.read().iter().map(|one| one.register_histogram(key, metadata)).collect();
+        let all: Vec<_> = RECORDERS.read().iter().map(|one| one.register_histogram(key, metadata)).collect();
         Histogram::from_arc(Arc::new(Each(all)))
     }
 }

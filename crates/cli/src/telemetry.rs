@@ -208,7 +208,8 @@ mod tests {
                 found.map(|(_, value)| value.to_string())
             };
             let exported = [Signal::Traces, Signal::Metrics].map(|signal| is_wanted(signal, variable));
-            assert_eq!(exported, expected.map(Ok), "{variables:?}");
+            let expected: [Result<bool, String>; 2] = expected.map(Ok);
+            assert_eq!(exported, expected, "{variables:?}");
         };
         let all = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318");
         check(&[], [false, false]);
