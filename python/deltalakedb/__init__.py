@@ -65,6 +65,8 @@ __all__ = [
 def init_tracing(endpoint: str | None = None) -> None:
     """Writes log messages of the library, at the level of ``RUST_LOG``.
 
+    `logging` gets them without this call, at the level of the logger ``deltalakedb``.
+
     Args:
         endpoint: accepted for compatibility, and ignored: messages go to standard
             error.

@@ -8,6 +8,7 @@ mod errors;
 mod handle;
 mod history;
 mod hold;
+mod logging;
 mod options;
 mod parameters;
 mod pruning;
@@ -21,7 +22,6 @@ mod transaction;
 mod warnings;
 
 use pyo3::prelude::*;
-use tracing_subscriber::EnvFilter;
 
 /// The version of the underlying table library.
 #[pyfunction]
@@ -34,12 +34,10 @@ fn rust_core_version() -> &'static str {
 #[pyfunction]
 #[pyo3(signature = (endpoint=None))]
 fn init_tracing(endpoint: Option<&str>) -> PyResult<()> {
+    logging::write_to_stderr();
     if let Some(endpoint) = endpoint {
         tracing::warn!(endpoint, "reports go to standard error only");
     }
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    // A second call has no effect.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     Ok(())
 }
 
@@ -48,6 +46,7 @@ fn _internal(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     m.add_function(wrap_pyfunction!(rust_core_version, m)?)?;
     m.add_function(wrap_pyfunction!(init_tracing, m)?)?;
+    logging::register(m)?;
     schema::register(m)?;
     table::register(m)?;
     create::register(m)?;

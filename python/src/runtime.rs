@@ -9,6 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
 use crate::errors::{CatalogError, DeltaError, raise};
+use crate::logging;
 use crate::warnings::{Collected, collecting, show};
 
 /// The maximum delay of Ctrl-C.
@@ -48,8 +49,9 @@ pub(crate) fn wait<T: Send>(
 /// Runs a future with Python errors.
 pub(crate) fn wait_for<T: Send>(py: Python<'_>, future: impl Future<Output = PyResult<T>> + Send) -> PyResult<T> {
     let runtime = runtime()?;
+    logging::before_call(py)?;
     let (result, warnings) = py.detach(|| runtime.block_on(collecting(with_signal_checks(future))));
-    show_warnings(py, result, warnings)
+    report(py, result, warnings)
 }
 
 /// Runs a future that must stay on this thread.
@@ -58,16 +60,18 @@ pub(crate) fn wait_here<T: Send>(
     run: impl AsyncFnOnce() -> deltalakedb_log::Result<T> + Send,
 ) -> PyResult<T> {
     let runtime = runtime()?;
+    logging::before_call(py)?;
     let (result, warnings) =
         py.detach(|| runtime.block_on(collecting(with_signal_checks(async { run().await.map_err(raise) }))));
-    show_warnings(py, result, warnings)
+    report(py, result, warnings)
 }
 
-/// The result, after its warnings are shown.
-fn show_warnings<T>(py: Python<'_>, result: PyResult<T>, warnings: Collected) -> PyResult<T> {
+/// The result, after its events are logged and its warnings are shown.
+fn report<T>(py: Python<'_>, result: PyResult<T>, warnings: Collected) -> PyResult<T> {
+    let logged = logging::after_call(py);
     let shown = show(py, warnings);
-    // An error takes precedence over a warning that is raised as an error.
-    result.and_then(|result| shown.map(|()| result))
+    // An error takes precedence over a warning that is raised as an error, and over Ctrl-C while events are logged.
+    result.and_then(|result| shown.and(logged).map(|()| result))
 }
 
 /// Runs the future until it completes or Ctrl-C is pressed.

@@ -5,6 +5,7 @@
 mod alarm;
 mod alerting;
 mod args;
+mod collector;
 mod commands;
 mod context;
 mod demo;
@@ -19,44 +20,45 @@ mod metrics;
 mod mirror;
 mod operation;
 mod operations;
+mod otlp_recorder;
 mod output;
 mod progress;
 mod publishing;
 mod rebuild;
+mod recorder;
 mod report;
 mod rows;
 mod shell;
 mod sql;
 mod sql_session;
+mod telemetry;
 mod values;
 mod webhook;
 mod write;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use tracing::{Instrument, Span, debug_span};
 
-use crate::args::Cli;
+use crate::args::{Cli, Command, MirrorCommand};
 use crate::context::CommandContext;
 use crate::exit::ExitStatus;
 use crate::output::warn;
+use crate::telemetry::Telemetry;
 
 fn main() -> ExitCode {
     let (cli, before) = Cli::read();
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into());
-    let colours = std::io::stderr().is_terminal();
-    // The end of a span is printed with its duration, where RUST_LOG enables the span.
-    let ends = tracing_subscriber::fmt::format::FmtSpan::CLOSE;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_span_events(ends);
-    subscriber.with_writer(std::io::stderr).init();
     let ended = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|e| TxnLogError::new(ErrorKind::Unavailable, "no threads can be started").with_source(e));
     let ended = ended.and_then(|runtime| {
+        let telemetry = Telemetry::start(runtime.handle());
         let ended = runtime.block_on(run(cli, before));
+        // The last requests to the collector need the runtime.
+        telemetry.shutdown();
         // A call to a disk that does not answer cannot be stopped, and is not waited for.
         runtime.shutdown_timeout(Duration::from_secs(1));
         ended
@@ -79,8 +81,14 @@ fn is_broken_pipe(e: &TxnLogError) -> bool {
 }
 
 async fn run(mut cli: Cli, before: Vec<String>) -> Result<ExitStatus> {
+    let is_watch = matches!(&cli.command, Command::Mirror { command: MirrorCommand::Run { watch: true, .. } });
+    // A watch may run for months: each of its operations is a trace of its own.
+    let span = if is_watch { Span::none() } else { debug_span!(target: "deltalakedb::operation", "command") };
     let session = CommandContext::new(&mut cli, before)?;
-    let ended = commands::run(&session, cli.command).await;
-    session.close().await;
-    ended
+    let command = async {
+        let ended = commands::run(&session, cli.command).await;
+        session.close().await;
+        ended
+    };
+    command.instrument(span).await
 }

@@ -5,16 +5,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deltalakedb_log::{ErrorKind, Result, TxnLogError, metric};
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use deltalakedb_log::metric::BUCKETS_MS;
+use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The upper bounds of the buckets of histograms, in milliseconds.
-const BUCKETS_MS: [f64; 16] = [
-    0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0, 30_000.0, 60_000.0,
-];
+use crate::recorder;
+
 /// The maximum size of a request.
 const MAX_REQUEST: usize = 8 << 10;
 /// How long a request and its answer may take.
@@ -36,11 +35,12 @@ pub(crate) struct MetricsServer {
 impl MetricsServer {
     pub(crate) async fn bind(address: &str) -> Result<Self> {
         let listener = TcpListener::bind(address).await.map_err(|e| cannot_serve(address, e))?;
-        let cannot_record =
-            |e: BuildError| TxnLogError::new(ErrorKind::Internal, "the metrics cannot be recorded").with_source(e);
-        let builder = PrometheusBuilder::new().set_buckets(&BUCKETS_MS).map_err(cannot_record)?;
-        let handle = builder.install_recorder().map_err(cannot_record)?;
-        metric::describe();
+        let builder = PrometheusBuilder::new().set_buckets(&BUCKETS_MS).map_err(|e| {
+            TxnLogError::new(ErrorKind::Internal, "the buckets of the metrics cannot be set").with_source(e)
+        })?;
+        let prometheus = builder.build_recorder();
+        let handle = prometheus.handle();
+        recorder::add(prometheus)?;
         Ok(Self { listener, handle, permits: Arc::new(Semaphore::new(PARALLEL)) })
     }
 

@@ -102,6 +102,11 @@ pub const METRICS: [Metric; 9] = [
     CATALOG_CONNECTIONS.0,
 ];
 
+/// The upper bounds of the buckets of histograms, in milliseconds.
+pub const BUCKETS_MS: [f64; 16] = [
+    0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0, 30_000.0, 60_000.0,
+];
+
 /// A metric: its name, and what its values mean.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
@@ -117,6 +122,16 @@ impl Metric {
     /// The name under which it is exported.
     pub const fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// The meaning of its values, in a few words.
+    pub const fn meaning(&self) -> &'static str {
+        self.meaning
+    }
+
+    /// The symbol of its unit, such as `ms`; empty for a number of things.
+    pub fn unit(&self) -> &'static str {
+        self.unit.as_canonical_label()
     }
 
     /// The name of its label, if it has one.

@@ -15,6 +15,7 @@ mod metrics;
 mod mirror;
 mod operating;
 mod operations;
+mod otlp;
 mod output;
 mod owners;
 mod rebuild;
