@@ -5,13 +5,17 @@
 mod alarm;
 mod alerting;
 mod args;
+mod command_line;
 mod commands;
+mod confirmation;
 mod context;
 mod demo;
 mod duckdb_mirror;
 mod exit;
 mod expire;
 mod expiry_report;
+mod generated;
+mod help;
 mod input;
 mod lifecycle;
 mod merge;
@@ -28,6 +32,7 @@ mod rows;
 mod shell;
 mod sql;
 mod sql_session;
+mod terminal;
 mod values;
 mod webhook;
 mod write;
@@ -38,15 +43,21 @@ use std::time::Duration;
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 
-use crate::args::Cli;
+use crate::args::{Cli, Format};
 use crate::context::CommandContext;
 use crate::exit::ExitStatus;
-use crate::output::warn;
+use crate::output::{json_error, warn};
+use crate::terminal::has_colours;
 
 fn main() -> ExitCode {
-    let (cli, before) = Cli::read();
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into());
-    let colours = std::io::stderr().is_terminal();
+    let (cli, before) = match command_line::read() {
+        Ok(read) => read,
+        Err(code) => return code,
+    };
+    let is_json = cli.global.format == Format::Json;
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env();
+    let filter = filter.unwrap_or_else(|_| log_filter(cli.global.verbose).into());
+    let colours = has_colours(std::io::stderr().is_terminal());
     // The end of a span is printed with its duration, where RUST_LOG enables the span.
     let ends = tracing_subscriber::fmt::format::FmtSpan::CLOSE;
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_span_events(ends);
@@ -67,9 +78,23 @@ fn main() -> ExitCode {
         // A closed pipe at standard output is not an error: the reader needs no more output.
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
-            warn(&format!("error: {e}"));
-            ExitCode::from(if e.kind() == ErrorKind::Conflict { 4 } else { 1 })
+            let code = if e.kind() == ErrorKind::Conflict { 4 } else { 1 };
+            if is_json {
+                json_error(&format!("{:?}", e.kind()), &e.to_string(), code);
+            } else {
+                warn(&format!("error: {e}"));
+            }
+            ExitCode::from(code)
         }
+    }
+}
+
+/// What is logged after `-v` so many times, unless `RUST_LOG` says it.
+fn log_filter(verbose: u8) -> &'static str {
+    match verbose {
+        0 => "error",
+        1 => "error,deltalakedb=info",
+        _ => "error,deltalakedb=debug",
     }
 }
 
