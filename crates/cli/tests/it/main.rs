@@ -3,11 +3,14 @@
 #![allow(clippy::print_stderr, reason = "a test that is skipped says why")]
 
 mod bad_input;
+mod command_line;
 mod commands;
+mod configuration;
 mod crash;
 #[path = "../../../../tests/src/databases.rs"]
 #[allow(unreachable_pub, dead_code, reason = "the file is shared")]
 mod databases;
+mod dry_run;
 mod expire;
 mod holds;
 mod lifecycle;
@@ -22,5 +25,6 @@ mod restored;
 mod rights;
 mod row_tables;
 mod sql;
+mod terminal;
 mod test_folder;
 mod watch;
