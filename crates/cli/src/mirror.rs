@@ -42,7 +42,9 @@ pub(crate) async fn status(s: &CommandContext, check: bool) -> Result<ExitStatus
 
 pub(crate) async fn checkpoint(s: &CommandContext, name: &str) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
+    let working = s.working(format!("writing a checkpoint of {}", entry.name));
     let result = s.mirror(&catalog).checkpoint(entry.id).await?;
+    drop(working);
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&result.to_string())?,
@@ -61,7 +63,9 @@ pub(crate) async fn checkpoint(s: &CommandContext, name: &str) -> Result<ExitSta
 
 pub(crate) async fn repair(s: &CommandContext, name: &str) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
+    let working = s.working(format!("repairing {}", entry.name));
     let result = s.mirror(&catalog).repair(entry.id).await?;
+    drop(working);
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&result.to_string())?,

@@ -131,6 +131,8 @@ async fn create_with_rows(s: &CommandContext, catalog: &Arc<dyn Catalog>, args: 
     let new = NewTable::new(name.clone(), location);
     let (properties, options) = (HashMap::new(), s.write_options());
     let by = &args.partition_by;
+    let working = s.working(format!("writing to {name}"));
     deltalakedb_table::create_with_data(catalog.as_ref(), new, rows, by, &properties, &options).await?;
+    drop(working);
     publish_and_report(s, catalog, &TableRef::Name(name)).await
 }
