@@ -374,6 +374,9 @@ pub(crate) enum MirrorCommand {
         /// Keep the commits of other engines: they are imported, unless they replace commits of the catalog
         #[arg(long)]
         theirs: bool,
+        /// Print what is missing or wrong, as `dl verify --every-version` does, and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 

@@ -80,6 +80,9 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
             publishing::run(s, watch, metrics.as_deref()).await
         }
         Command::Mirror { command: MirrorCommand::Checkpoint { name } } => mirror::checkpoint(s, &name).await,
+        Command::Mirror { command: MirrorCommand::Repair { name, dry_run: true, .. } } => {
+            verify(s, Some(&name), VerifyOptions { every_version: true, data: false }).await
+        }
         Command::Mirror { command: MirrorCommand::Repair { name, theirs: true, .. } } => keep_theirs(s, &name).await,
         Command::Mirror { command: MirrorCommand::Repair { name, ours: true, .. } } => {
             mirror::keep_ours(s, &name).await

@@ -81,7 +81,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("mirror run", &["mirror run", "mirror run --watch --metrics 127.0.0.1:9184"]),
     ("mirror duckdb", &["mirror duckdb --to lake.duckdb"]),
     ("mirror checkpoint", &["mirror checkpoint sales.orders"]),
-    ("mirror repair", &["mirror repair sales.orders", "mirror repair sales.orders --theirs"]),
+    ("mirror repair", &["mirror repair sales.orders --dry-run", "mirror repair sales.orders --theirs"]),
     ("verify", &["verify", "verify sales.orders --every-version --data"]),
     ("completions", &["completions bash", "completions zsh"]),
     ("man", &["man --to ./man"]),
