@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// The variables with the folders of the libraries.
 const LIBRARIES: [(&str, &str); 2] = [("DUCKDB_LIB_DIR", "libduckdb.so"), ("ROCKSDB_LIB_DIR", "librocksdb.so")];
 
-fn main() -> io::Result<()> {
+pub(crate) fn main() -> io::Result<()> {
     let mut cargo = io::stdout().lock();
     for (variable, library) in LIBRARIES {
         writeln!(cargo, "cargo::rerun-if-env-changed={variable}")?;

@@ -58,6 +58,9 @@ pub use postgres::PostgresOptions;
 pub use sql_catalog::{ConnectOptions, DEFAULT_MAX_WAITING, SqlCatalog, SqlTxnLogReader, SqlTxnLogWriter};
 pub use uri::{Backend, CatalogUri, PostgresBackend};
 
+/// The version of SQLite that catalogs in files use.
+pub const SQLITE_VERSION: &std::ffi::CStr = libsqlite3_sys::SQLITE_VERSION;
+
 /// Opens the catalog at `uri`, such as `deltasql://sqlite//var/data/meta.db` or `deltasql://postgres/mydb/public`. An
 /// embedded catalog that does not exist is created; one in a server must be created by `dl init` or with
 /// [`ConnectOptions::create`].

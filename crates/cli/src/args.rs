@@ -1,7 +1,6 @@
 //! What people type.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use deltalakedb_log::{Result, TableOwner, TxnLogError};
@@ -16,30 +15,48 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// The heading of the options of all commands.
+const GLOBAL: &str = "Global options";
+
 #[derive(Debug, Default, Args)]
 pub(crate) struct Global {
     /// URI of the catalog, such as deltasql://sqlite//var/data/meta.db
-    #[arg(long, global = true, env = "DELTALAKEDB_CATALOG", hide_env_values = true, value_name = "URI")]
+    #[arg(long, global = true, env = "DELTALAKEDB_CATALOG", hide_env_values = true, value_name = "URI", help_heading = GLOBAL)]
     pub(crate) catalog: Option<String>,
     /// Output format
-    #[arg(long, global = true, default_value = "table", value_name = "FORMAT")]
+    #[arg(long, global = true, default_value = "table", value_name = "FORMAT", help_heading = GLOBAL)]
     pub(crate) format: Format,
+    /// Print results as JSON, and an error as one JSON object: short for --format json
+    #[arg(long, global = true, conflicts_with = "format", help_heading = GLOBAL)]
+    pub(crate) json: bool,
     /// Print only results and errors
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
     pub(crate) quiet: bool,
-    /// TOML file with settings
-    #[arg(long, global = true, env = "DELTALAKEDB_CONFIG", value_name = "FILE")]
+    /// Log what happens to standard error: -v events, -vv also the time that each step took
+    #[arg(long, short, global = true, action = ArgAction::Count, conflicts_with = "quiet", help_heading = GLOBAL)]
+    pub(crate) verbose: u8,
+    /// Print long output to the terminal directly instead of through the pager of PAGER
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub(crate) no_pager: bool,
+    /// TOML file with settings [default: deltalakedb/config.toml in the folder for configuration, such as ~/.config]
+    #[arg(long, global = true, env = "DELTALAKEDB_CONFIG", value_name = "FILE", help_heading = GLOBAL)]
     pub(crate) config: Option<std::path::PathBuf>,
+    /// Use the settings of [profiles.NAME] in the configuration; they take precedence over its others
+    #[arg(long, global = true, env = "DELTALAKEDB_PROFILE", value_name = "NAME", help_heading = GLOBAL)]
+    pub(crate) profile: Option<String>,
     /// Set a configuration key; after `dl update`, set a column to an expression. May be repeated
-    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", help_heading = GLOBAL)]
     pub(crate) settings: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
+    /// Tables and sentences for people
     #[default]
     Table,
+    /// One JSON document
     Json,
+    /// Comma-separated values with a header line
     Csv,
     /// One Parquet file; only for the rows of `dl sql` and `dl read`
     Parquet,
@@ -109,6 +126,9 @@ pub(crate) enum Command {
         /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
+        /// Print what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         #[command(flatten)]
         by: OwnerArgs,
     },
@@ -196,6 +216,9 @@ pub(crate) enum Command {
         /// Delete all rows
         #[arg(long, conflicts_with = "filter")]
         all: bool,
+        /// Print what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Update the rows that match a condition: `--set 'price = price * 2'`, which may be repeated
     Update {
@@ -207,6 +230,9 @@ pub(crate) enum Command {
         /// Update all rows
         #[arg(long, conflicts_with = "filter")]
         all: bool,
+        /// Print what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Merge rows into a table; the first clause that applies to a row is executed
     Merge(MergeArgs),
@@ -223,6 +249,9 @@ pub(crate) enum Command {
         /// Rewrite only the files that have a deletion vector, without the rows that it hides
         #[arg(long, conflicts_with_all = ["zorder", "target_size"])]
         purge: bool,
+        /// Print what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Delete data files that no retained version and no running writer needs
     Vacuum(VacuumArgs),
@@ -234,6 +263,12 @@ pub(crate) enum Command {
         name: String,
         #[command(flatten)]
         to: ToArgs,
+        /// Print what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask for confirmation, which is only done on a terminal
+        #[arg(long)]
+        yes: bool,
     },
     /// Change columns, properties, constraints or the description of a table in one commit
     Alter(AlterArgs),
@@ -282,6 +317,17 @@ pub(crate) enum Command {
         #[arg(long, value_name = "URI")]
         to: String,
     },
+    /// Print the completion script of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages
+    Man {
+        /// The folder for the pages, which is created if it does not exist
+        #[arg(long, value_name = "DIR")]
+        to: std::path::PathBuf,
+    },
     /// Run the tour on an embedded catalog in a temporary directory
     Demo {
         /// Use this empty directory and keep it
@@ -328,6 +374,9 @@ pub(crate) enum MirrorCommand {
         /// Keep the commits of other engines: they are imported, unless they replace commits of the catalog
         #[arg(long)]
         theirs: bool,
+        /// Print what is missing or wrong, as `dl verify --every-version` does, and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -338,9 +387,12 @@ pub(crate) struct DropArgs {
     /// Also delete the files of the table, which cannot be undone; files of other tables are kept
     #[arg(long)]
     pub(crate) delete_files: bool,
-    /// Delete files without asking for confirmation
+    /// Do not ask for confirmation, which --delete-files requires also where there is no terminal
     #[arg(long)]
     pub(crate) yes: bool,
+    /// Print what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Drop the table even if some commits cannot be published
     #[arg(long)]
     pub(crate) force: bool,
@@ -381,6 +433,9 @@ pub(crate) struct WriteArgs {
     /// Path or URL of a new table [default: a directory below the setting `warehouse`]
     #[arg(long)]
     pub(crate) location: Option<String>,
+    /// Print what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -399,6 +454,9 @@ pub(crate) struct MergeArgs {
     /// Add the columns to the table that only the source has
     #[arg(long)]
     pub(crate) add_columns: bool,
+    /// Print what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) clauses: Clauses,
 }
@@ -462,6 +520,9 @@ pub(crate) struct VacuumArgs {
     /// Allow a shorter retention than that of the table
     #[arg(long, requires = "retain")]
     pub(crate) force: bool,
+    /// Do not ask for confirmation, which is only done on a terminal, and with --force
+    #[arg(long)]
+    pub(crate) yes: bool,
     /// Print what would be deleted, and delete nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -544,8 +605,11 @@ pub(crate) struct AtArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum InputFormat {
+    /// Comma-separated values with a header line
     Csv,
+    /// One JSON object a line
     Ndjson,
+    /// Parquet
     Parquet,
 }
 
@@ -567,33 +631,6 @@ pub(crate) enum Evolution {
     Merge,
     /// Replace the schema with that of the new rows; only with --mode overwrite
     Overwrite,
-}
-
-/// What stands before the command. clap forgets repeatable options from there once one comes after the command, too.
-#[derive(Debug, Parser)]
-#[command(name = "dl", disable_help_flag = true, disable_version_flag = true)]
-struct GlobalOptions {
-    #[command(flatten)]
-    global: Global,
-    #[command(subcommand)]
-    _command: Option<AnyCommand>,
-}
-
-/// The command and what follows it, unread.
-#[derive(Debug, Subcommand)]
-#[allow(dead_code, reason = "it is only parsed over")]
-enum AnyCommand {
-    #[command(external_subcommand)]
-    Any(Vec<OsString>),
-}
-
-impl Cli {
-    /// What was typed, and apart from it the settings that stand before the command.
-    pub(crate) fn read() -> (Self, Vec<String>) {
-        let cli = Self::parse();
-        let before = GlobalOptions::try_parse().map(|before| before.global.settings).unwrap_or_default();
-        (cli, before)
-    }
 }
 
 /// `KEY=VALUE`, several times.

@@ -19,9 +19,11 @@ use crate::context::{CommandContext, catalog_alone};
 use crate::exit::ExitStatus;
 use crate::output::warn;
 use crate::progress::Progress;
-use crate::report::{counted, entry_json, iso, mirror_word, raw};
+use crate::report::{byte_count, counted, entry_json, iso, mirror_word, raw};
 use crate::rows::print_rows;
-use crate::{demo, duckdb_mirror, expire, lifecycle, merge, mirror, operations, publishing, rebuild, sql, write};
+use crate::{
+    demo, duckdb_mirror, expire, generated, lifecycle, merge, mirror, operations, publishing, rebuild, sql, write,
+};
 
 pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStatus> {
     if s.global.format == Format::Parquet && !matches!(command, Command::Sql { .. } | Command::Read { .. }) {
@@ -39,7 +41,7 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
         Command::Rename { old, new, by } => lifecycle::rename(s, &old, &new, by).await,
         Command::Drop(args) => lifecycle::drop(s, args).await,
         Command::Undrop { name, new, by } => lifecycle::undrop(s, &name, new.as_deref(), by).await,
-        Command::Detach { name, yes, by } => lifecycle::detach(s, &name, yes, by).await,
+        Command::Detach { name, yes, dry_run, by } => lifecycle::detach(s, &name, yes, dry_run, by).await,
         Command::Tables { dropped: true } => lifecycle::inactive(s).await,
         Command::Tables { dropped: false } => tables(s).await,
         Command::Show { name } => show(s, &name).await,
@@ -55,18 +57,20 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
         }
         Command::Sql { statements, data, params } => sql::run(s, statements, data.as_deref(), &params).await,
         Command::Write(args) => write::write(s, args).await,
-        Command::Delete { name, filter, all: _ } => operations::delete(s, &name, filter).await,
-        Command::Update { name, filter, all: _ } => operations::update(s, &name, &s.assignments, filter).await,
+        Command::Delete { name, filter, all: _, dry_run } => operations::delete(s, &name, filter, dry_run).await,
+        Command::Update { name, filter, all: _, dry_run } => {
+            operations::update(s, &name, &s.assignments, filter, dry_run).await
+        }
         Command::Merge(args) => merge::merge(s, args).await,
-        Command::Optimize { name, purge: true, .. } => operations::purge(s, &name).await,
-        Command::Optimize { name, zorder, target_size, purge: false } => {
-            operations::optimize(s, &name, zorder, target_size.as_deref()).await
+        Command::Optimize { name, purge: true, dry_run, .. } => operations::purge(s, &name, dry_run).await,
+        Command::Optimize { name, zorder, target_size, purge: false, dry_run } => {
+            operations::optimize(s, &name, zorder, target_size.as_deref(), dry_run).await
         }
         Command::Vacuum(args) => operations::vacuum(s, args).await,
         Command::Expire(args) => expire::run(s, args).await,
-        Command::Restore { name, to } => {
+        Command::Restore { name, to, dry_run, yes } => {
             let at = AtArgs { version: to.version, timestamp: to.timestamp };
-            operations::restore(s, &name, state_at(&at)?).await
+            operations::restore(s, &name, state_at(&at)?, dry_run, yes).await
         }
         Command::Alter(args) => operations::alter(s, &args.name, args.changes).await,
         Command::Changes { name, from, to } => operations::changes(s, &name, from, to).await,
@@ -76,6 +80,9 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
             publishing::run(s, watch, metrics.as_deref()).await
         }
         Command::Mirror { command: MirrorCommand::Checkpoint { name } } => mirror::checkpoint(s, &name).await,
+        Command::Mirror { command: MirrorCommand::Repair { name, dry_run: true, .. } } => {
+            verify(s, Some(&name), VerifyOptions { every_version: true, data: false }).await
+        }
         Command::Mirror { command: MirrorCommand::Repair { name, theirs: true, .. } } => keep_theirs(s, &name).await,
         Command::Mirror { command: MirrorCommand::Repair { name, ours: true, .. } } => {
             mirror::keep_ours(s, &name).await
@@ -87,6 +94,8 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
         }
         Command::Rebuild { locations, from_mirror: _ } => rebuild::run(s, &locations).await,
         Command::CopyCatalog { to } => copy_catalog(s, &to).await,
+        Command::Completions { shell } => generated::completions(shell),
+        Command::Man { to } => generated::manual(s, &to),
         Command::Demo { keep } => demo::tour(s, keep).await,
     }
 }
@@ -189,7 +198,7 @@ async fn abandon_import(s: &CommandContext, place: &str) -> Result<ExitStatus> {
 
 async fn tables(s: &CommandContext) -> Result<ExitStatus> {
     let mut tables = listing::tables(s.catalog(false).await?, None);
-    let mut out = s.output();
+    let mut out = s.paged_output();
     let columns = ["name", "location", "version", "timestamp", "publishedVersion", "mirror"];
     let mut listing = out.listing(columns.map(String::from).into());
     while let Some(t) = tables.try_next().await? {
@@ -227,7 +236,7 @@ async fn show(s: &CommandContext, name: &str) -> Result<ExitStatus> {
         out.line(&format!("history    from version {}", entry.base_version))?;
     }
     let rows = counts.rows.map_or("an unknown number of rows".into(), |n| counted(n.unsigned_abs(), "row"));
-    out.line(&format!("size       {rows} in {}, {} bytes", counted(counts.files, "file"), counts.bytes))?;
+    out.line(&format!("size       {rows} in {}, {}", counted(counts.files, "file"), byte_count(counts.bytes)))?;
     out.line(&format!("mirror     {}", mirror_word(&entry)))?;
     if let Some(owner) = &entry.owner {
         out.line(&format!("owner      {owner}"))?;
@@ -267,7 +276,7 @@ fn hold_json(hold: &Hold) -> Value {
 async fn history(s: &CommandContext, name: &str, range: HistoryRange) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
     let commits = catalog.reader(entry.id).history(range).await?;
-    let mut out = s.output();
+    let mut out = s.paged_output();
     let people = out.format() == Format::Table;
     let mut columns =
         vec!["version", "timestamp", "operation", "filesAdded", "filesRemoved", "bytesAdded", "bytesRemoved"];
@@ -284,14 +293,15 @@ async fn history(s: &CommandContext, name: &str, range: HistoryRange) -> Result<
     let mut listing = out.listing(columns.iter().map(|c| c.to_string()).collect());
     for c in commits {
         let json = |text: &Option<String>| text.as_deref().map_or(Ok(Value::Null), raw);
+        let bytes = |n: i64| if people { byte_count(n.unsigned_abs()).into() } else { Value::from(n) };
         let all = json!({
             "version": c.version,
             "timestamp": iso(c.timestamp),
             "operation": c.operation,
             "filesAdded": c.files_added,
             "filesRemoved": c.files_removed,
-            "bytesAdded": c.bytes_added,
-            "bytesRemoved": c.bytes_removed,
+            "bytesAdded": bytes(c.bytes_added),
+            "bytesRemoved": bytes(c.bytes_removed),
             "operationParameters": json(&c.operation_parameters)?,
             "operationMetrics": json(&c.operation_metrics)?,
             "committer": c.committer,
@@ -335,17 +345,22 @@ async fn files(s: &CommandContext, name: &str, filter: Option<&str>, at: AtArgs,
         let (examined, found, kept) = (counted(e.examined, "file"), e.found, e.kept);
         warn(&format!("version {version}: {examined} examined, {found} found, {kept} kept{by}"));
     }
-    let mut out = s.output();
+    let mut out = s.paged_output();
     if out.format() == Format::Json {
         let files = kept.iter().map(file_json).collect::<Result<Vec<_>>>()?;
         out.document(&files)?;
         return Ok(ExitStatus::Success);
     }
     let columns = ["path", "partitionValues", "size", "modificationTime", "stats", "deletionVector"];
-    let printed = if out.format() == Format::Table { &columns[..4] } else { &columns[..] };
+    let people = out.format() == Format::Table;
+    let printed = if people { &columns[..4] } else { &columns[..] };
     let mut listing = out.listing(printed.iter().map(|c| c.to_string()).collect());
     for add in &kept {
-        let file = file_json(add)?;
+        let mut file = file_json(add)?;
+        if people {
+            file["size"] = byte_count(add.size.unsigned_abs()).into();
+            file["modificationTime"] = iso(add.modification_time).into();
+        }
         listing.row(printed.iter().map(|c| file.get(*c).cloned().unwrap_or(Value::Null)).collect())?;
     }
     listing.end()?;
@@ -358,7 +373,7 @@ async fn snapshot(s: &CommandContext, name: &str, at: AtArgs) -> Result<ExitStat
     let snapshot = reader.snapshot(state_at(&at)?).await?;
     let mut files: Vec<Add> = reader.files(snapshot.version(), None).await?.try_collect().await?;
     files.sort_by(|a, b| (&a.path, a.key()).cmp(&(&b.path, b.key())));
-    s.output().document(&snapshot_json(&snapshot, &files)?)?;
+    s.paged_output().document(&snapshot_json(&snapshot, &files)?)?;
     Ok(ExitStatus::Success)
 }
 
@@ -380,7 +395,7 @@ fn snapshot_json(snapshot: &Snapshot, files: &[Add]) -> Result<Value> {
 async fn read(s: &CommandContext, name: &str, scan: &Scan) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
     let table = DeltaTable::open_in(catalog, &TableRef::Id(entry.id)).await?;
-    let mut out = s.output();
+    let mut out = s.paged_output();
     if scan.limit.is_some() {
         out = out.unlimited();
     }

@@ -1,6 +1,6 @@
 //! The context of every command: settings, clock, output, and the catalogs that it opens.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +11,12 @@ use deltalakedb_log::{
 };
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{Notices, Settings, WriteOptions, is_setting, resolve_location};
+use etcetera::{BaseStrategy, choose_base_strategy};
 use parking_lot::Mutex;
 
 use crate::args::{Cli, Command, Global};
 use crate::output::{Output, warn};
+use crate::progress::Progress;
 
 /// The context of every command: the global options, and the clock.
 pub(crate) struct CommandContext {
@@ -40,7 +42,9 @@ impl CommandContext {
             matches!(cli.command, Command::Update { .. }) && !is_setting(key.trim())
         };
         let (assignments, after): (Vec<_>, Vec<_>) = after.into_iter().partition(assigns);
-        let settings = Settings::read(global.config.as_deref(), &[before, after].concat())?;
+        let config = global.config.clone().or_else(usual_config);
+        let single = [before, after].concat();
+        let settings = Settings::read_with_profile(config.as_deref(), global.profile.as_deref(), &single)?;
         Ok(Self {
             global,
             settings,
@@ -73,6 +77,16 @@ impl CommandContext {
 
     pub(crate) fn output(&self) -> Output {
         Output::new(self.global.format, self.global.quiet, self.settings.row_limit)
+    }
+
+    /// The output of a command that may print very much, and nothing else.
+    pub(crate) fn paged_output(&self) -> Output {
+        if self.global.no_pager { self.output() } else { self.output().paged() }
+    }
+
+    /// Shows on a terminal that long work is being done, until it is dropped.
+    pub(crate) fn working(&self, what: impl Into<String>) -> Progress {
+        Progress::endless(what, self.global.quiet)
     }
 
     /// The catalog; created if it does not exist and `create` and the settings allow it.
@@ -190,6 +204,13 @@ impl CommandContext {
             ))
         })
     }
+}
+
+/// The configuration of the user, if there is one: `~/.config/deltalakedb/config.toml` on most systems.
+fn usual_config() -> Option<PathBuf> {
+    // Without a home directory there is none.
+    let folder = choose_base_strategy().ok()?.config_dir();
+    Some(folder.join("deltalakedb").join("config.toml")).filter(|file| file.exists())
 }
 
 /// Rejects a URI that names a table instead of a catalog.

@@ -21,7 +21,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn refresh(s: &CommandContext, file: &Path) -> Result<ExitStatus> {
+    let working = s.working(format!("refreshing {}", file.display()));
     let refreshed = DuckDbMirror::new(s.catalog(false).await?, file)?.refresh().await?;
+    drop(working);
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&format!("{}: {refreshed}", file.display()))?,

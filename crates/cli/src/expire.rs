@@ -14,7 +14,9 @@ pub(crate) async fn run(s: &CommandContext, args: ExpireArgs) -> Result<ExitStat
     let options = options(s, &args)?;
     let Some(name) = args.name.as_deref() else { return all(s, &options).await };
     let (catalog, entry) = s.table(name).await?;
+    let working = s.working(format!("expiring history of {}", entry.name));
     let expired = s.mirror(&catalog).expire(entry.id, &options).await?;
+    drop(working);
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&summary_of(&expired, options.dry_run))?,

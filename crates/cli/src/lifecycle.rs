@@ -1,19 +1,19 @@
 //! Renaming, dropping, undropping and detaching tables.
 
-use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
 use deltalakedb_log::listing::inactive_tables;
 use deltalakedb_log::lookup::find_dropped;
-use deltalakedb_log::{Catalog, Location, Result, TableName, TableRef, TableState, TxnLogError, require};
+use deltalakedb_log::{Catalog, Location, Result, TableEntry, TableName, TableRef, TableState, require};
 use deltalakedb_table::{DeletedFiles, DropOptions, DroppedInactive, WriteOptions};
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 
 use crate::args::{DropArgs, Format, OwnerArgs};
+use crate::confirmation;
 use crate::context::{CommandContext, is_location};
 use crate::exit::ExitStatus;
-use crate::output::{visible, warn};
+use crate::output::warn;
 use crate::report::{counted, entry_json, iso};
 
 /// The write options, in the name of the table's owner if one is given.
@@ -43,12 +43,24 @@ pub(crate) async fn drop(s: &CommandContext, args: DropArgs) -> Result<ExitStatu
     let table = table_ref(&args.name)?;
     let entry = match (catalog.find(&table).await?, &table) {
         (Some(entry), _) => entry,
-        (None, TableRef::Name(name)) => return drop_inactive(s, &catalog, name, drop_options).await,
+        (None, TableRef::Name(name)) if !args.dry_run => {
+            return drop_inactive(s, &catalog, name, drop_options).await;
+        }
         (None, _) => require(catalog.as_ref(), &table).await?,
     };
     let (name, place) = (&entry.name, &entry.location);
+    if args.dry_run {
+        let files = if args.delete_files { "be deleted permanently" } else { "stay" };
+        let sentence = format!("{name} would be dropped, and its files at {place} would {files}: nothing was done");
+        return would(s, &entry, &sentence);
+    }
     if drop_options.delete_files {
-        confirm(args.yes, &format!("the files of {name} below {place} will be deleted permanently"))?;
+        confirmation::require(args.yes, &format!("the files of {name} below {place} will be deleted permanently"))?;
+    } else {
+        confirmation::ask(
+            args.yes,
+            &format!("{name} will be dropped, and `dl undrop` restores it for a limited time"),
+        )?;
     }
     let (mirror, options) = (s.mirror(&catalog), options_of(s, args.by));
     let dropped = deltalakedb_table::drop_table(&mirror, entry.id, drop_options, &options).await?;
@@ -71,6 +83,19 @@ pub(crate) async fn drop(s: &CommandContext, args: DropArgs) -> Result<ExitStatu
         }
         (None, None) => format!("{name} is dropped, its files stay at {place}"),
     })?;
+    Ok(ExitStatus::Success)
+}
+
+/// Prints what would be done with a table.
+fn would(s: &CommandContext, entry: &TableEntry, sentence: &str) -> Result<ExitStatus> {
+    let mut out = s.output();
+    if out.format() == Format::Table {
+        out.say(sentence)?;
+    } else {
+        let mut document = entry_json(entry);
+        document["dryRun"] = true.into();
+        out.document(&document)?;
+    }
     Ok(ExitStatus::Success)
 }
 
@@ -121,11 +146,23 @@ pub(crate) async fn undrop(s: &CommandContext, name: &str, new: Option<&str>, by
     Ok(ExitStatus::Success)
 }
 
-pub(crate) async fn detach(s: &CommandContext, name: &str, yes: bool, by: OwnerArgs) -> Result<ExitStatus> {
+pub(crate) async fn detach(
+    s: &CommandContext,
+    name: &str,
+    yes: bool,
+    dry_run: bool,
+    by: OwnerArgs,
+) -> Result<ExitStatus> {
     let catalog = s.catalog(false).await?;
     let entry = require(catalog.as_ref(), &table_ref(name)?).await?;
     let (name, place) = (&entry.name, &entry.location);
-    confirm(
+    if dry_run {
+        let sentence = format!(
+            "{name} would be removed from the catalog, and only the history in {place}/_delta_log kept: nothing was done"
+        );
+        return would(s, &entry, &sentence);
+    }
+    confirmation::require(
         yes,
         &format!("{name} will be removed from the catalog, and only the history in {place}/_delta_log is kept"),
     )?;
@@ -163,23 +200,4 @@ pub(crate) async fn inactive(s: &CommandContext) -> Result<ExitStatus> {
     }
     listing.end()?;
     Ok(ExitStatus::Success)
-}
-
-/// Asks for confirmation before an irreversible action; without a terminal, `--yes` must have been passed.
-fn confirm(yes: bool, what: &str) -> Result<()> {
-    if yes {
-        return Ok(());
-    }
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Err(TxnLogError::invalid(format!("nothing was done: {what}; pass --yes to confirm")));
-    }
-    let failed = |e: std::io::Error| TxnLogError::invalid("the answer cannot be read: pass --yes").with_source(e);
-    let mut err = std::io::stderr();
-    write!(err, "{}. Continue? [y/N] ", visible(what)).and_then(|()| err.flush()).map_err(failed)?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(failed)?;
-    match answer.trim().to_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
-        _ => Err(TxnLogError::invalid("nothing was done")),
-    }
 }

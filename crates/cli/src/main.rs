@@ -6,13 +6,17 @@ mod alarm;
 mod alerting;
 mod args;
 mod collector;
+mod command_line;
 mod commands;
+mod confirmation;
 mod context;
 mod demo;
 mod duckdb_mirror;
 mod exit;
 mod expire;
 mod expiry_report;
+mod generated;
+mod help;
 mod input;
 mod lifecycle;
 mod merge;
@@ -32,6 +36,7 @@ mod shell;
 mod sql;
 mod sql_session;
 mod telemetry;
+mod terminal;
 mod values;
 mod webhook;
 mod write;
@@ -42,20 +47,25 @@ use std::time::Duration;
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use tracing::{Instrument, Span, debug_span};
 
-use crate::args::{Cli, Command, MirrorCommand};
+use crate::args::{Cli, Command, Format, MirrorCommand};
 use crate::context::CommandContext;
 use crate::exit::ExitStatus;
-use crate::output::warn;
+use crate::output::{json_error, warn};
 use crate::telemetry::Telemetry;
 
 fn main() -> ExitCode {
-    let (cli, before) = Cli::read();
+    let (cli, before) = match command_line::read() {
+        Ok(read) => read,
+        Err(code) => return code,
+    };
+    let is_json = cli.global.format == Format::Json;
+    let verbose = cli.global.verbose;
     let ended = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|e| TxnLogError::new(ErrorKind::Unavailable, "no threads can be started").with_source(e));
     let ended = ended.and_then(|runtime| {
-        let telemetry = Telemetry::start(runtime.handle());
+        let telemetry = Telemetry::start(runtime.handle(), verbose);
         let ended = runtime.block_on(run(cli, before));
         // The last requests to the collector need the runtime.
         telemetry.shutdown();
@@ -69,8 +79,13 @@ fn main() -> ExitCode {
         // A closed pipe at standard output is not an error: the reader needs no more output.
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
-            warn(&format!("error: {e}"));
-            ExitCode::from(if e.kind() == ErrorKind::Conflict { 4 } else { 1 })
+            let code = if e.kind() == ErrorKind::Conflict { 4 } else { 1 };
+            if is_json {
+                json_error(&format!("{:?}", e.kind()), &e.to_string(), code);
+            } else {
+                warn(&format!("error: {e}"));
+            }
+            ExitCode::from(code)
         }
     }
 }

@@ -28,7 +28,7 @@ pub(crate) async fn merge(s: &CommandContext, args: MergeArgs) -> Result<ExitSta
     let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
     let schema = table.schema(At::Latest).await?;
     let rows = source(s, catalog.clone(), &args, &schema).await?;
-    operation::run_on(s, catalog, entry, Operation::Merge(merge, rows), |table, result| {
+    operation::run_on(s, catalog, entry, Operation::Merge(merge, rows), args.dry_run, |table, result| {
         let count = |what| {
             let metric = format!("num_target_rows_{what}");
             let n = result.metrics.get(metric).and_then(serde_json::Value::as_u64).unwrap_or(0);

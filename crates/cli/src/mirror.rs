@@ -10,20 +10,21 @@ use crate::args::Format;
 use crate::context::CommandContext;
 use crate::exit::ExitStatus;
 use crate::output::warn;
-use crate::report::{entry_json, iso};
+use crate::report::{duration, entry_json, iso};
 
 pub(crate) async fn status(s: &CommandContext, check: bool) -> Result<ExitStatus> {
     let catalog = s.catalog(false).await?;
     let mut status = Mirror::new(catalog, s.clock.clone()).status();
     let mut out = s.output();
     let people = out.format() == Format::Table;
-    let mut columns = vec!["name", "version", "publishedVersion", "behind", "lagSeconds", "mirror"];
-    columns.push(if people { "lastError" } else { "failures" });
+    let mut columns = vec!["name", "version", "publishedVersion", "behind"];
+    columns.extend(if people { ["lag", "mirror", "lastError"] } else { ["lagSeconds", "mirror", "failures"] });
     let mut listing = out.listing(columns.iter().map(|c| c.to_string()).collect());
     let mut alarms = Vec::new();
     while let Some(t) = status.try_next().await? {
         let mut all = entry_json(&t.table);
         all["behind"] = t.behind.into();
+        all["lag"] = duration(u64::try_from(t.lag_ms).unwrap_or_default()).into();
         all["lagSeconds"] = json!(t.lag_ms as f64 / 1000.0);
         all["lastError"] = t.failures.last().map(|f| f.error.clone()).into();
         let failure = |f: &deltalakedb_log::MirrorFailure| json!({"version": f.version, "artifact": f.artifact.as_str(), "attempts": f.attempts, "error": f.error, "failedAt": iso(f.failed_at)});
@@ -41,7 +42,9 @@ pub(crate) async fn status(s: &CommandContext, check: bool) -> Result<ExitStatus
 
 pub(crate) async fn checkpoint(s: &CommandContext, name: &str) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
+    let working = s.working(format!("writing a checkpoint of {}", entry.name));
     let result = s.mirror(&catalog).checkpoint(entry.id).await?;
+    drop(working);
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&result.to_string())?,
@@ -60,7 +63,9 @@ pub(crate) async fn checkpoint(s: &CommandContext, name: &str) -> Result<ExitSta
 
 pub(crate) async fn repair(s: &CommandContext, name: &str) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
+    let working = s.working(format!("repairing {}", entry.name));
     let result = s.mirror(&catalog).repair(entry.id).await?;
+    drop(working);
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&result.to_string())?,

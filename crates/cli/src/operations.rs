@@ -11,15 +11,21 @@ use deltalakedb_table::{
 };
 
 use crate::args::{AlterChanges, Format, VacuumArgs, key_values};
+use crate::confirmation;
 use crate::context::CommandContext;
 use crate::exit::ExitStatus;
-use crate::operation::{counted_with_verb, number, report, run};
-use crate::report::{counted, entry_json};
+use crate::operation::{counted_with_verb, number, report, run, run_on};
+use crate::report::{byte_count, counted, entry_json};
 use crate::rows::print_rows;
 
-pub(crate) async fn delete(s: &CommandContext, name: &str, filter: Option<String>) -> Result<ExitStatus> {
+pub(crate) async fn delete(
+    s: &CommandContext,
+    name: &str,
+    filter: Option<String>,
+    dry_run: bool,
+) -> Result<ExitStatus> {
     let all = filter.is_none();
-    run(s, name, Operation::Delete { filter }, |table, result| {
+    run(s, name, Operation::Delete { filter }, dry_run, |table, result| {
         let table = &table.name;
         match (result.committed, number(&result.metrics, "num_deleted_rows")) {
             (None, _) if all => format!("{table} has no rows"),
@@ -38,6 +44,7 @@ pub(crate) async fn update(
     name: &str,
     sets: &[String],
     filter: Option<String>,
+    dry_run: bool,
 ) -> Result<ExitStatus> {
     let set: Vec<_> = sets.iter().map(|set| parse_assignments(set)).collect::<Result<_>>()?;
     if set.is_empty() {
@@ -46,7 +53,7 @@ pub(crate) async fn update(
         ));
     }
     let all = filter.is_none();
-    run(s, name, Operation::Update { set: set.concat(), filter, safe_cast: false }, |table, result| {
+    run(s, name, Operation::Update { set: set.concat(), filter, safe_cast: false }, dry_run, |table, result| {
         match result.committed {
             None if all => format!("{} has no rows", table.name),
             None => format!("no row of {} satisfies the condition", table.name),
@@ -64,9 +71,10 @@ pub(crate) async fn optimize(
     name: &str,
     zorder: Vec<String>,
     size: Option<&str>,
+    dry_run: bool,
 ) -> Result<ExitStatus> {
     let optimize = Optimize { zorder, target_size: size.map(bytes).transpose()?, ..Optimize::default() };
-    run(s, name, Operation::Optimize(optimize), |table, result| match result.committed {
+    run(s, name, Operation::Optimize(optimize), dry_run, |table, result| match result.committed {
         None => format!("no file of {} needs to be compacted", table.name),
         Some(_) => {
             let count = |name| number(&result.metrics, name).unwrap_or(0);
@@ -77,8 +85,8 @@ pub(crate) async fn optimize(
     .await
 }
 
-pub(crate) async fn purge(s: &CommandContext, name: &str) -> Result<ExitStatus> {
-    run(s, name, Operation::Purge { partitions: Vec::new() }, |table, result| match result.committed {
+pub(crate) async fn purge(s: &CommandContext, name: &str, dry_run: bool) -> Result<ExitStatus> {
+    run(s, name, Operation::Purge { partitions: Vec::new() }, dry_run, |table, result| match result.committed {
         None => format!("no file of {} has a deletion vector", table.name),
         Some(_) => {
             let count = |name| number(&result.metrics, name).unwrap_or(0);
@@ -110,7 +118,13 @@ pub(crate) async fn vacuum(s: &CommandContext, args: VacuumArgs) -> Result<ExitS
     };
     let (catalog, entry) = s.table(&args.name).await?;
     let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
+    if args.force && !args.dry_run {
+        let what = format!("data files that retained versions of {} need may be deleted permanently", entry.name);
+        confirmation::ask(args.yes, &what)?;
+    }
+    let working = s.working(format!("looking for files of {} to delete", entry.name));
     let gone = table.vacuum(&what, &s.write_options()).await?;
+    drop(working);
     let committed = !what.dry_run && !gone.files.is_empty();
     let entry = if committed { s.publish(&catalog, &TableRef::Id(entry.id)).await? } else { entry };
     let mut out = s.output();
@@ -129,7 +143,7 @@ pub(crate) async fn vacuum(s: &CommandContext, args: VacuumArgs) -> Result<ExitS
     if what.dry_run {
         gone.files.iter().try_for_each(|file| out.line(file))?;
     }
-    let (name, files) = (&entry.name, gone.files.len() as u64);
+    let (name, files, bytes) = (&entry.name, gone.files.len() as u64, byte_count(gone.bytes));
     let of_them = || format!("{} of {name}", counted(files, "file"));
     let verb = if files == 1 { "was" } else { "were" };
     let spared = match gone.held {
@@ -138,18 +152,15 @@ pub(crate) async fn vacuum(s: &CommandContext, args: VacuumArgs) -> Result<ExitS
     };
     out.say(&match (files, what.dry_run) {
         (0, _) => format!("every file of {name} may still be needed: nothing was removed{spared}"),
-        (_, true) => format!("{} would be removed, {} bytes{spared}", of_them(), gone.bytes),
-        (_, false) => format!(
-            "{} {verb} removed, {} bytes, now at version {}{spared}",
-            of_them(),
-            gone.bytes,
-            entry.current_version
-        ),
+        (_, true) => format!("{} would be removed, {bytes}{spared}", of_them()),
+        (_, false) => {
+            format!("{} {verb} removed, {bytes}, now at version {}{spared}", of_them(), entry.current_version)
+        }
     })?;
     Ok(ExitStatus::Success)
 }
 
-pub(crate) async fn restore(s: &CommandContext, name: &str, to: At) -> Result<ExitStatus> {
+pub(crate) async fn restore(s: &CommandContext, name: &str, to: At, dry_run: bool, yes: bool) -> Result<ExitStatus> {
     // A timestamp is resolved once, because it may select another version later.
     let (catalog, entry) = s.table(name).await?;
     let version = catalog.reader(entry.id).snapshot(to).await?.version();
@@ -159,10 +170,17 @@ pub(crate) async fn restore(s: &CommandContext, name: &str, to: At) -> Result<Ex
             entry.name
         )));
     }
-    let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
-    let finished = table.restore(At::Version(version), &s.write_options()).await?;
-    let sentence = format!("{} was restored to version {version}", entry.name);
-    report(s, &catalog, entry, &finished, &sentence).await
+    if !dry_run {
+        let (name, now) = (&entry.name, entry.current_version);
+        confirmation::ask(
+            yes,
+            &format!("{name} will be restored to version {version}; its version {now} is kept, too"),
+        )?;
+    }
+    run_on(s, catalog, entry, Operation::Restore(At::Version(version).into()), dry_run, |table, _| {
+        format!("{} was restored to version {version}", table.name)
+    })
+    .await
 }
 
 pub(crate) async fn alter(s: &CommandContext, name: &str, changes: AlterChanges) -> Result<ExitStatus> {
@@ -236,6 +254,6 @@ fn alterations(changes: AlterChanges) -> Result<(Vec<Operation>, String)> {
 pub(crate) async fn changes(s: &CommandContext, name: &str, from: Version, to: Option<Version>) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
     let table = DeltaTable::open_in(catalog, &TableRef::Id(entry.id)).await?;
-    print_rows(&mut s.output(), table.changes(from, to).await?).await?;
+    print_rows(&mut s.paged_output(), table.changes(from, to).await?).await?;
     Ok(ExitStatus::Success)
 }

@@ -8,12 +8,21 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
 use crate::args::Format;
+use crate::terminal::{Pager, has_colours};
 
 /// The number of rows of a result that a terminal shows by default.
 const TERMINAL_ROWS: u64 = 40;
 /// How many rows of a table, or bytes of text, are buffered to determine the widths of its columns.
 const MAX_BUFFERED_ROWS: usize = 1_000;
 const MAX_BUFFERED_BYTES: usize = 1 << 20;
+/// How a table shows a null in the rows of a result.
+const NULL: &str = "NULL";
+
+const BOLD: &str = "\x1b[1m";
+const DIM: &str = "\x1b[2m";
+const RED: &str = "\x1b[1;31m";
+const YELLOW: &str = "\x1b[1;33m";
+const PLAIN: &str = "\x1b[0m";
 
 /// The destination and format of results.
 pub(crate) struct Output {
@@ -22,12 +31,24 @@ pub(crate) struct Output {
     limit: RowLimit,
     to: Box<dyn Write + Send>,
     is_terminal: bool,
+    is_coloured: bool,
 }
 
 impl Output {
     pub(crate) fn new(format: Format, quiet: bool, limit: RowLimit) -> Self {
         let to = io::stdout();
-        Self { format, quiet, limit, is_terminal: to.is_terminal(), to: Box::new(BufWriter::new(to)) }
+        let is_terminal = to.is_terminal();
+        let is_coloured = has_colours(is_terminal);
+        Self { format, quiet, limit, is_terminal, is_coloured, to: Box::new(BufWriter::new(to)) }
+    }
+
+    /// Shows tables on a terminal through the user's pager.
+    pub(crate) fn paged(self) -> Self {
+        if self.is_terminal && self.format == Format::Table {
+            Self { to: Box::new(BufWriter::new(Pager::default())), ..self }
+        } else {
+            self
+        }
     }
 
     /// Prints all rows, because the caller has limited them.
@@ -39,12 +60,13 @@ impl Output {
         self.format
     }
 
-    /// Starts a listing with these columns.
+    /// Starts a listing with these columns. A table leaves the cell of a null empty.
     pub(crate) fn listing(&mut self, columns: Vec<String>) -> Listing<'_> {
-        Listing { columns, rows: 0, limit: None, table: BufferedTable::default(), output: self }
+        let table = BufferedTable { is_coloured: self.is_coloured, ..BufferedTable::default() };
+        Listing { columns, rows: 0, limit: None, table, output: self }
     }
 
-    /// Starts the rows of a result. A table shows the first ones and counts the others.
+    /// Starts the rows of a result. A table shows nulls, and the first rows; it counts the others.
     pub(crate) fn result(&mut self, columns: Vec<String>) -> Listing<'_> {
         let limit = match self.limit {
             _ if self.format != Format::Table => None,
@@ -52,7 +74,8 @@ impl Output {
             RowLimit::Rows(rows) => Some(rows),
             RowLimit::None => None,
         };
-        Listing { limit, ..self.listing(columns) }
+        let listing = self.listing(columns);
+        Listing { limit, table: BufferedTable { null: NULL, ..listing.table }, ..listing }
     }
 
     /// Prints one document: as indented JSON for people, and as JSON or one line of CSV for programs.
@@ -178,16 +201,20 @@ impl Listing<'_> {
 /// wider widens its column from there on.
 #[derive(Default)]
 struct BufferedTable {
-    rows: Vec<Vec<String>>,
+    /// A cell is `None` for a null.
+    rows: Vec<Vec<Option<String>>>,
     bytes: usize,
     /// `None` before the header is printed.
     widths: Option<Vec<usize>>,
+    /// The text of a null.
+    null: &'static str,
+    is_coloured: bool,
 }
 
 impl BufferedTable {
     /// Buffers a row; returns whether the buffer is full.
-    fn push(&mut self, row: Vec<String>) -> bool {
-        self.bytes += row.iter().map(String::len).sum::<usize>();
+    fn push(&mut self, row: Vec<Option<String>>) -> bool {
+        self.bytes += row.iter().flatten().map(String::len).sum::<usize>();
         self.rows.push(row);
         self.rows.len() >= MAX_BUFFERED_ROWS || self.bytes >= MAX_BUFFERED_BYTES
     }
@@ -199,29 +226,66 @@ impl BufferedTable {
         let begins = self.widths.is_none();
         let widths = self.widths.get_or_insert_with(|| header.iter().map(|name| name.width()).collect());
         for row in &rows {
-            widths.iter_mut().zip(row).for_each(|(width, cell)| *width = (*width).max(cell.width()));
+            let cells = row.iter().map(|cell| cell.as_deref().unwrap_or(self.null));
+            widths.iter_mut().zip(cells).for_each(|(width, cell)| *width = (*width).max(cell.width()));
         }
-        for row in begins.then_some(&header).into_iter().chain(&rows) {
-            let cells = row.iter().zip(widths.iter());
-            let line: String = cells.map(|(c, width)| format!(" {c}{} ", " ".repeat(width - c.width()))).collect();
-            writeln!(to, "{}", line.trim_end())?;
+        if begins {
+            let cells = header.iter().map(|name| (name.as_str(), BOLD));
+            write_row(cells, widths, self.is_coloured, to)?;
+        }
+        for row in &rows {
+            let cells = row.iter().map(|cell| cell.as_deref().map_or((self.null, DIM), |text| (text, "")));
+            write_row(cells, widths, self.is_coloured, to)?;
         }
         Ok(())
     }
 }
 
-fn cell(value: &Value) -> String {
+/// Writes cells with their colours, each as wide as its column.
+fn write_row<'a>(
+    cells: impl Iterator<Item = (&'a str, &'static str)>,
+    widths: &[usize],
+    is_coloured: bool,
+    to: &mut impl Write,
+) -> io::Result<()> {
+    let mut line = String::new();
+    for ((text, colour), width) in cells.zip(widths) {
+        let padding = " ".repeat(width - text.width());
+        if is_coloured && !colour.is_empty() && !text.is_empty() {
+            line.push_str(&format!(" {colour}{text}{PLAIN}{padding} "));
+        } else {
+            line.push_str(&format!(" {text}{padding} "));
+        }
+    }
+    writeln!(to, "{}", line.trim_end())
+}
+
+/// The text of a value in a table; `None` for a null.
+fn cell(value: &Value) -> Option<String> {
     match value {
-        Value::Null => String::new(),
-        Value::String(s) => visible(s),
-        other => other.to_string(),
+        Value::Null => None,
+        Value::String(s) => Some(visible(s)),
+        other => Some(other.to_string()),
     }
 }
 
 /// Writes one line to standard error. A failure is ignored: it cannot be reported anywhere.
 pub(crate) fn warn(line: &str) {
     let lines: Vec<_> = line.split('\n').map(visible).collect();
-    let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
+    let text = lines.join("\n");
+    let err = io::stderr();
+    let is_coloured = has_colours(err.is_terminal());
+    let coloured = [("error: ", RED), ("warning: ", YELLOW)].into_iter().find_map(|(word, colour)| {
+        let rest = text.strip_prefix(word).filter(|_| is_coloured)?;
+        Some(format!("{colour}{}{PLAIN} {rest}", word.trim_end()))
+    });
+    let _ = writeln!(&err, "{}", coloured.unwrap_or(text));
+}
+
+/// Writes an error as one JSON object to standard error.
+pub(crate) fn json_error(kind: &str, message: &str, exit_code: u8) {
+    let error = serde_json::json!({"kind": kind, "message": message, "exitCode": exit_code});
+    let _ = writeln!(io::stderr(), "{error}");
 }
 
 /// One line without terminal control: white space as a blank, other control characters escaped.
@@ -289,7 +353,8 @@ mod tests {
 
     fn output(format: Format, limit: RowLimit, is_terminal: bool) -> (Output, Printed) {
         let printed = Printed::default();
-        (Output { format, quiet: false, limit, is_terminal, to: Box::new(printed.clone()) }, printed)
+        let to = Box::new(printed.clone());
+        (Output { format, quiet: false, limit, is_terminal, is_coloured: false, to }, printed)
     }
 
     fn rows(limit: RowLimit, is_terminal: bool, count: u64) -> String {
@@ -335,7 +400,7 @@ mod tests {
         assert_eq!(&lines[..2], [" name  b", " r0    0"]);
         assert_eq!(lines[10_000], " r9999         9999");
         let mut buffered = BufferedTable::default();
-        assert!(buffered.push(vec!["x".repeat(MAX_BUFFERED_BYTES)]), "few large rows are not held either");
+        assert!(buffered.push(vec![Some("x".repeat(MAX_BUFFERED_BYTES))]), "few large rows are not held either");
     }
 
     #[test]
@@ -358,5 +423,24 @@ mod tests {
         }
         listing.end().unwrap();
         assert_eq!(printed.text(), " a          b\n 日本       1\n \\u{1b}[1m  2\n é          3\n");
+    }
+
+    #[test]
+    fn a_null_differs_from_an_empty_text() {
+        let printed = |is_coloured, is_result| {
+            let (mut out, printed) = output(Format::Table, RowLimit::None, false);
+            out.is_coloured = is_coloured;
+            let columns = vec!["a".into(), "b".into()];
+            let mut rows = if is_result { out.result(columns) } else { out.listing(columns) };
+            rows.row(vec![Value::Null, "x".into()]).unwrap();
+            rows.row(vec!["".into(), Value::Null]).unwrap();
+            rows.end().unwrap();
+            printed.text()
+        };
+        assert_eq!(printed(false, true), " a     b\n NULL  x\n       NULL\n");
+        assert_eq!(printed(false, false), " a  b\n    x\n\n", "a listing leaves the cell empty");
+        let dim = format!("{DIM}NULL{PLAIN}");
+        let header = format!(" {BOLD}a{PLAIN}     {BOLD}b{PLAIN}\n");
+        assert_eq!(printed(true, true), format!("{header} {dim}  x\n       {dim}\n"));
     }
 }

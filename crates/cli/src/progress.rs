@@ -1,4 +1,4 @@
-//! Progress of long work: a bar on a terminal, plain lines otherwise, nothing when quiet.
+//! Progress of long work: a bar or the elapsed time on a terminal, plain lines otherwise, nothing when quiet.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ enum Display {
 }
 
 const EVERY: Duration = Duration::from_secs(2);
+const TICK: Duration = Duration::from_millis(100);
 
 impl Progress {
     pub(crate) fn new(what: impl Into<String>, quiet: bool) -> Self {
@@ -37,6 +38,24 @@ impl Progress {
             Display::Bar(bar)
         } else {
             Display::Lines(Mutex::new(Instant::now()))
+        };
+        Self { what, display }
+    }
+
+    /// A task of which it is not known how much is left: its time is shown on a terminal.
+    pub(crate) fn endless(what: impl Into<String>, quiet: bool) -> Self {
+        let what = what.into();
+        let display = if quiet || !std::io::stderr().is_terminal() {
+            Display::Nothing
+        } else {
+            let bar = ProgressBar::new_spinner();
+            // As above.
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+                bar.set_style(style);
+            }
+            bar.set_message(what.clone());
+            bar.enable_steady_tick(TICK);
+            Display::Bar(bar)
         };
         Self { what, display }
     }

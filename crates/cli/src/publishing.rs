@@ -38,7 +38,9 @@ pub(crate) async fn run(s: &CommandContext, watch: bool, metrics: Option<&str>) 
     }
     let mut out = s.output();
     let mut listing = out.listing(COLUMNS.map(String::from).into());
+    let working = s.working("publishing");
     let all = publish(&mirror, |row| listing.row(row)).await?;
+    drop(working);
     listing.end()?;
     if let Some(file) = &s.settings.duckdb_mirror {
         let refreshed = DuckDbMirror::new(catalog, file)?.refresh().await?;

@@ -27,6 +27,7 @@ use tracing_subscriber::{Layer, fmt};
 use crate::collector::{Collector, warn_of_loss};
 use crate::otlp_recorder::OtlpRecorder;
 use crate::recorder;
+use crate::terminal::has_colours;
 
 /// The name of the service, of the tracer and of the meter.
 const NAME: &str = "deltalakedb";
@@ -43,12 +44,12 @@ pub(crate) struct Telemetry {
 
 impl Telemetry {
     /// Starts the log and the exporters. What cannot be exported is a warning, and the command runs without it.
-    pub(crate) fn start(runtime: &Handle) -> Self {
+    pub(crate) fn start(runtime: &Handle, verbose: u8) -> Self {
         let mut telemetry = Self::default();
         if let Err(why) = telemetry.export(runtime) {
             warn_of_loss(&why);
         }
-        start_log(telemetry.traces.as_ref());
+        start_log(telemetry.traces.as_ref(), verbose);
         telemetry
     }
 
@@ -115,16 +116,26 @@ impl Telemetry {
 }
 
 /// Writes events to standard error, where `RUST_LOG` enables them, and passes spans to the exporter.
-fn start_log(traces: Option<&SdkTracerProvider>) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into());
+fn start_log(traces: Option<&SdkTracerProvider>, verbose: u8) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| log_filter(verbose).into());
     // The end of a span is printed with its duration, where RUST_LOG enables the span.
-    let lines = fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_span_events(FmtSpan::CLOSE);
+    let colours = has_colours(std::io::stderr().is_terminal());
+    let lines = fmt::layer().with_ansi(colours).with_span_events(FmtSpan::CLOSE);
     let lines = lines.with_writer(std::io::stderr).with_filter(filter);
     let spans = traces.map(|provider| {
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer(NAME));
         layer.with_location(false).with_threads(false).with_filter(exported())
     });
     tracing_subscriber::registry().with(lines).with(spans).init();
+}
+
+/// What is logged after `-v` so many times, unless `RUST_LOG` says it.
+fn log_filter(verbose: u8) -> &'static str {
+    match verbose {
+        0 => "error",
+        1 => "error,deltalakedb=info",
+        _ => "error,deltalakedb=debug",
+    }
 }
 
 /// The exported spans and events. An event is exported as a part of the span in which it occurs.

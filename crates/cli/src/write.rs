@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use deltalakedb_log::action::Action;
 use deltalakedb_log::commit::NewTable;
-use deltalakedb_log::{At, Catalog, ErrorKind, Result, TableEntry, TableName, TableRef, TxnLogError};
+use deltalakedb_log::{At, Catalog, ErrorKind, Location, Result, TableEntry, TableName, TableRef, TxnLogError};
 use deltalakedb_table::{DeltaTable, Operation, SaveMode, SchemaMode, WriteRows, commit};
+use serde_json::json;
 
 use crate::args::{Evolution, Format, Mode, WriteArgs, key_values};
 use crate::context::CommandContext;
 use crate::exit::ExitStatus;
 use crate::input::{self, Columns};
+use crate::operation::describe;
 use crate::report::entry_json;
 
 pub(crate) async fn create(
@@ -56,7 +58,7 @@ fn report_unchanged(s: &CommandContext, entry: &TableEntry, why: &str) -> Result
 }
 
 pub(crate) async fn write(s: &CommandContext, args: WriteArgs) -> Result<ExitStatus> {
-    let catalog = s.catalog(true).await?;
+    let catalog = s.catalog(!args.dry_run).await?;
     let (mode, entry) = match (args.mode, s.find(catalog.as_ref(), &args.name).await?) {
         (_, None) => return create_with_rows(s, &catalog, args).await,
         (Mode::Ignore, Some(entry)) => return report_unchanged(s, &entry, &format!("{} already exists", entry.name)),
@@ -77,7 +79,13 @@ pub(crate) async fn write(s: &CommandContext, args: WriteArgs) -> Result<ExitSta
     let rows = input::open(&args.input, args.input_format, columns)?;
     let write = WriteRows { replace_where: args.replace_where, schema_mode, ..WriteRows::new(rows, mode) };
     let options = s.write_options();
-    let Some(write) = table.prepare(Operation::Write(write), &options).await? else {
+    let working = s.working(format!("writing to {}", entry.name));
+    let prepared = table.prepare(Operation::Write(write), &options).await?;
+    drop(working);
+    if args.dry_run {
+        return describe(s, &entry, prepared).await;
+    }
+    let Some(write) = prepared else {
         return report_unchanged(s, &entry, &format!("{} changes nothing", args.input));
     };
     // An overwrite without rows empties the table; an append without rows would create a version for nothing.
@@ -87,6 +95,16 @@ pub(crate) async fn write(s: &CommandContext, args: WriteArgs) -> Result<ExitSta
     }
     commit(catalog.as_ref(), vec![write], &options).await?;
     publish_and_report(s, &catalog, &TableRef::Id(entry.id)).await
+}
+
+/// Prints that a table would be created.
+fn report_new(s: &CommandContext, name: &TableName, location: &Location) -> Result<ExitStatus> {
+    let mut out = s.output();
+    match out.format() {
+        Format::Table => out.say(&format!("{name} would be created at {location}: nothing was written"))?,
+        _ => out.document(&json!({"name": name.to_string(), "location": location.to_string(), "dryRun": true}))?,
+    }
+    Ok(ExitStatus::Success)
 }
 
 async fn create_with_rows(s: &CommandContext, catalog: &Arc<dyn Catalog>, args: WriteArgs) -> Result<ExitStatus> {
@@ -107,9 +125,14 @@ async fn create_with_rows(s: &CommandContext, catalog: &Arc<dyn Catalog>, args: 
         }
     };
     let rows = input::open(&args.input, args.input_format, Columns::Found)?;
+    if args.dry_run {
+        return report_new(s, &name, &location);
+    }
     let new = NewTable::new(name.clone(), location);
     let (properties, options) = (HashMap::new(), s.write_options());
     let by = &args.partition_by;
+    let working = s.working(format!("writing to {name}"));
     deltalakedb_table::create_with_data(catalog.as_ref(), new, rows, by, &properties, &options).await?;
+    drop(working);
     publish_and_report(s, catalog, &TableRef::Name(name)).await
 }

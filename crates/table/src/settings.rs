@@ -120,6 +120,12 @@ impl Default for Settings {
 impl Settings {
     /// Reads the file, if there is one, and then the single settings, which take precedence.
     pub fn read(file: Option<&Path>, single: &[String]) -> Result<Self> {
+        Self::read_with_profile(file, None, single)
+    }
+
+    /// Reads the file, its table `[profiles.NAME]` if a profile is named, and the single settings; each takes precedence
+    /// over those before it.
+    pub fn read_with_profile(file: Option<&Path>, profile: Option<&str>, single: &[String]) -> Result<Self> {
         let mut texts = Texts::default();
         if let Some(file) = file {
             let place = file.display();
@@ -127,9 +133,23 @@ impl Settings {
                 TxnLogError::new(ErrorKind::NotFound, format!("the configuration {place} cannot be read"))
                     .with_source(e)
             })?;
-            let table: toml::Table = toml::from_str(&text)
+            let mut table: toml::Table = toml::from_str(&text)
                 .map_err(|e| TxnLogError::invalid(format!("the configuration {place} is not TOML")).with_source(e))?;
+            let profiles = profiles(table.remove("profiles"), &format!("in {place}"))?;
             texts.take_table("", &table, &format!("in {place}"))?;
+            if let Some(profile) = profile {
+                let named = profiles.into_iter().find(|(name, _)| name == profile);
+                let (_, named) = named.ok_or_else(|| {
+                    TxnLogError::not_found(format!(
+                        "the configuration {place} has no profile {profile:?}: add [profiles.{profile}] or name another"
+                    ))
+                })?;
+                texts.0.extend(named.0);
+            }
+        } else if let Some(profile) = profile {
+            return Err(TxnLogError::not_found(format!(
+                "there is no configuration for the profile {profile:?}: pass --config, or set DELTALAKEDB_CONFIG"
+            )));
         }
         for setting in single {
             let (key, value) = setting.split_once('=').ok_or_else(|| {
@@ -193,6 +213,22 @@ impl Settings {
 /// Whether a setting of that name exists.
 pub fn is_setting(key: &str) -> bool {
     KNOWN.iter().any(|(known, _)| *known == key)
+}
+
+/// The settings of each profile. Those that are not used must have known keys, too.
+fn profiles(value: Option<toml::Value>, place: &str) -> Result<Vec<(String, Texts)>> {
+    let wrong = || TxnLogError::invalid(format!("\"profiles\" {place} is no table of profiles: write [profiles.NAME]"));
+    let profiles = match value {
+        None => toml::Table::new(),
+        Some(toml::Value::Table(profiles)) => profiles,
+        Some(_) => return Err(wrong()),
+    };
+    let read = |(name, settings): (String, toml::Value)| -> Result<_> {
+        let mut texts = Texts::default();
+        texts.take_table("", settings.as_table().ok_or_else(wrong)?, &format!("of the profile {name:?} {place}"))?;
+        Ok((name, texts))
+    };
+    profiles.into_iter().map(read).collect()
 }
 
 /// The settings that were given, as text, by their keys.
@@ -312,6 +348,29 @@ mod tests {
         let settings = Settings::read(Some(file.path()), &["warehouse=/x".into()]).unwrap();
         assert_eq!(settings.warehouse.as_deref(), Some("/x"));
         assert_eq!(settings.lag_alert, Duration::from_secs(120));
+    }
+
+    #[test]
+    fn a_profile_wins_over_the_file_and_loses_to_single_settings() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = "warehouse = \"/w\"\ncatalog = \"a\"\n[profiles.prod]\ncatalog = \"b\"\nmirror.lag_alert = \"2m\"\n";
+        std::fs::write(file.path(), text).unwrap();
+        let read = |profile, single: &[String]| Settings::read_with_profile(Some(file.path()), profile, single);
+        let prod = read(Some("prod"), &[]).unwrap();
+        assert_eq!((prod.catalog.as_deref(), prod.warehouse.as_deref()), (Some("b"), Some("/w")));
+        assert_eq!(prod.lag_alert, Duration::from_secs(120));
+        assert_eq!(read(Some("prod"), &["catalog=c".into()]).unwrap().catalog.as_deref(), Some("c"));
+        assert_eq!(read(None, &[]).unwrap().catalog.as_deref(), Some("a"));
+        let says = |e: Result<Settings>, what: &str| {
+            let e = e.unwrap_err().to_string();
+            assert!(e.contains(what), "{e}");
+        };
+        says(read(Some("dev"), &[]), "has no profile \"dev\": add [profiles.dev]");
+        says(Settings::read_with_profile(None, Some("dev"), &[]), "no configuration for the profile \"dev\"");
+        std::fs::write(file.path(), "[profiles.prod]\ncatalogue = \"b\"\n").unwrap();
+        says(read(None, &[]), "unknown setting \"catalogue\" of the profile \"prod\"");
+        std::fs::write(file.path(), "profiles = 3\n").unwrap();
+        says(read(None, &[]), "no table of profiles");
     }
 
     #[test]

@@ -3,16 +3,20 @@
 #![allow(clippy::print_stderr, reason = "a test that is skipped says why")]
 
 mod bad_input;
+mod command_line;
 mod commands;
+mod configuration;
 mod crash;
 #[path = "../../../../tests/src/databases.rs"]
 #[allow(unreachable_pub, dead_code, reason = "the file is shared")]
 mod databases;
+mod dry_run;
 mod expire;
 mod holds;
 mod lifecycle;
 mod metrics;
 mod mirror;
+mod on_terminal;
 mod operating;
 mod operations;
 mod otlp;

@@ -23,6 +23,9 @@ fn mirror_repair_restores_missing_commits() {
     let found = place.dl(&["verify", "t"]);
     assert_eq!(found.code, Some(3), "{found:?}");
     assert!(found.out.contains("`dl mirror repair default.t` publishes the catalog's version again"), "{found:?}");
+    let found = place.dl(&["mirror", "repair", "t", "--dry-run"]);
+    assert!(found.code == Some(3) && found.out.contains("`dl mirror repair default.t`"), "{found:?}");
+    assert!(!first.exists(), "a dry run restores nothing");
     let repaired = place.dl(&["mirror", "repair", "t", "--format", "json"]).json();
     let commit_only = json!({
         "name": "default.t", "versions": [0], "checkpoint": null, "checkpoints": [], "checksums": [], "hint": false

@@ -73,7 +73,10 @@ impl TestFolder {
     pub(crate) fn with_program(&self, program: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.args(args).current_dir(self.dir.path()).env("DELTALAKEDB_CATALOG", &self.catalog);
-        command.env_remove("DELTALAKEDB_CONFIG").env_remove("RUST_LOG").env("RUST_BACKTRACE", "0");
+        command.env_remove("DELTALAKEDB_CONFIG").env_remove("DELTALAKEDB_PROFILE").env_remove("RUST_LOG");
+        // The configuration of the user who runs the tests has no influence on them.
+        command.env("XDG_CONFIG_HOME", self.path("config")).env("RUST_BACKTRACE", "0");
+        command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
         command
     }
 
