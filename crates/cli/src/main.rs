@@ -10,6 +10,7 @@ mod context;
 mod demo;
 mod duckdb_mirror;
 mod exit;
+mod expanded;
 mod expire;
 mod expiry_report;
 mod input;

@@ -1,5 +1,6 @@
 //! Printing: tables for people, one JSON document or CSV for programs.
 
+use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
@@ -8,6 +9,7 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
 use crate::args::Format;
+use crate::expanded::record;
 
 /// The number of rows of a result that a terminal shows by default.
 const TERMINAL_ROWS: u64 = 40;
@@ -22,12 +24,24 @@ pub(crate) struct Output {
     limit: RowLimit,
     to: Box<dyn Write + Send>,
     is_terminal: bool,
+    /// Whether a table shows each row of a result as a record, with a line for each column.
+    expanded: bool,
 }
 
 impl Output {
     pub(crate) fn new(format: Format, quiet: bool, limit: RowLimit) -> Self {
         let to = io::stdout();
-        Self { format, quiet, limit, is_terminal: to.is_terminal(), to: Box::new(BufWriter::new(to)) }
+        Self { format, quiet, limit, is_terminal: to.is_terminal(), to: Box::new(BufWriter::new(to)), expanded: false }
+    }
+
+    /// Prints to a file instead.
+    pub(crate) fn with_file(self, file: File) -> Self {
+        Self { is_terminal: false, to: Box::new(BufWriter::new(file)), ..self }
+    }
+
+    /// Shows the rows of results as records, or as lines.
+    pub(crate) fn with_expanded(self, expanded: bool) -> Self {
+        Self { expanded, ..self }
     }
 
     /// Prints all rows, because the caller has limited them.
@@ -52,7 +66,8 @@ impl Output {
             RowLimit::Rows(rows) => Some(rows),
             RowLimit::None => None,
         };
-        Listing { limit, ..self.listing(columns) }
+        let table = BufferedTable { expanded: self.expanded, ..BufferedTable::default() };
+        Listing { limit, table, ..self.listing(columns) }
     }
 
     /// Prints one document: as indented JSON for people, and as JSON or one line of CSV for programs.
@@ -182,6 +197,10 @@ struct BufferedTable {
     bytes: usize,
     /// `None` before the header is printed.
     widths: Option<Vec<usize>>,
+    /// Whether rows are printed as records.
+    expanded: bool,
+    /// The number of records that are printed.
+    records: u64,
 }
 
 impl BufferedTable {
@@ -196,6 +215,12 @@ impl BufferedTable {
         let rows = std::mem::take(&mut self.rows);
         self.bytes = 0;
         let header: Vec<_> = columns.iter().map(|name| visible(name)).collect();
+        if self.expanded {
+            return rows.iter().try_for_each(|row| {
+                self.records += 1;
+                write!(to, "{}", record(self.records, &header, row))
+            });
+        }
         let begins = self.widths.is_none();
         let widths = self.widths.get_or_insert_with(|| header.iter().map(|name| name.width()).collect());
         for row in &rows {
@@ -289,7 +314,7 @@ mod tests {
 
     fn output(format: Format, limit: RowLimit, is_terminal: bool) -> (Output, Printed) {
         let printed = Printed::default();
-        (Output { format, quiet: false, limit, is_terminal, to: Box::new(printed.clone()) }, printed)
+        (Output { format, quiet: false, limit, is_terminal, to: Box::new(printed.clone()), expanded: false }, printed)
     }
 
     fn rows(limit: RowLimit, is_terminal: bool, count: u64) -> String {
@@ -336,6 +361,21 @@ mod tests {
         assert_eq!(lines[10_000], " r9999         9999");
         let mut buffered = BufferedTable::default();
         assert!(buffered.push(vec!["x".repeat(MAX_BUFFERED_BYTES)]), "few large rows are not held either");
+    }
+
+    #[test]
+    fn an_expanded_result_has_a_line_for_each_column() {
+        let (out, printed) = output(Format::Table, RowLimit::Rows(2), true);
+        let mut out = out.with_expanded(true);
+        let mut result = out.result(vec!["id".into(), "Größe".into()]);
+        for n in 1..=3 {
+            result.row(vec![n.into(), json!("a\nb")]).unwrap();
+        }
+        result.end().unwrap();
+        let lines = "-[ row 1 ]\n id     1\n Größe  a b\n-[ row 2 ]\n id     2\n Größe  a b\n";
+        assert!(printed.text().starts_with(lines) && !printed.text().contains("row 3"), "{}", printed.text());
+        out.result(vec!["id".into()]).end().unwrap();
+        assert!(printed.text().ends_with("(no rows)\n"));
     }
 
     #[test]
