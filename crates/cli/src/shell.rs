@@ -4,7 +4,6 @@ mod catalog_names;
 mod command;
 mod completion;
 mod highlight;
-
 mod keywords;
 mod lexer;
 mod line_editor;

@@ -21,6 +21,8 @@ mod rebuild;
 mod restored;
 mod rights;
 mod row_tables;
+mod shell;
 mod sql;
+mod terminal;
 mod test_folder;
 mod watch;
