@@ -9,7 +9,6 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
 use crate::args::Format;
-use crate::expanded::record;
 
 /// The number of rows of a result that a terminal shows by default.
 const TERMINAL_ROWS: u64 = 40;
@@ -24,29 +23,22 @@ pub(crate) struct Output {
     limit: RowLimit,
     to: Box<dyn Write + Send>,
     is_terminal: bool,
-    /// Whether a table shows each row of a result as a record, with a line for each column.
-    expanded: bool,
 }
 
 impl Output {
     pub(crate) fn new(format: Format, quiet: bool, limit: RowLimit) -> Self {
         let to = io::stdout();
-        Self { format, quiet, limit, is_terminal: to.is_terminal(), to: Box::new(BufWriter::new(to)), expanded: false }
-    }
-
-    /// Prints to a file instead.
-    pub(crate) fn with_file(self, file: File) -> Self {
-        Self { is_terminal: false, to: Box::new(BufWriter::new(file)), ..self }
-    }
-
-    /// Shows the rows of results as records, or as lines.
-    pub(crate) fn with_expanded(self, expanded: bool) -> Self {
-        Self { expanded, ..self }
+        Self { format, quiet, limit, is_terminal: to.is_terminal(), to: Box::new(BufWriter::new(to)) }
     }
 
     /// Prints all rows, because the caller has limited them.
     pub(crate) fn unlimited(self) -> Self {
         Self { limit: RowLimit::None, ..self }
+    }
+
+    /// Prints to a file instead.
+    pub(crate) fn with_file(self, file: File) -> Self {
+        Self { is_terminal: false, to: Box::new(BufWriter::new(file)), ..self }
     }
 
     pub(crate) fn format(&self) -> Format {
@@ -66,8 +58,7 @@ impl Output {
             RowLimit::Rows(rows) => Some(rows),
             RowLimit::None => None,
         };
-        let table = BufferedTable { expanded: self.expanded, ..BufferedTable::default() };
-        Listing { limit, table, ..self.listing(columns) }
+        Listing { limit, ..self.listing(columns) }
     }
 
     /// Prints one document: as indented JSON for people, and as JSON or one line of CSV for programs.
@@ -165,6 +156,17 @@ impl Listing<'_> {
         .map_err(cannot_write)
     }
 
+    /// Prints a row of a table as a record, with a line for each column.
+    pub(crate) fn record(&mut self, values: &[Value]) -> Result<()> {
+        if self.is_full() {
+            return self.count(1);
+        }
+        // Records have no header.
+        self.table.widths = Some(Vec::new());
+        self.rows += 1;
+        write!(self.output.to, "{}", crate::expanded::record(self.rows, &self.columns, values)).map_err(cannot_write)
+    }
+
     /// Ends the listing, which is incomplete without this call.
     pub(crate) fn end(mut self) -> Result<()> {
         let to = &mut self.output.to;
@@ -197,10 +199,6 @@ struct BufferedTable {
     bytes: usize,
     /// `None` before the header is printed.
     widths: Option<Vec<usize>>,
-    /// Whether rows are printed as records.
-    expanded: bool,
-    /// The number of records that are printed.
-    records: u64,
 }
 
 impl BufferedTable {
@@ -215,12 +213,6 @@ impl BufferedTable {
         let rows = std::mem::take(&mut self.rows);
         self.bytes = 0;
         let header: Vec<_> = columns.iter().map(|name| visible(name)).collect();
-        if self.expanded {
-            return rows.iter().try_for_each(|row| {
-                self.records += 1;
-                write!(to, "{}", record(self.records, &header, row))
-            });
-        }
         let begins = self.widths.is_none();
         let widths = self.widths.get_or_insert_with(|| header.iter().map(|name| name.width()).collect());
         for row in &rows {
@@ -314,7 +306,7 @@ mod tests {
 
     fn output(format: Format, limit: RowLimit, is_terminal: bool) -> (Output, Printed) {
         let printed = Printed::default();
-        (Output { format, quiet: false, limit, is_terminal, to: Box::new(printed.clone()), expanded: false }, printed)
+        (Output { format, quiet: false, limit, is_terminal, to: Box::new(printed.clone()) }, printed)
     }
 
     fn rows(limit: RowLimit, is_terminal: bool, count: u64) -> String {
@@ -364,18 +356,18 @@ mod tests {
     }
 
     #[test]
-    fn an_expanded_result_has_a_line_for_each_column() {
-        let (out, printed) = output(Format::Table, RowLimit::Rows(2), true);
-        let mut out = out.with_expanded(true);
+    fn records_have_a_line_for_each_column() {
+        let (mut out, printed) = output(Format::Table, RowLimit::Rows(2), true);
         let mut result = out.result(vec!["id".into(), "Größe".into()]);
         for n in 1..=3 {
-            result.row(vec![n.into(), json!("a\nb")]).unwrap();
+            result.record(&[n.into(), if n == 2 { Value::Null } else { json!("a\nb") }]).unwrap();
         }
         result.end().unwrap();
-        let lines = "-[ row 1 ]\n id     1\n Größe  a b\n-[ row 2 ]\n id     2\n Größe  a b\n";
-        assert!(printed.text().starts_with(lines) && !printed.text().contains("row 3"), "{}", printed.text());
+        let lines = "-[ row 1 ]\n id     1\n Größe  a b\n-[ row 2 ]\n id     2\n Größe  NULL\n… 1 more row (";
+        assert!(printed.text().starts_with(lines), "{}", printed.text());
+        let (mut out, printed) = output(Format::Table, RowLimit::None, true);
         out.result(vec!["id".into()]).end().unwrap();
-        assert!(printed.text().ends_with("(no rows)\n"));
+        assert_eq!(printed.text(), "(no rows)\n");
     }
 
     #[test]

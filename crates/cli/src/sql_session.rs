@@ -75,7 +75,8 @@ impl<'a> SqlRunner<'a> {
     /// Runs statements and prints their results.
     pub(crate) async fn run(&mut self, text: &str) -> Result<()> {
         let mut out = self.output()?;
-        let mut results = Results::new(&mut out, self.session.summary(text)?.results)?;
+        let results = Results::new(&mut out, self.session.summary(text)?.results)?;
+        let mut results = results.with_expanded(self.results.expanded);
         let mut script = self.session.execute_with(text, self.params.clone())?;
         loop {
             let began = Instant::now();
@@ -95,7 +96,7 @@ impl<'a> SqlRunner<'a> {
     }
 
     fn output(&self) -> Result<Output> {
-        let out = self.s.output().with_expanded(self.results.expanded);
+        let out = self.s.output();
         let Some(file) = &self.results.file else { return Ok(out) };
         let file = file.try_clone().map_err(|e| {
             TxnLogError::new(ErrorKind::Unavailable, "the file for results cannot be written").with_source(e)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use deltalakedb_log::namespaces::all_namespaces;
 use deltalakedb_log::schema::Schema;
-use deltalakedb_log::{Catalog, Result, TableName, TablePage, TableRef};
+use deltalakedb_log::{Catalog, Result, TableEntry, TableName, TablePage, TableRef};
 use tokio::runtime::Handle;
 
 use super::completion::NameLookup;
@@ -48,7 +48,7 @@ impl NameLookup for CatalogNames {
     fn tables(&self, namespace: &str, prefix: &str) -> Vec<String> {
         self.wait_for(async {
             let mut page = TablePage { namespace: Some(namespace.into()), limit: MAX_TABLES, ..TablePage::default() };
-            let mut found = Vec::new();
+            let mut found: Vec<TableEntry> = Vec::new();
             if !prefix.is_empty() {
                 let name = TableName { namespace: namespace.into(), name: prefix.into() };
                 // The page begins after this name.

@@ -1,7 +1,7 @@
 //! The interactive shell, on a terminal.
 #![cfg(target_os = "linux")]
 
-use crate::terminal::Terminal;
+use crate::pseudoterminal::Terminal;
 use crate::test_folder::TestFolder;
 
 /// The answer is not part of what is typed.
