@@ -164,7 +164,10 @@ impl Listing<'_> {
         // Records have no header.
         self.table.widths = Some(Vec::new());
         self.rows += 1;
-        write!(self.output.to, "{}", crate::expanded::record(self.rows, &self.columns, values)).map_err(cannot_write)
+        let names: Vec<_> = self.columns.iter().map(|name| visible(name)).collect();
+        let text = |value: &Value| if value.is_null() { "NULL".into() } else { visible(&csv_text(value)) };
+        let cells: Vec<String> = values.iter().map(text).collect();
+        write!(self.output.to, "{}", crate::expanded::record(self.rows, &names, &cells)).map_err(cannot_write)
     }
 
     /// Ends the listing, which is incomplete without this call.

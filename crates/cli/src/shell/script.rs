@@ -118,7 +118,7 @@ mod tests {
     fn a_script_is_split_at_commands_and_statements() {
         let text = "-- rows\n\nSELECT 1;\n\\x on\n\nSELECT 'a;\n\\b', 2\n;\nSELECT 3; SELECT 4;\nSELECT 5\n";
         let parts: Vec<_> = script_parts(text).into_iter().map(|part| (part.line, part.text)).collect();
-        let expected = [
+        let expected: [(usize, &str); 5] = [
             (1, "-- rows\n\nSELECT 1;\n"),
             (4, "\\x on\n"),
             (6, "SELECT 'a;\n\\b', 2\n;\n"),
