@@ -165,7 +165,7 @@ impl Listing<'_> {
         self.table.widths = Some(Vec::new());
         self.rows += 1;
         let names: Vec<_> = self.columns.iter().map(|name| visible(name)).collect();
-        let text = |value: &Value| if value.is_null() { "NULL".into() } else { visible(&csv_text(value)) };
+        let text = |value: &Value| if value.is_null() { "NULL".to_string() } else { visible(&csv_text(value)) };
         let cells: Vec<String> = values.iter().map(text).collect();
         write!(self.output.to, "{}", crate::expanded::record(self.rows, &names, &cells)).map_err(cannot_write)
     }

@@ -1,6 +1,6 @@
 //! `dl sql`: what it prints, and what it refuses.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
 use serde_json::json;
@@ -113,6 +113,19 @@ fn written_tables_are_published() {
     assert_eq!(place.dl(&["sql", "SELECT count(*) AS n FROM t", "--format", "json"]).json(), json!([{"n": 1}]));
     place.dl(&["mirror", "run"]).good();
     place.dl(&["verify", "--all"]).good();
+}
+
+#[test]
+fn rows_are_printed_while_they_arrive() {
+    let place = TestFolder::with_events();
+    let endless = "SELECT a, b FROM (SELECT unnest(range(0, 100000)) AS a), (SELECT unnest(range(0, 100000)) AS b)";
+    for format in ["table", "json", "csv"] {
+        let mut dl = place.command(&["sql", endless, "--format", format]).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(dl.stdout.take().unwrap()).lines();
+        assert_eq!(lines.take(5_000).filter(Result::is_ok).count(), 5_000, "{format}");
+        dl.kill().unwrap();
+        dl.wait().unwrap();
+    }
 }
 
 #[test]
