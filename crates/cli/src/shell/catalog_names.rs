@@ -8,10 +8,8 @@ use deltalakedb_log::schema::Schema;
 use deltalakedb_log::{Catalog, Result, TableEntry, TableName, TablePage, TableRef};
 use tokio::runtime::Handle;
 
-use super::completion::NameLookup;
+use super::completion::{MAX_CANDIDATES, NameLookup};
 
-/// How many tables are looked up at once.
-const MAX_TABLES: usize = 500;
 /// How long a catalog may take until nothing is completed.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -47,7 +45,8 @@ impl CatalogNames {
 impl NameLookup for CatalogNames {
     fn tables(&self, namespace: &str, prefix: &str) -> Vec<String> {
         self.wait_for(async {
-            let mut page = TablePage { namespace: Some(namespace.into()), limit: MAX_TABLES, ..TablePage::default() };
+            let mut page =
+                TablePage { namespace: Some(namespace.into()), limit: MAX_CANDIDATES + 1, ..TablePage::default() };
             let mut found: Vec<TableEntry> = Vec::new();
             if !prefix.is_empty() {
                 let name = TableName { namespace: namespace.into(), name: prefix.into() };

@@ -11,9 +11,12 @@ use super::command::COMMANDS;
 use super::keywords::{KEYWORDS, is_keyword};
 use super::lexer::{LexemeKind, lexemes};
 
+/// The maximum number of candidates.
+pub(super) const MAX_CANDIDATES: usize = 1_000;
+
 /// Looks up names that begin with a prefix. What cannot be looked up is not found.
 pub(super) trait NameLookup {
-    /// The tables of a namespace.
+    /// The tables of a namespace: all of them, or more than [`MAX_CANDIDATES`].
     fn tables(&self, namespace: &str, prefix: &str) -> Vec<String>;
 
     fn namespaces(&self, prefix: &str) -> Vec<String>;
@@ -24,6 +27,16 @@ pub(super) trait NameLookup {
 
 /// The candidates for the word that ends at `position`, and where it begins.
 pub(super) fn completions(text: &str, position: usize, names: &dyn NameLookup) -> (usize, Vec<String>) {
+    let (start, mut found) = all_completions(text, position, names);
+    if found.len() > MAX_CANDIDATES {
+        found.truncate(MAX_CANDIDATES);
+        // What is typed, so that it is not replaced by a prefix that only these candidates have.
+        found.push(text[start..position].to_string());
+    }
+    (start, found)
+}
+
+fn all_completions(text: &str, position: usize, names: &dyn NameLookup) -> (usize, Vec<String>) {
     let before = &text[..position];
     if before.trim_start().starts_with('\\') {
         return command_completions(before, names);
@@ -295,11 +308,14 @@ fn relation(tokens: &[Token]) -> Option<Relation> {
 mod tests {
     use super::*;
 
-    /// The tables `default.events`, `default.odd name`, `web.visits` and `web.visitors`.
+    /// The tables `default.events`, `default.odd name`, `web.visits` and `web.visitors`; and many in `many`.
     struct Known;
 
     impl NameLookup for Known {
         fn tables(&self, namespace: &str, prefix: &str) -> Vec<String> {
+            if namespace == "many" {
+                return (0..=MAX_CANDIDATES).map(|n| format!("t{n:04}")).collect();
+            }
             let tables = [("default", "events"), ("default", "odd name"), ("web", "visitors"), ("web", "visits")];
             let found = tables.iter().filter(|(of, name)| *of == namespace && name.starts_with(prefix));
             found.map(|(_, name)| name.to_string()).collect()
@@ -342,6 +358,13 @@ mod tests {
         check("SELECT 1; FLUSH TABLE web.visits|", &["visits"]);
         check("SHOW TABLES IN w|", &["web"]);
         check("DROP SCHEMA w|", &["web"]);
+    }
+
+    #[test]
+    fn a_name_with_very_many_candidates_is_not_extended() {
+        let (start, found) = completions("SELECT * FROM many.t", 20, &Known);
+        assert_eq!((start, found.len()), (19, MAX_CANDIDATES + 1));
+        assert_eq!((found[0].as_str(), found[MAX_CANDIDATES].as_str()), ("t0000", "t"));
     }
 
     #[test]
