@@ -213,7 +213,8 @@ fn begins_with(text: &str, prefix: &str) -> bool {
     text.to_lowercase().starts_with(&prefix.to_lowercase())
 }
 
-/// The names as SQL has them: in quotes if they need them, or if the word has an opening quote.
+/// The names as SQL has them: in quotes if they need them, or if the word has an opening quote. Those with control
+/// characters, which a terminal would interpret, are omitted.
 fn quoted_names(names: Vec<String>, is_quoted: bool) -> Vec<String> {
     let quoted = |name: String| {
         let is_plain = name.starts_with(|c: char| c.is_alphabetic() || c == '_')
@@ -221,7 +222,7 @@ fn quoted_names(names: Vec<String>, is_quoted: bool) -> Vec<String> {
             && !is_keyword(&name);
         if is_plain && !is_quoted { name } else { format!("\"{}\"", name.replace('"', "\"\"")) }
     };
-    names.into_iter().map(quoted).collect()
+    names.into_iter().filter(|name| !name.contains(char::is_control)).map(quoted).collect()
 }
 
 /// Whether the name of a namespace follows.
@@ -328,7 +329,7 @@ mod tests {
         fn columns(&self, table: &TableName) -> Vec<String> {
             let columns: &[&str] = match table.to_string().as_str() {
                 "default.events" => &["id", "kind", "amount"],
-                "web.visits" => &["id", "at", "Page", "order"],
+                "web.visits" => &["id", "at", "Page", "order", "\x1b[2J"],
                 _ => &[],
             };
             columns.iter().map(ToString::to_string).collect()
