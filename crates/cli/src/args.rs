@@ -201,7 +201,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR")]
         data: Option<std::path::PathBuf>,
         /// The value of `:NAME` or `$NAME` in the statements: JSON, or else a text; may be repeated
-        #[arg(long = "param", value_name = "NAME=VALUE")]
+        #[arg(long = "param", short = 'p', value_name = "NAME=VALUE")]
         params: Vec<String>,
     },
     /// Write rows from a file to a table

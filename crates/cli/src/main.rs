@@ -13,6 +13,7 @@ mod context;
 mod demo;
 mod duckdb_mirror;
 mod exit;
+mod expanded;
 mod expire;
 mod expiry_report;
 mod generated;

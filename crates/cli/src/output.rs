@@ -1,5 +1,6 @@
 //! Printing: tables for people, one JSON document or CSV for programs.
 
+use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
@@ -54,6 +55,11 @@ impl Output {
     /// Prints all rows, because the caller has limited them.
     pub(crate) fn unlimited(self) -> Self {
         Self { limit: RowLimit::None, ..self }
+    }
+
+    /// Prints to a file instead.
+    pub(crate) fn with_file(self, file: File) -> Self {
+        Self { is_terminal: false, to: Box::new(BufWriter::new(file)), ..self }
     }
 
     pub(crate) fn format(&self) -> Format {
@@ -171,6 +177,20 @@ impl Listing<'_> {
             }
         }
         .map_err(cannot_write)
+    }
+
+    /// Prints a row of a table as a record, with a line for each column.
+    pub(crate) fn record(&mut self, values: &[Value]) -> Result<()> {
+        if self.is_full() {
+            return self.count(1);
+        }
+        // Records have no header.
+        self.table.widths = Some(Vec::new());
+        self.rows += 1;
+        let names: Vec<_> = self.columns.iter().map(|name| visible(name)).collect();
+        let text = |value: &Value| if value.is_null() { "NULL".to_string() } else { visible(&csv_text(value)) };
+        let cells: Vec<String> = values.iter().map(text).collect();
+        write!(self.output.to, "{}", crate::expanded::record(self.rows, &names, &cells)).map_err(cannot_write)
     }
 
     /// Ends the listing, which is incomplete without this call.
@@ -401,6 +421,21 @@ mod tests {
         assert_eq!(lines[10_000], " r9999         9999");
         let mut buffered = BufferedTable::default();
         assert!(buffered.push(vec![Some("x".repeat(MAX_BUFFERED_BYTES))]), "few large rows are not held either");
+    }
+
+    #[test]
+    fn records_have_a_line_for_each_column() {
+        let (mut out, printed) = output(Format::Table, RowLimit::Rows(2), true);
+        let mut result = out.result(vec!["id".into(), "Größe".into()]);
+        for n in 1..=3 {
+            result.record(&[n.into(), if n == 2 { Value::Null } else { json!("a\nb") }]).unwrap();
+        }
+        result.end().unwrap();
+        let lines = "-[ row 1 ]\n id     1\n Größe  a b\n-[ row 2 ]\n id     2\n Größe  NULL\n… 1 more row (";
+        assert!(printed.text().starts_with(lines), "{}", printed.text());
+        let (mut out, printed) = output(Format::Table, RowLimit::None, true);
+        out.result(vec!["id".into()]).end().unwrap();
+        assert_eq!(printed.text(), "(no rows)\n");
     }
 
     #[test]

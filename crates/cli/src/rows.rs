@@ -23,6 +23,8 @@ pub(crate) struct Results<'a> {
     out: &'a mut Output,
     /// Whether the text of the command has more than one result.
     several: bool,
+    /// Whether a table shows each row as a record.
+    expanded: bool,
     printed: usize,
 }
 
@@ -38,8 +40,13 @@ impl<'a> Results<'a> {
                 "--format parquet writes binary data, which a terminal cannot show: redirect the output, such as > \
                  rows.parquet",
             )),
-            _ => Ok(Self { out, several: expected > 1, printed: 0 }),
+            _ => Ok(Self { out, several: expected > 1, expanded: false, printed: 0 }),
         }
+    }
+
+    /// Shows each row of a table as a record, with a line for each column.
+    pub(crate) fn with_expanded(self, expanded: bool) -> Self {
+        Self { expanded: expanded && self.out.format() == Format::Table, ..self }
     }
 
     /// Prints one result completely.
@@ -53,7 +60,7 @@ impl<'a> Results<'a> {
         self.printed += 1;
         match self.out.format() {
             Format::Parquet => write_parquet(rows).await,
-            _ => print(self.out, rows).await,
+            _ => print(self.out, rows, self.expanded).await,
         }
     }
 
@@ -79,7 +86,7 @@ pub(crate) async fn print_rows(out: &mut Output, rows: SendableRecordBatchStream
     results.end()
 }
 
-async fn print(out: &mut Output, mut rows: SendableRecordBatchStream) -> Result<()> {
+async fn print(out: &mut Output, mut rows: SendableRecordBatchStream, expanded: bool) -> Result<()> {
     let columns: Vec<_> = rows.schema().fields().iter().map(|f| f.name().clone()).collect();
     if out.format() == Format::Table && columns == ["plan_type", "plan"] {
         return print_plan(out, rows).await;
@@ -92,7 +99,8 @@ async fn print(out: &mut Output, mut rows: SendableRecordBatchStream) -> Result<
                 listing.count((batch.num_rows() - row) as u64)?;
                 break;
             }
-            listing.row(batch.columns().iter().map(|c| values::json(c, row)).collect::<Result<_>>()?)?;
+            let values = batch.columns().iter().map(|c| values::json(c, row)).collect::<Result<Vec<_>>>()?;
+            if expanded { listing.record(&values)? } else { listing.row(values)? }
         }
     }
     listing.end()

@@ -1,138 +1,153 @@
-//! The interactive shell: statements over several lines, with a history.
+//! The interactive shell: statements and commands from the terminal, and from files that commands name.
 
-use std::path::PathBuf;
+mod catalog_names;
+mod command;
+mod completion;
+mod highlight;
+mod keywords;
+mod lexer;
+mod line_editor;
+mod script;
 
-use deltalakedb_log::{Result, TxnLogError};
-use deltalakedb_table::SqlSession;
-use etcetera::{BaseStrategy, choose_base_strategy};
-use rustyline::error::ReadlineError;
-use rustyline::history::FileHistory;
-use rustyline::{Config, Editor};
+use std::fs::File;
+use std::path::Path;
 
+use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use tokio::runtime::Handle;
+
+use self::catalog_names::CatalogNames;
+use self::command::{HELP, ShellCommand};
+use self::line_editor::{LineEditor, Typed};
+use self::script::{Scripts, is_command};
 use crate::exit::ExitStatus;
 use crate::output::warn;
 use crate::sql_session::SqlRunner;
 
-const HELP: &str = "A statement ends with `;` and may span several lines.
-  SELECT … FROM t, t VERSION AS OF 3, t TIMESTAMP AS OF '2024-01-01', table_at('t', 3)
-  INSERT, UPDATE, DELETE, CREATE TABLE, DROP TABLE t, ALTER TABLE t RENAME TO u
-  BEGIN, COMMIT, ROLLBACK, EXPLAIN, SHOW TABLES, DESCRIBE t
-  \\d        list the tables
-  \\d NAME   list the columns of a table
-  \\h        show this help
-  \\q        quit (Ctrl-D)
-  Ctrl-C     cancel the line or the running query";
-
 pub(crate) struct Shell {
-    editor: Editor<(), FileHistory>,
-    /// The history file; `None` if there is no home directory.
-    history: Option<PathBuf>,
+    editor: LineEditor,
+    scripts: Scripts,
     quiet: bool,
 }
 
-/// A line of input.
-enum Input {
-    Statements(String),
-    Dropped,
-    End,
+/// What the shell does after an input.
+enum Next {
+    Continue,
+    Quit,
+}
+
+/// Something to run.
+struct Input {
+    text: String,
+    /// The file and line; `None` if it was typed.
+    place: Option<String>,
 }
 
 impl Shell {
-    pub(crate) fn new(quiet: bool) -> Result<Self> {
-        let config = Config::builder().auto_add_history(false).build();
-        let mut editor = Editor::with_config(config).map_err(no_terminal)?;
-        let state = choose_base_strategy().ok().and_then(|places| places.state_dir());
-        let history = state.map(|dir| dir.join("deltalakedb").join("history"));
-        // A history that does not exist yet, or cannot be read, is empty.
-        if let Some(file) = &history
-            && let Err(e) = editor.load_history(file)
-        {
-            tracing::debug!("no history was read from {}: {e}", file.display());
-        }
-        Ok(Self { editor, history, quiet })
+    /// A shell for the session, on the terminal.
+    pub(crate) fn new(sql: &SqlRunner<'_>, quiet: bool) -> Result<Self> {
+        let names = CatalogNames::new(sql.catalog.clone(), Handle::current());
+        Ok(Self { editor: LineEditor::new(names)?, scripts: Scripts::default(), quiet })
     }
 
     pub(crate) async fn run(mut self, sql: &mut SqlRunner<'_>) -> Result<ExitStatus> {
-        if !self.quiet {
-            warn("\\h shows help, \\q quits");
-        }
-        loop {
-            let text = match tokio::task::block_in_place(|| self.read())? {
-                Input::Statements(text) => text,
-                Input::Dropped => continue,
-                Input::End => break,
-            };
-            let ran = tokio::select! {
-                ran = sql.run(&text) => ran,
-                _ = tokio::signal::ctrl_c() => Err(TxnLogError::invalid("interrupted")),
-            };
-            if let Err(e) = ran {
-                warn(&format!("error: {e}"));
+        self.note("\\? shows help, \\q quits");
+        while let Some(input) = self.next(sql.session.in_transaction())? {
+            match self.run_input(&input.text, sql).await {
+                Ok(Next::Continue) => {}
+                Ok(Next::Quit) if self.scripts.end_one() => {}
+                Ok(Next::Quit) => break,
+                Err(e) => {
+                    match input.place {
+                        Some(place) => warn(&format!("error: {place}: {e}")),
+                        None => warn(&format!("error: {e}")),
+                    }
+                    self.scripts.clear();
+                }
             }
         }
-        self.keep_history();
         if sql.session.close().await? {
             warn("the open transaction was rolled back");
         }
         Ok(ExitStatus::Success)
     }
 
-    /// Reads lines until a statement is complete.
-    fn read(&mut self) -> Result<Input> {
-        let mut text = String::new();
+    /// The next input: of the files that are being run, or else from the terminal. `None` at its end.
+    fn next(&mut self, in_transaction: bool) -> Result<Option<Input>> {
+        if let Some((text, place)) = self.scripts.next_part() {
+            return Ok(Some(Input { text, place: Some(place) }));
+        }
+        let prompt = if in_transaction { "dl*> " } else { "dl> " };
         loop {
-            let line = match self.editor.readline(if text.is_empty() { "dl> " } else { "  > " }) {
-                Ok(line) => line,
-                Err(ReadlineError::Interrupted) => return Ok(Input::Dropped),
-                Err(ReadlineError::Eof) => return Ok(Input::End),
-                Err(e) => return Err(no_terminal(e)),
-            };
-            if text.is_empty() && line.trim_start().starts_with('\\') {
-                self.remember(&line);
-                return Ok(command(line.trim()));
-            }
-            text.push_str(&line);
-            text.push('\n');
-            if text.trim().is_empty() {
-                text.clear();
-            } else if SqlSession::is_complete(&text) {
-                self.remember(text.trim());
-                return Ok(Input::Statements(text));
+            match tokio::task::block_in_place(|| self.editor.read(prompt))? {
+                Typed::End => return Ok(None),
+                Typed::Text(text) if !text.trim().is_empty() => {
+                    self.editor.remember(text.trim());
+                    return Ok(Some(Input { text, place: None }));
+                }
+                Typed::Text(_) | Typed::Interrupt => {}
             }
         }
     }
 
-    fn remember(&mut self, text: &str) {
-        if let Err(e) = self.editor.add_history_entry(text) {
-            tracing::debug!("a line was not added to the history: {e}");
+    async fn run_input(&mut self, text: &str, sql: &mut SqlRunner<'_>) -> Result<Next> {
+        if !is_command(text) {
+            return run_statements(text, sql).await.map(|()| Next::Continue);
         }
+        match ShellCommand::parse(text)? {
+            ShellCommand::Statement(text) => run_statements(&text, sql).await?,
+            ShellCommand::Help => warn(HELP),
+            ShellCommand::Quit => return Ok(Next::Quit),
+            ShellCommand::Include(file) => self.scripts.include(file)?,
+            ShellCommand::Output(None) => sql.results.file = None,
+            ShellCommand::Output(Some(file)) => sql.results.file = Some(create(&file)?),
+            ShellCommand::Timing(state) => {
+                sql.results.timing = state.unwrap_or(!sql.results.timing);
+                self.note(if sql.results.timing { "timing is on" } else { "timing is off" });
+            }
+            ShellCommand::Expanded(state) => {
+                sql.results.expanded = state.unwrap_or(!sql.results.expanded);
+                self.note(if sql.results.expanded { "expanded display is on" } else { "expanded display is off" });
+            }
+        }
+        Ok(Next::Continue)
     }
 
-    fn keep_history(&mut self) {
-        let Some(file) = &self.history else { return };
-        let folder = file.parent().map_or(Ok(()), std::fs::create_dir_all);
-        let kept = folder.map_err(ReadlineError::from).and_then(|()| self.editor.save_history(file));
-        if let Err(e) = kept {
-            warn(&format!("warning: the history cannot be saved to {}: {e}", file.display()));
+    fn note(&self, text: &str) {
+        if !self.quiet {
+            warn(text);
         }
     }
 }
 
-/// A command of the shell, as the equivalent statement.
-fn command(line: &str) -> Input {
-    let (name, argument) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    let argument = argument.trim().trim_end_matches(';');
-    match name.trim_end_matches(';') {
-        "\\q" => return Input::End,
-        "\\d" if argument.is_empty() => return Input::Statements("SHOW TABLES;".into()),
-        "\\d" => return Input::Statements(format!("DESCRIBE {argument};")),
-        "\\h" | "\\?" => warn(HELP),
-        other => warn(&format!("error: unknown command {other}: \\h lists the commands")),
+/// Runs statements until they end, or until Ctrl-C.
+async fn run_statements(text: &str, sql: &mut SqlRunner<'_>) -> Result<()> {
+    let may_commit = sql.session.in_transaction() || sql.session.summary(text)?.writes;
+    let ended = tokio::select! {
+        // The signal first: it is caught before a statement begins.
+        biased;
+        Ok(()) = tokio::signal::ctrl_c() => None,
+        ended = sql.run(text) => Some(ended),
+    };
+    match ended {
+        Some(ended) => ended,
+        None => Err(interrupted(sql, may_commit).await?),
     }
-    Input::Dropped
 }
 
-fn no_terminal(e: ReadlineError) -> TxnLogError {
-    TxnLogError::invalid("the terminal cannot be read: pass the statements as an argument, or on standard input")
-        .with_source(e)
+/// Rolls back what an interrupted statement has begun.
+async fn interrupted(sql: &mut SqlRunner<'_>, may_commit: bool) -> Result<TxnLogError> {
+    Ok(TxnLogError::invalid(match (sql.session.close().await?, may_commit) {
+        (true, _) => "interrupted; the transaction was rolled back",
+        (false, true) => {
+            "interrupted; a commit that had begun may have succeeded: query the tables before you repeat the statement"
+        }
+        (false, false) => "interrupted",
+    }))
+}
+
+fn create(file: &Path) -> Result<File> {
+    File::create(file).map_err(|e| {
+        let message = format!("the file {} cannot be created: choose another one with \\o FILE", file.display());
+        TxnLogError::new(ErrorKind::Unavailable, message).with_source(e)
+    })
 }

@@ -28,7 +28,10 @@ pub(crate) async fn run(
         Some(text) => text,
         None if std::io::stdin().is_terminal() => {
             let mut sql = SqlRunner::open(s, data, false, params).await?;
-            let status = Shell::new(s.global.quiet)?.run(&mut sql).await;
+            let status = match Shell::new(&sql, s.global.quiet) {
+                Ok(shell) => shell.run(&mut sql).await,
+                Err(e) => Err(e),
+            };
             let closed = sql.close().await;
             return status.and_then(|status| closed.map(|_| status));
         }

@@ -1,21 +1,36 @@
 //! A SQL session that prints its results.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use deltalakedb_engine::{RowEngine, RowTables};
 use deltalakedb_log::commit::Committed;
-use deltalakedb_log::{Catalog, Result, TableRef};
+use deltalakedb_log::{Catalog, ErrorKind, Result, TableRef, TxnLogError};
 use deltalakedb_table::{CommandComplete, Parameters, SqlOptions, SqlResult, SqlSession};
 
 use crate::context::CommandContext;
+use crate::output::{Output, warn};
 use crate::report::counted;
 use crate::rows::Results;
+
+/// How results are printed.
+#[derive(Default)]
+pub(crate) struct ResultOptions {
+    /// Whether a table shows each row as a record.
+    pub(crate) expanded: bool,
+    /// Whether the duration of each statement is printed.
+    pub(crate) timing: bool,
+    /// The file for results, instead of standard output.
+    pub(crate) file: Option<File>,
+}
 
 /// A SQL session that prints its results.
 pub(crate) struct SqlRunner<'a> {
     s: &'a CommandContext,
-    catalog: Arc<dyn Catalog>,
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) results: ResultOptions,
     pub(crate) session: SqlSession,
     /// The row tables, if a data directory is open.
     engine: Option<Arc<RowEngine>>,
@@ -35,7 +50,8 @@ impl<'a> SqlRunner<'a> {
         let mut options = SqlOptions { warehouse: s.settings.warehouse.clone(), write: s.write_options() };
         let Some(data) = data else {
             let catalog = s.catalog(create).await?;
-            return Ok(Self { s, session: SqlSession::new(catalog.clone(), options)?, catalog, engine: None, params });
+            let (session, results) = (SqlSession::new(catalog.clone(), options)?, ResultOptions::default());
+            return Ok(Self { s, session, results, catalog, engine: None, params });
         };
         let catalog = s.catalog_of_data(data).await?;
         let engine = Arc::new(RowEngine::open(data, catalog.clone(), s.write_options()).await?);
@@ -44,7 +60,7 @@ impl<'a> SqlRunner<'a> {
         }
         options.warehouse.get_or_insert_with(|| engine.folder().display().to_string());
         let session = SqlSession::new(catalog.clone(), options)?.with_guest(Arc::new(RowTables::new(engine.clone())));
-        Ok(Self { s, session, catalog, engine: Some(engine), params })
+        Ok(Self { s, session, results: ResultOptions::default(), catalog, engine: Some(engine), params })
     }
 
     /// Ends the session; true when a transaction was open, which is rolled back.
@@ -58,10 +74,13 @@ impl<'a> SqlRunner<'a> {
 
     /// Runs statements and prints their results.
     pub(crate) async fn run(&mut self, text: &str) -> Result<()> {
-        let mut out = self.s.output();
-        let mut results = Results::new(&mut out, self.session.summary(text)?.results)?;
+        let mut out = self.output()?;
+        let results = Results::new(&mut out, self.session.summary(text)?.results)?;
+        let mut results = results.with_expanded(self.results.expanded);
         let mut script = self.session.execute_with(text, self.params.clone())?;
-        while let Some(result) = script.next().await? {
+        loop {
+            let began = Instant::now();
+            let Some(result) = script.next().await? else { break };
             match result {
                 SqlResult::Rows(rows) => results.print(rows).await?,
                 SqlResult::CommandComplete(result) => {
@@ -69,8 +88,20 @@ impl<'a> SqlRunner<'a> {
                     results.say(&message_of(&result, &tables))?;
                 }
             }
+            if self.results.timing {
+                warn(&format!("Time: {:.1?}", began.elapsed()));
+            }
         }
         results.end()
+    }
+
+    fn output(&self) -> Result<Output> {
+        let out = self.s.output();
+        let Some(file) = &self.results.file else { return Ok(out) };
+        let file = file.try_clone().map_err(|e| {
+            TxnLogError::new(ErrorKind::Unavailable, "the file for results cannot be written").with_source(e)
+        })?;
+        Ok(out.with_file(file))
     }
 }
 

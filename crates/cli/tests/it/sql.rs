@@ -1,6 +1,6 @@
 //! `dl sql`: what it prints, and what it refuses.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
 use serde_json::json;
@@ -61,6 +61,24 @@ fn placeholders_have_the_values_of_param() {
 }
 
 #[test]
+fn placeholders_have_values_in_changes_of_every_kind_of_table() {
+    let place = TestFolder::with_events();
+    let changed = |args: &[&str], table: &str| {
+        let text = format!(
+            "INSERT INTO {table} (id, kind) VALUES (:id, :kind), (:other, NULL); \
+             UPDATE {table} SET kind = :new WHERE id = :id AND kind = :kind; DELETE FROM {table} WHERE id = :other; \
+             SELECT id, kind FROM {table} WHERE id IN (:id, $other)"
+        );
+        let params = ["-p", "id=101", "-p", "kind=it's", "-p", "new=\"7\"", "--param", "other=102"];
+        place.dl(&[&["sql", "--format", "json", text.as_str()][..], args, &params[..]].concat()).json()
+    };
+    let rows = json!([{"id": 101, "kind": "7"}]);
+    assert_eq!(changed(&[], "events"), rows);
+    place.dl(&["sql", "--data", "d", "CREATE SHARED TABLE app.t (id BIGINT PRIMARY KEY, kind TEXT)"]).good();
+    assert_eq!(changed(&["--data", "d"], "app.t"), rows);
+}
+
+#[test]
 fn parquet_output_is_parquet_input() {
     let place = TestFolder::with_events();
     for (n, args) in [["sql", "SELECT * FROM events WHERE id > 3"], ["read", "events"]].iter().enumerate() {
@@ -95,6 +113,19 @@ fn written_tables_are_published() {
     assert_eq!(place.dl(&["sql", "SELECT count(*) AS n FROM t", "--format", "json"]).json(), json!([{"n": 1}]));
     place.dl(&["mirror", "run"]).good();
     place.dl(&["verify", "--all"]).good();
+}
+
+#[test]
+fn rows_are_printed_while_they_arrive() {
+    let place = TestFolder::with_events();
+    let endless = "SELECT a, b FROM (SELECT unnest(range(0, 100000)) AS a), (SELECT unnest(range(0, 100000)) AS b)";
+    for format in ["table", "json", "csv"] {
+        let mut dl = place.command(&["sql", endless, "--format", format]).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(dl.stdout.take().unwrap()).lines();
+        assert_eq!(lines.take(5_000).filter(Result::is_ok).count(), 5_000, "{format}");
+        dl.kill().unwrap();
+        dl.wait().unwrap();
+    }
 }
 
 #[test]

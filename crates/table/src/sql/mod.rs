@@ -149,6 +149,11 @@ impl SqlSession {
         statement::is_complete(text)
     }
 
+    /// Whether a transaction that BEGIN has opened is open.
+    pub fn in_transaction(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| !open.implicit)
+    }
+
     /// Ends the session; true when a transaction was open, which is rolled back.
     pub async fn close(&mut self) -> Result<bool> {
         match self.open.take() {
@@ -180,11 +185,7 @@ impl SqlSession {
             },
             ParsedStatement::Rollback => {
                 if self.close().await? {
-                    Ok(SqlResult::CommandComplete(CommandComplete {
-                        command: "ROLLBACK",
-                        rows: None,
-                        committed: Vec::new(),
-                    }))
+                    Ok(SqlResult::CommandComplete(CommandComplete::new("ROLLBACK", None)))
                 } else {
                     Err(TxnLogError::invalid("there is no transaction to roll back: BEGIN begins one"))
                 }
