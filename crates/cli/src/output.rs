@@ -59,7 +59,7 @@ impl Output {
 
     /// Prints to a file instead.
     pub(crate) fn with_file(self, file: File) -> Self {
-        Self { is_terminal: false, to: Box::new(BufWriter::new(file)), ..self }
+        Self { is_terminal: false, is_coloured: false, to: Box::new(BufWriter::new(file)), ..self }
     }
 
     pub(crate) fn format(&self) -> Format {
