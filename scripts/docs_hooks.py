@@ -70,20 +70,19 @@ RUST = """# Rust
 The crate `deltalakedb-table` is the one to start with: [from Rust](../index.md#from-rust).
 """
 
-# Where `cargo doc` has put its pages, which scripts/docs copies into the site.
-RUST_DOC = """
-Its pages: <a href="../rust/deltalakedb_table/index.html">deltalakedb_table</a>,
-<a href="../rust/deltalakedb_log/index.html">deltalakedb_log</a>,
-<a href="../rust/deltalakedb_catalog/index.html">deltalakedb_catalog</a>,
-<a href="../rust/deltalakedb_mirror/index.html">deltalakedb_mirror</a>,
-<a href="../rust/deltalakedb_engine/index.html">deltalakedb_engine</a>.
-"""
-
 NO_RUST_DOC = """
 This site was built without the API documentation of the crates: `make doc docs` builds both.
 """
 
 LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
+
+
+def rust() -> str:
+    """Links to the pages of `cargo doc`, if scripts/docs has some to copy into the site."""
+    if not (folder := os.environ.get("DELTALAKEDB_RUST_DOC")):
+        return RUST + NO_RUST_DOC
+    crates = sorted(index.parent.name for index in Path(folder).glob("deltalakedb_*/index.html"))
+    return RUST + "\n" + "".join(f'- <a href="../rust/{crate}/index.html">{crate}</a>\n' for crate in crates)
 
 
 def on_config(config: Any) -> Any:
@@ -98,7 +97,7 @@ def on_files(files: Any, config: Any) -> Any:
     for page, (title, names) in API.items():
         directives = "\n\n".join(f"::: {name}" for name in names)
         pages[f"api/{page}.md"] = f"# {title}\n\n{directives}\n"
-    pages["api/rust.md"] = RUST + (RUST_DOC if "DELTALAKEDB_RUST_DOC" in os.environ else NO_RUST_DOC)
+    pages["api/rust.md"] = rust()
     for page, content in pages.items():
         files.append(File.generated(config, page, content=content))
     return files
