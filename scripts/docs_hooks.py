@@ -74,7 +74,7 @@ NO_RUST_DOC = """
 This site was built without the API documentation of the crates: `make doc docs` builds both.
 """
 
-LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
+LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 
 
 def rust() -> str:
@@ -111,14 +111,14 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     origin = next((source for source, other in PAGES.items() if other == here), f"docs/{here}")
 
     def replaced(link: re.Match[str]) -> str:
-        text, target = link.groups()
+        image, text, target = link.groups()
         path, hash_, anchor = target.partition("#")
         if not path or re.match(r"[a-z]+:", path):
             return link[0]
         path = posixpath.normpath(posixpath.join(posixpath.dirname(origin), path))
         if path in PAGES or path.startswith("docs/"):
             page = PAGES.get(path, path.removeprefix("docs/"))
-            return f"[{text}]({posixpath.relpath(page, posixpath.dirname(here) or '.')}{hash_}{anchor})"
+            return f"{image}[{text}]({posixpath.relpath(page, posixpath.dirname(here) or '.')}{hash_}{anchor})"
         if not (ROOT / path).exists():
             log.warning("%s has a link to %s, which does not exist", origin, path)
         # The rest of the repository is not in the site.
