@@ -85,3 +85,10 @@ lint: ## words, prose, format, shell scripts, dependencies, clippy
 doc: ## the API documentation, its warnings are errors
 	@scripts/setup
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+.PHONY: docs
+docs: ## the documentation site in site/, its warnings are errors
+	scripts/docs
+
+# After the pages of `doc`, to which it links.
+ci: docs

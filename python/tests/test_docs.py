@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import deltalake
@@ -17,27 +19,91 @@ TREE = Path(__file__).parents[2]
 EXAMPLES = sorted((TREE / "examples").glob("*.py"))
 
 
-@pytest.mark.parametrize(("page", "least"), [("docs/python.md", 4), ("README.md", 1)])
-def test_a_guide(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str, least: int
-) -> None:
-    text = (TREE / page).read_text()
-    blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
-    assert len(blocks) >= least
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
+
+
+def blocks_of(page: Path) -> list[str]:
+    """Its code, each block after as many empty lines as precede it in the page."""
+    text = page.read_text()
+    return [
+        "\n" * text.count("\n", 0, block.start(1)) + block[1]
+        for block in BLOCK.finditer(text)
+    ]
+
+
+PAGES = {
+    str(page.relative_to(TREE)): blocks
+    for page in [TREE / "README.md", *sorted((TREE / "docs").glob("*.md"))]
+    if (blocks := blocks_of(page))
+}
+# `print(…)  # what it prints`
+PRINTED = re.compile(r"^( *)print\((.*)\)  # (.*)$", re.M)
+
+
+@pytest.fixture
+def page(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """A page, in a folder of its own, with what its code expects of the environment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DELTALAKEDB_CATALOG", "deltasql://sqlite/meta.db")
+    if request.param != "docs/cloud-storage.md":
+        yield request.param
+        return
+    moto = pytest.importorskip("moto.server")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    endpoint = "http://{}:{}".format(*server.get_host_and_port())
+    bucket = urllib.request.Request(f"{endpoint}/lake", method="PUT")
+    urllib.request.urlopen(bucket).close()
+    for name, value in {
+        "AWS_ENDPOINT": endpoint,
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    yield request.param
+    server.stop()
+
+
+def test_there_are_guides() -> None:
+    assert {"README.md", "docs/python.md"} <= set(PAGES)
+    assert len(PAGES["docs/python.md"]) >= 4
+
+
+@pytest.mark.parametrize("page", PAGES, indirect=True)
+def test_a_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    """Its blocks run one after the other."""
+
+    def printed(expected: str, *values: object) -> None:
+        assert " ".join(map(str, values)) == expected
+
+    names: dict[str, object] = {"_printed": printed}
+    if page == "docs/python.md":
+        names |= names_of_the_python_guide(tmp_path, monkeypatch)
+    for block in PAGES[page]:
+        here = block.replace("//data/", f"/{tmp_path}/").replace(
+            '"/data/', f'"{tmp_path}/'
+        )
+        here = PRINTED.sub(
+            lambda line: f"{line[1]}_printed({line[3]!r}, {line[2]})", here
+        )
+        exec(compile(here, page, "exec"), names)
+
+
+def names_of_the_python_guide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, object]:
+    """What its blocks use and do not define."""
     monkeypatch.setenv("DELTALAKEDB_CATALOG", f"deltasql://sqlite/{tmp_path}/meta.db")
     rows = pa.table({"day": ["a", "b"], "amount": [1.0, 2.0]})
     deltalake.write_deltalake(f"{tmp_path}/events", rows)
     deltalakedb.write_deltalake(f"{tmp_path}/orders", rows)
     with deltalakedb.begin() as tx:
         tx.write("sales.orders", rows)
-    names = {"customers": rows, "sales": rows, "deltalakedb": deltalakedb}
-    for block in blocks:
-        here = block.replace("//data/", f"/{tmp_path}/").replace(
-            '"/data/', f'"{tmp_path}/'
-        )
-        exec(compile(here, page, "exec"), names)
-    with deltalakedb.begin() as tx:
-        assert pa.table(tx.scan("sales.fact_sales")).num_rows == 2
+    return {"customers": rows, "sales": rows, "deltalakedb": deltalakedb}
 
 
 def test_there_are_examples() -> None:
