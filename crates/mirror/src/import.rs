@@ -37,8 +37,9 @@ impl Mirror {
     ) -> Result<Imported> {
         let catalog = self.catalog.as_ref();
         let mut existing = catalog.find(&TableRef::Location(location.clone())).await?;
-        if let Some(entry) = &mut existing {
-            entry.published_version = entry.published_version.max(self.unsettled(entry.id));
+        if let Some(table) = existing.as_ref().map(|entry| entry.id).filter(|table| self.unsettled(*table).is_some()) {
+            self.settle_table(table).await?;
+            existing = catalog.find(&TableRef::Location(location.clone())).await?;
         }
         let unfinished = catalog.unfinished_load(location).await?;
         let (table, name, after) = match (&existing, &unfinished) {

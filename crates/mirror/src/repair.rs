@@ -261,7 +261,7 @@ impl Mirror {
                     continue;
                 }
                 let actions = Commit::parse_without_files(bytes, "a stored commit")?;
-                match self.put_commit(entry, store, *version, bytes, &actions).await {
+                match self.put_commit(entry, (store, self.durability), *version, bytes, &actions).await {
                     Ok(()) => {
                         self.note_progress();
                         tracing::debug!(table = %entry.name, version, "published again");

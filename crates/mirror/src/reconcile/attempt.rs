@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use deltalakedb_log::{Artifact, Clock, Durability, ErrorKind, Result, TableEntry, TableRef, TxnLogError, metric};
+use deltalakedb_log::{Artifact, Clock, ErrorKind, Result, TableEntry, TableRef, TxnLogError, metric};
 
 use crate::mirror::Mirror;
 use crate::publish::Published;
@@ -17,7 +17,7 @@ pub(super) async fn publish(mirror: &Mirror, table: &TableEntry, deadline: Durat
     let mirror = mirror.for_one_try();
     let published = async {
         let published = mirror.publish(table.id).await?;
-        if mirror.durability == Durability::Catalog {
+        if mirror.unsettled(table.id).is_some() {
             mirror.settle_table(table.id).await?;
         }
         Ok(published)
