@@ -17,6 +17,7 @@ mod derived;
 mod discovery;
 mod divergence;
 mod expiry;
+mod idle;
 mod import;
 mod lease;
 mod lifecycle;

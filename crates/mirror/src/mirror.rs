@@ -123,6 +123,7 @@ impl Mirror {
     /// Removes the entry of a dropped table.
     pub(crate) fn forget(&self, table: TableId) {
         self.shared.unsettled.lock().remove(&table);
+        self.note_log_found(table);
         self.shared.tables.lock().remove(&table);
     }
 

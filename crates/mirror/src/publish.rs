@@ -118,6 +118,7 @@ impl Mirror {
                     Err(e) => return Err(e),
                 }
                 memory.has_checked_last_published = true;
+                self.note_log_found(table);
             }
             published.version = entry.published_version;
             let is_complete = match next.cmp(&entry.current_version) {

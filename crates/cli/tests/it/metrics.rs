@@ -149,6 +149,18 @@ fn an_alert_is_posted_when_it_begins_and_when_it_ends() {
 }
 
 #[test]
+fn a_lost_log_of_an_idle_table_is_an_alert_until_it_is_there_again() {
+    let place = begin();
+    place.dl(&["mirror", "run"]).good();
+    std::fs::rename(place.path("t/_delta_log"), place.path("elsewhere")).unwrap();
+    let mut watch = Watch::start(place.command(&["mirror", "run", "--watch", "--set", "mirror.check_interval=100ms"]));
+    let message = watch.line("alert: ");
+    assert!(message.contains("_delta_log is empty") && message.contains("`dl mirror repair default.t`"), "{message}");
+    std::fs::rename(place.path("elsewhere"), place.path("t/_delta_log")).unwrap();
+    assert_eq!(watch.line("alert ended: "), "the alert lost of default.t has ended");
+}
+
+#[test]
 fn a_commit_is_one_event() {
     let place = begin();
     let mut command = place.command(&["write", "t", "--input", "rows.csv"]);
