@@ -235,6 +235,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         to: ToArgs,
     },
+    /// Remove data files that are lost from a table, with their rows
+    Repair {
+        /// Table name (`namespace.name`), path or URL
+        name: String,
+        /// Print which files are missing, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Change columns, properties, constraints or the description of a table in one commit
     Alter(AlterArgs),
     /// Read the change data feed of a table with delta.enableChangeDataFeed=true

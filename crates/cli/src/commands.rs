@@ -68,6 +68,7 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
             let at = AtArgs { version: to.version, timestamp: to.timestamp };
             operations::restore(s, &name, state_at(&at)?).await
         }
+        Command::Repair { name, dry_run } => operations::repair(s, &name, dry_run).await,
         Command::Alter(args) => operations::alter(s, &args.name, args.changes).await,
         Command::Changes { name, from, to } => operations::changes(s, &name, from, to).await,
         Command::Mirror { command: MirrorCommand::Status { check } } => mirror::status(s, check).await,
