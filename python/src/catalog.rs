@@ -245,7 +245,10 @@ impl RawCatalog {
                     let published = connection.mirror().publish(entry.id).await;
                     vec![(entry, published)]
                 }
-                None => connection.mirror().run().try_collect().await?,
+                None => {
+                    let parallel = connection.settings.reconcile.parallel;
+                    connection.mirror().run_side_by_side(parallel).try_collect().await?
+                }
             };
             let mut failed = Vec::new();
             let settled = connection.mirror().settle().await;

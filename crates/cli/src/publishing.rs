@@ -2,6 +2,7 @@
 //! history, reports alarms and serves metrics.
 
 use std::convert::Infallible;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use deltalakedb_log::{ErrorKind, Result, TableEntry, TxnLogError};
@@ -38,7 +39,7 @@ pub(crate) async fn run(s: &CommandContext, watch: bool, metrics: Option<&str>) 
     }
     let mut out = s.output();
     let mut listing = out.listing(COLUMNS.map(String::from).into());
-    let all = publish(&mirror, |row| listing.row(row)).await?;
+    let all = publish(&mirror, s.settings.reconcile.parallel, |row| listing.row(row)).await?;
     listing.end()?;
     if let Some(file) = &s.settings.duckdb_mirror {
         let refreshed = DuckDbMirror::new(catalog, file)?.refresh().await?;
@@ -163,10 +164,14 @@ struct Published {
     failed: Vec<ErrorKind>,
 }
 
-/// Publishes all tables. `tell` gets a row of [`COLUMNS`] for each.
-async fn publish(mirror: &Mirror, mut tell: impl FnMut(Vec<Value>) -> Result<()>) -> Result<Published> {
+/// Publishes all tables, so many side by side. `tell` gets a row of [`COLUMNS`] for each.
+async fn publish(
+    mirror: &Mirror,
+    parallel: NonZeroUsize,
+    mut tell: impl FnMut(Vec<Value>) -> Result<()>,
+) -> Result<Published> {
     let mut all = Published::default();
-    let mut tables = mirror.run();
+    let mut tables = mirror.run_side_by_side(parallel);
     while let Some((table, result)) = tables.try_next().await? {
         all.tables += 1;
         let (count, word) = match &result {

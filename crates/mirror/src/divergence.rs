@@ -47,8 +47,8 @@ impl Mirror {
         check_not_superseded(self.catalog.as_ref(), entry, self.store(entry)?.as_ref(), version).await?;
         Err(TxnLogError::invalid(format!(
             "publishing of {name} stopped: version {version} in {place}/_delta_log is not in the catalog ({what}); \
-             `dl verify {name}` shows it: `dl import {place} --as {name}` imports it, and `dl mirror repair {name} \
-             --ours` moves it out of the log"
+             `dl verify {name}` shows it: `dl import {name}` imports it, and `dl mirror repair {name} --ours` moves it out \
+             of the log"
         )))
     }
 

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -66,9 +67,17 @@ impl Mirror {
         Ok(self.publish_all(table).await?.published)
     }
 
-    /// Publishes every table when the stream is polled; waits for leases of processes that died. The results are
-    /// ordered by table name.
+    /// Publishes every table when the stream is polled, one after the other; waits for leases of processes that died.
+    /// The results are ordered by table name.
     pub fn run(&self) -> BoxStream<'static, Result<(TableEntry, Result<Published>)>> {
+        self.run_side_by_side(NonZeroUsize::MIN)
+    }
+
+    /// The same for so many tables side by side.
+    pub fn run_side_by_side(
+        &self,
+        parallel: NonZeroUsize,
+    ) -> BoxStream<'static, Result<(TableEntry, Result<Published>)>> {
         let mirror = self.clone();
         let publish = move |entry: TableEntry| {
             let mirror = mirror.clone();
@@ -77,7 +86,7 @@ impl Mirror {
                 Ok((entry, result))
             }
         };
-        tables(self.catalog.clone(), None).and_then(publish).boxed()
+        tables(self.catalog.clone(), None).map_ok(publish).try_buffered(parallel.get()).boxed()
     }
 
     pub(crate) async fn publish_or_wait(&self, entry: &TableEntry) -> Result<Published> {

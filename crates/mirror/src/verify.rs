@@ -173,14 +173,15 @@ impl Mirror {
             let current = self.entry(table.id).await?.current_version;
             beyond.take_if(|(version, _)| *version <= current);
         }
+        let name = &table.name;
+        let import = match table.oldest_unpublished() {
+            None => format!("`dl import {name}` imports it"),
+            Some(_) => format!("`dl mirror run` and then `dl import {name}` import it"),
+        };
         Ok(beyond.map(|(version, what)| Finding {
             version,
             what: format!("{what} is not in the catalog"),
-            suggested_fix: format!(
-                "`dl import {} --as {name}` imports it, and `dl mirror repair {name} --ours` moves it out of the log",
-                table.location,
-                name = table.name
-            ),
+            suggested_fix: format!("{import}, and `dl mirror repair {name} --ours` moves it out of the log"),
         }))
     }
 

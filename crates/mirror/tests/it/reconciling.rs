@@ -319,6 +319,28 @@ async fn is_lease_free(fleet: &Fleet, n: usize) -> bool {
 }
 
 #[test]
+fn a_single_run_publishes_tables_side_by_side_and_reports_them_in_order() {
+    let time = |parallel: usize| {
+        let took = Rc::new(RefCell::new(0));
+        let into = took.clone();
+        run(async move {
+            let fleet = Fleet::new(&[("b", 8)]).await;
+            fleet.buckets.set("b", Behaviour::Takes(Duration::from_secs(1)));
+            let began_ms = fleet.clock.now_ms();
+            let published = fleet.mirror().run_side_by_side(NonZeroUsize::new(parallel).unwrap());
+            let published: Vec<_> = published.try_collect().await.unwrap();
+            let names: Vec<_> = published.iter().map(|(table, _)| table.name.to_string()).collect();
+            assert_eq!(names, (0..8).map(|n| format!("b.t{n}")).collect::<Vec<_>>());
+            assert!(published.iter().all(|(_, result)| result.as_ref().is_ok_and(|published| published.count == 1)));
+            *into.borrow_mut() = fleet.clock.now_ms() - began_ms;
+        });
+        took.take()
+    };
+    let (alone, together) = (time(1), time(4));
+    assert!(together < alone / 2, "{together} ms instead of {alone} ms");
+}
+
+#[test]
 fn a_stop_is_quick_and_releases_leases() {
     run(async {
         let fleet = Fleet::new(&[("b", 3)]).await;
