@@ -12,6 +12,7 @@ mod duckdb_mirror;
 mod exit;
 mod expire;
 mod expiry_report;
+mod gone_tables;
 mod input;
 mod lifecycle;
 mod merge;

@@ -3,9 +3,10 @@
 
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
-use deltalakedb_log::{ErrorKind, Result, TableEntry, TxnLogError};
+use deltalakedb_log::{Catalog, ErrorKind, Result, TableEntry, TxnLogError};
 use deltalakedb_mirror::{ExpireOptions, ExpiryCycle, Mirror, ReconcileEvent, Reconciler};
 use deltalakedb_table::DuckDbMirror;
 use futures::TryStreamExt;
@@ -73,14 +74,14 @@ async fn run_on(
         expired = expire(s, mirror) => expired.map(|never| match never {}),
         refreshed = duckdb_mirror::keep(s, mirror.catalog()) => refreshed.map(|never| match never {}),
         alerted = alerting.run() => alerted.map(|never| match never {}),
-        served = serve(server) => served.map(|never| match never {}),
+        served = serve(server, mirror.catalog()) => served.map(|never| match never {}),
     }
 }
 
 /// Serves metrics if there is a server.
-async fn serve(server: Option<MetricsServer>) -> Result<Infallible> {
+async fn serve(server: Option<MetricsServer>, catalog: &Arc<dyn Catalog>) -> Result<Infallible> {
     match server {
-        Some(server) => server.run().await,
+        Some(server) => server.run(catalog).await,
         None => std::future::pending().await,
     }
 }

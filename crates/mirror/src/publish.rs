@@ -73,7 +73,7 @@ impl Mirror {
         self.run_side_by_side(NonZeroUsize::MIN)
     }
 
-    /// The same for so many tables side by side.
+    /// The same with this number of tables side by side.
     pub fn run_side_by_side(
         &self,
         parallel: NonZeroUsize,

@@ -98,6 +98,24 @@ fn a_watch_serves_its_metrics() {
 }
 
 #[test]
+fn the_gauges_of_a_dropped_table_disappear() {
+    let place = begin();
+    let mut watch = Watch::start(place.command(&["mirror", "run", "--watch", "--metrics", "127.0.0.1:0"]));
+    let url = watch.line("metrics at ");
+    let address = url.strip_prefix("http://").and_then(|url| url.strip_suffix("/metrics")).unwrap();
+    let wait = |what: &str, is_so: &dyn Fn(&str) -> bool| {
+        let began = Instant::now();
+        while !is_so(&http(address, "GET /metrics")) {
+            assert!(began.elapsed() < Duration::from_secs(90), "{what}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    wait("no gauge appears", &|text| text.contains("deltalakedb_files_active{table=\"default.t\"} 1\n"));
+    place.dl(&["drop", "t", "--yes"]).good();
+    wait("the gauges stay", &|text| !text.contains("{table=\"default.t\"}"));
+}
+
+#[test]
 fn metrics_are_served_by_a_watch_only() {
     let refused = begin().dl(&["mirror", "run", "--metrics", "127.0.0.1:0"]);
     assert!(refused.code == Some(2) && refused.err.contains("--watch"), "{refused:?}");
