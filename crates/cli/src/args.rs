@@ -333,7 +333,8 @@ pub(crate) enum MirrorCommand {
         /// Keep the commits of the catalog: those of other engines are moved out of _delta_log
         #[arg(long, conflicts_with = "theirs")]
         ours: bool,
-        /// Keep the commits of other engines: they are imported, unless they replace commits of the catalog
+        /// Keep the commits of other engines: they are imported, and commits of the catalog for the same versions are
+        /// copied to a folder of the table
         #[arg(long)]
         theirs: bool,
     },

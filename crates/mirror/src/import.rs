@@ -213,8 +213,7 @@ fn check_nothing_unpublished(entry: &TableEntry, newest: Version) -> Result<()> 
         return Err(TxnLogError::invalid(format!(
             "{name} has commits up to version {} that are not published, and its _delta_log continues to version \
              {newest}: run `dl mirror run` first; if it stops at a commit of another writer, which `dl verify {name}` \
-             shows, keep the commits of the catalog by `dl mirror repair {name} --ours`, or keep the others by \
-             importing the table into a copy of the catalog from before its own commits",
+             shows, `dl mirror repair {name} --ours` keeps the commits of the catalog, and `--theirs` the others",
             entry.current_version
         )));
     }
