@@ -121,13 +121,17 @@ impl BenchCatalog {
     pub(crate) async fn appends_to(&self, name: &str, rows: &RecordBatch, durability: Durability) -> Result<Vec<f64>> {
         let (catalog, name) = (self.catalog(), TableRef::Name(name.parse()?));
         let id = require(catalog.as_ref(), &name).await?.id;
-        let (mirror, options) = (self.mirror(durability), writing(durability));
-        sampled(50, async |_| {
+        let (mirror, options) = (self.mirror(durability).with_deferred_sync(), writing(durability));
+        let samples = sampled(50, async |_| {
             let table = DeltaTable::open_in(catalog.clone(), &name).await?;
             table.write(vec![rows.clone()], SaveMode::Append, &options).await?;
-            mirror.publish(id).await
+            mirror.publish(id).await?;
+            mirror.settle_soon();
+            Ok(())
         })
-        .await
+        .await?;
+        mirror.settle().await?;
+        Ok(samples)
     }
 
     /// Appends 100 rows to each of two tables in one transaction, and publishes both.
@@ -305,6 +309,7 @@ impl BenchCatalog {
         let table = DeltaTable::open_in(self.catalog(), &TableRef::Name(name.parse()?)).await?;
         table.write(vec![rows()?], SaveMode::Append, &WriteOptions::default()).await?;
         mirror.publish(id).await?;
+        mirror.settle_soon();
         Ok(())
     }
 

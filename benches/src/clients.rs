@@ -98,7 +98,7 @@ async fn appends(report: &mut Report, bench: &Arc<BenchCatalog>, folder: &Path, 
     for clients in [1, 16] {
         let name = format!("rows{clients}");
         let table = bench.create(&folder.join(&name), &name).await?;
-        let (bench, mirror) = (bench.clone(), bench.mirror(Durability::Full));
+        let (bench, mirror) = (bench.clone(), bench.mirror(Durability::Full).with_deferred_sync());
         let append = move |_, _| {
             let (bench, name, mirror) = (bench.clone(), name.clone(), mirror.clone());
             async move { bench.append_to(&name, table, &mirror).await }

@@ -15,6 +15,8 @@ Example:
 
 from __future__ import annotations
 
+import atexit
+
 from deltalakedb import _internal, exceptions, schema
 from deltalakedb._internal import __version__, rust_core_version
 from deltalakedb._table_features import TableFeatures
@@ -99,6 +101,9 @@ def _disable_nanosecond_timestamps() -> None:
 
 
 _internal._NANOSECOND_TIMESTAMPS = _NANOSECOND_TIMESTAMPS
+
+# Published commits are synced in the background, and recorded in the catalog after that.
+atexit.register(_internal.settle)
 
 # Code for `deltalake` imports these from submodules as well.
 for _one in (

@@ -245,7 +245,10 @@ impl RawCatalog {
                     let published = connection.mirror().publish(entry.id).await;
                     vec![(entry, published)]
                 }
-                None => connection.mirror().run().try_collect().await?,
+                None => {
+                    let parallel = connection.settings.reconcile.parallel;
+                    connection.mirror().run_side_by_side(parallel).try_collect().await?
+                }
             };
             let mut failed = Vec::new();
             let settled = connection.mirror().settle().await;
@@ -275,6 +278,7 @@ impl RawCatalog {
     ) -> PyResult<Vec<String>> {
         let connection = self.connection()?;
         wait(py, async move {
+            let mirror = connection.settled_mirror().await?;
             let options = ExpireOptions {
                 keep: Retention { time: keep_ms.map(Duration::from_millis), versions: keep_versions },
                 default: connection.settings.retention,
@@ -294,10 +298,10 @@ impl RawCatalog {
             };
             if let Some(name) = table {
                 let entry = entry(&connection, name).await?;
-                return Ok(vec![described(connection.mirror().expire(entry.id, &options).await?)]);
+                return Ok(vec![described(mirror.expire(entry.id, &options).await?)]);
             }
             let (mut ended, mut failed) = (Vec::new(), Vec::new());
-            let mut steps = connection.mirror().expire_all(&options);
+            let mut steps = mirror.expire_all(&options);
             while let Some(step) = steps.try_next().await? {
                 match step {
                     ExpiryStep::History(_, Ok(expired)) => ended.push(described(expired)),
@@ -313,6 +317,7 @@ impl RawCatalog {
     fn verify(&self, py: Python<'_>, table: Option<&str>) -> PyResult<Vec<String>> {
         let connection = self.connection()?;
         wait(py, async move {
+            let mirror = connection.settled_mirror().await?;
             let mut tables = match table {
                 Some(name) => stream::iter([Ok(entry(&connection, name).await?)]).boxed(),
                 None => tables(connection.catalog.clone(), None),
@@ -320,7 +325,7 @@ impl RawCatalog {
             let mut all = Vec::new();
             while let Some(table) = tables.try_next().await? {
                 let options = VerifyOptions { every_version: false, data: false };
-                let found = connection.mirror().verify(&table, &DeltaRs, options, &|_, _| {}).await?;
+                let found = mirror.verify(&table, &DeltaRs, options, &|_, _| {}).await?;
                 all.extend(found.into_iter().map(|finding| format!("{}: {finding}", table.name)));
             }
             Ok(all)

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
-use std::time::Duration;
 
 use deltalakedb_catalog::{Backend, CatalogUri, ConnectOptions, SqlCatalog, catalog_in_environment};
 use deltalakedb_engine::{RowEngine, RowTables};
@@ -25,8 +24,6 @@ pub(crate) struct CatalogConnection {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) settings: Settings,
     mirror: Mirror,
-    /// Whether published versions are about to be recorded.
-    settling: Arc<AtomicBool>,
     stores: Arc<ConfiguredStores>,
     key: Key,
     sql: SqlCatalog,
@@ -58,9 +55,6 @@ struct Connections {
     recent: VecDeque<Arc<CatalogConnection>>,
 }
 
-/// The delay before published files are synced, many at a time.
-const SETTLE_AFTER: Duration = Duration::from_millis(500);
-
 /// The number of unused connections that stay open.
 const RECENT: usize = 4;
 
@@ -68,6 +62,17 @@ const RECENT: usize = 4;
 static OPENING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 static CONNECTIONS: LazyLock<Mutex<Connections>> = LazyLock::new(Mutex::default);
+
+/// Syncs and records what was published through all connections. A failure is logged: the next publisher of a table
+/// records its versions.
+pub(crate) async fn settle_all() {
+    let open: Vec<_> = CONNECTIONS.lock().open.values().filter_map(Weak::upgrade).collect();
+    for connection in open {
+        if let Err(e) = connection.mirror.settle().await {
+            tracing::warn!("the catalog did not record what was published, the next publish records it: {e}");
+        }
+    }
+}
 
 impl CatalogConnection {
     /// The catalog at a URI, with settings in addition to those of the configuration. `create` says whether a missing
@@ -102,14 +107,14 @@ impl CatalogConnection {
         let mut mirror = Mirror::new(catalog.clone(), Arc::new(SystemClock))
             .with_stores(stores.clone())
             .with_durability(settings.write.durability)
+            .with_deferred_sync()
             .with_future_times(settings.future_times)
             .with_checkpoints_as_delta_rs();
         if let Some(versions) = settings.checkpoint_interval {
             mirror = mirror.with_checkpoint_interval(versions);
         }
-        let (of, handles, settling) = (key.clone(), AtomicUsize::new(0), Arc::default());
-        let mut connection =
-            Self { uri: parsed, catalog, settings, mirror, settling, stores, key: of, sql, handles, rows: None };
+        let (of, handles) = (key.clone(), AtomicUsize::new(0));
+        let mut connection = Self { uri: parsed, catalog, settings, mirror, stores, key: of, sql, handles, rows: None };
         if let Some(data) = data {
             let rows = RowEngine::open(&data, connection.catalog.clone(), connection.options()).await?;
             for table in rows.unpublished() {
@@ -245,7 +250,7 @@ impl CatalogConnection {
         match outcome {
             Ok(published) => {
                 show_mirror_warnings(published);
-                self.settle_soon();
+                self.mirror.settle_soon();
             }
             Err(e) if e.kind() == ErrorKind::Conflict && self.follows(table).await => {
                 tracing::debug!("another process publishes: {e}");
@@ -266,24 +271,15 @@ impl CatalogConnection {
         entry.is_ok_and(|entry| entry.is_some_and(|entry| entry.mirror == MirrorState::Following))
     }
 
-    /// Records published versions in the background, after their files are synced.
-    fn settle_soon(&self) {
-        if !self.mirror.is_unsettled() || self.settling.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let (mirror, settling) = (self.mirror.clone(), self.settling.clone());
-        tokio::spawn(async move {
-            tokio::time::sleep(SETTLE_AFTER).await;
-            settling.store(false, Ordering::Release);
-            if let Err(e) = mirror.settle().await {
-                tracing::warn!("the catalog did not record what was published, the next publish records it: {e}");
-            }
-        });
-    }
-
     /// The mirror of the catalog.
     pub(crate) fn mirror(&self) -> &Mirror {
         &self.mirror
+    }
+
+    /// The mirror, after everything that was published here is synced and recorded in the catalog.
+    pub(crate) async fn settled_mirror(&self) -> Result<&Mirror> {
+        self.mirror.settle().await?;
+        Ok(&self.mirror)
     }
 
     /// The table at a location.

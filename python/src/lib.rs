@@ -41,12 +41,25 @@ fn init_tracing(endpoint: Option<&str>) -> PyResult<()> {
     Ok(())
 }
 
+/// Syncs and records what this process has published.
+#[pyfunction]
+fn settle(py: Python<'_>) -> PyResult<()> {
+    if !runtime::is_used() {
+        return Ok(());
+    }
+    runtime::wait(py, async {
+        connection::settle_all().await;
+        Ok(())
+    })
+}
+
 #[pymodule]
 fn _internal(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     m.add_function(wrap_pyfunction!(rust_core_version, m)?)?;
     m.add_function(wrap_pyfunction!(init_tracing, m)?)?;
     logging::register(m)?;
+    m.add_function(wrap_pyfunction!(settle, m)?)?;
     schema::register(m)?;
     table::register(m)?;
     create::register(m)?;

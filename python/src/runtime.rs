@@ -15,10 +15,17 @@ use crate::warnings::{Collected, collecting, show};
 /// The maximum delay of Ctrl-C.
 const SIGNAL_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
+/// The runtime, and the process that has started it.
+static RUNTIME: OnceLock<(u32, Arc<Runtime>)> = OnceLock::new();
+
+/// Whether this process has used the runtime.
+pub(crate) fn is_used() -> bool {
+    RUNTIME.get().is_some_and(|(of, _)| *of == std::process::id())
+}
+
 /// The runtime of this process. Threads do not survive a fork, and waiting for them would block indefinitely: a child
 /// of a process that has used the runtime gets an error.
 pub(crate) fn runtime() -> PyResult<Arc<Runtime>> {
-    static RUNTIME: OnceLock<(u32, Arc<Runtime>)> = OnceLock::new();
     let process = std::process::id();
     let (of, runtime) = match RUNTIME.get() {
         Some(held) => held,

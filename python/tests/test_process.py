@@ -140,6 +140,17 @@ def test_many_threads_share_a_catalog(
     assert len(deltalakedb.connect().tables()) == 7
 
 
+def test_what_a_process_published_is_recorded_when_it_ends(tmp_path: Path) -> None:
+    process = start(
+        'write_deltalake("t", pa.table({"id": [2]}), mode="append")', tmp_path
+    )
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    catalog = deltalakedb.connect(f"deltasql://sqlite/{tmp_path}/meta.db")
+    (status,) = catalog.mirror_status()
+    assert (status["version"], status["published_version"]) == (1, 1), status
+
+
 READS = {
     "table": "table.to_pyarrow_table()",
     "head": "table.to_pyarrow_dataset().head(1)",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use deltalakedb_log::{Artifact, MirrorState, TableId, TableName};
+use deltalakedb_log::{Artifact, MirrorState, TableId, TableName, TxnLogError};
 use deltalakedb_mirror::Status;
 use serde_json::{Value, json};
 
@@ -16,6 +16,10 @@ pub(crate) enum AlarmKind {
     Diverged,
     /// The last attempt to publish something failed.
     Failed,
+    /// Its log is empty.
+    Lost,
+    /// The catalog does not answer.
+    Catalog,
 }
 
 impl AlarmKind {
@@ -24,6 +28,8 @@ impl AlarmKind {
             Self::Lag => "lag",
             Self::Diverged => "diverged",
             Self::Failed => "failed",
+            Self::Lost => "lost",
+            Self::Catalog => "catalog",
         }
     }
 }
@@ -53,6 +59,7 @@ pub(crate) fn alarm_of(status: &Status, lag_alert: Duration) -> Option<Alarm> {
             let message = format!("{name} could not be published: {}: run `dl mirror run`", failure.error);
             (AlarmKind::Failed, message)
         }
+        (_, None) if status.lost.is_some() => (AlarmKind::Lost, status.lost.clone().unwrap_or_default()),
         (_, None) if lags => (AlarmKind::Lag, format!("{name} lags by {} s: run `dl mirror run`", lag_ms / 1000)),
         (_, None) => return None,
     };
@@ -78,7 +85,8 @@ impl AlertState {
 /// The begin or the end of an alarm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Alert {
-    pub(crate) table: TableName,
+    /// The table; none if it is about the catalog.
+    pub(crate) table: Option<TableName>,
     pub(crate) state: AlertState,
     pub(crate) kind: AlarmKind,
     pub(crate) lag_ms: i64,
@@ -88,12 +96,12 @@ pub(crate) struct Alert {
 impl Alert {
     fn firing(table: &TableName, alarm: &Alarm) -> Self {
         let Alarm { kind, lag_ms, message } = alarm.clone();
-        Self { table: table.clone(), state: AlertState::Firing, kind, lag_ms, message }
+        Self { table: Some(table.clone()), state: AlertState::Firing, kind, lag_ms, message }
     }
 
     fn resolved(table: TableName, kind: AlarmKind, lag_ms: i64) -> Self {
         let message = format!("the alert {} of {table} has ended", kind.as_str());
-        Self { table, state: AlertState::Resolved, kind, lag_ms, message }
+        Self { table: Some(table), state: AlertState::Resolved, kind, lag_ms, message }
     }
 
     pub(crate) fn lag_seconds(&self) -> f64 {
@@ -103,7 +111,7 @@ impl Alert {
     /// As programs get it.
     pub(crate) fn json(&self) -> Value {
         json!({
-            "table": self.table.to_string(),
+            "table": self.table.as_ref().map(TableName::to_string),
             "state": self.state.as_str(),
             "kind": self.kind.as_str(),
             "lagSeconds": self.lag_seconds(),
@@ -138,9 +146,48 @@ impl FiringAlarms {
     }
 }
 
+/// Whether the catalog answers.
+#[derive(Debug, Default)]
+pub(crate) struct CatalogAlarm {
+    /// When it did not answer for the first time since its last answer, in milliseconds since 1970.
+    since_ms: Option<i64>,
+    is_firing: bool,
+}
+
+impl CatalogAlarm {
+    /// Records whether the catalog of this description answered: an alert begins when it has not done so for
+    /// `lag_alert`.
+    pub(crate) fn note(
+        &mut self,
+        catalog: &str,
+        failure: Option<&TxnLogError>,
+        now_ms: i64,
+        lag_alert: Duration,
+    ) -> Option<Alert> {
+        let alert = |state, lag_ms, message| Alert { table: None, state, kind: AlarmKind::Catalog, lag_ms, message };
+        let Some(failure) = failure else {
+            self.since_ms = None;
+            let ended = std::mem::take(&mut self.is_firing);
+            return ended.then(|| alert(AlertState::Resolved, 0, format!("{catalog} answers again")));
+        };
+        let silent_ms = now_ms.saturating_sub(*self.since_ms.get_or_insert(now_ms));
+        let is_long = u64::try_from(silent_ms).is_ok_and(|ms| Duration::from_millis(ms) >= lag_alert);
+        if self.is_firing || !is_long {
+            return None;
+        }
+        self.is_firing = true;
+        let seconds = silent_ms / 1000;
+        let message = format!(
+            "{catalog} has not answered for {seconds} s, so nothing is published or checked ({failure}): check the \
+             database and the network"
+        );
+        Some(alert(AlertState::Firing, silent_ms, message))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use deltalakedb_log::{Clock, SeededClock};
+    use deltalakedb_log::{Clock, ErrorKind, SeededClock};
 
     use super::*;
 
@@ -150,7 +197,8 @@ mod tests {
 
     fn news(firing: &mut FiringAlarms, table: &(TableId, TableName), alarm: Option<Alarm>) -> Vec<String> {
         let alerts = firing.note(table.0, &table.1, alarm.as_ref());
-        alerts.iter().map(|a| format!("{} {} {} {}", a.table, a.state.as_str(), a.kind.as_str(), a.lag_ms)).collect()
+        let table = |a: &Alert| a.table.as_ref().unwrap().to_string();
+        alerts.iter().map(|a| format!("{} {} {} {}", table(a), a.state.as_str(), a.kind.as_str(), a.lag_ms)).collect()
     }
 
     #[test]
@@ -172,6 +220,28 @@ mod tests {
         assert_eq!(news(&mut firing, &first, None), none);
         assert_eq!(news(&mut firing, &second, None), ["default.t2 resolved lag 0"]);
         assert!(firing.tables().is_empty());
+    }
+
+    #[test]
+    fn a_catalog_that_does_not_answer_for_long_is_an_alert_once() {
+        let mut alarm = CatalogAlarm::default();
+        let failure = TxnLogError::new(ErrorKind::Unavailable, "connection refused");
+        let mut note = |failure, now_ms| {
+            let alert = alarm.note("the catalog", failure, now_ms, Duration::from_secs(60));
+            alert.map(|a| (a.state, a.lag_ms, a.message))
+        };
+        assert_eq!(note(None, 0), None);
+        assert_eq!(note(Some(&failure), 5_000), None);
+        assert_eq!(note(None, 10_000), None, "it was short");
+        assert_eq!(note(Some(&failure), 15_000), None);
+        assert_eq!(note(Some(&failure), 70_000), None);
+        let (state, lag_ms, message) = note(Some(&failure), 75_000).unwrap();
+        assert_eq!((state, lag_ms), (AlertState::Firing, 60_000));
+        assert!(message.starts_with("the catalog has not answered for 60 s"), "{message}");
+        assert!(message.contains("connection refused"), "{message}");
+        assert_eq!(note(Some(&failure), 80_000), None);
+        assert_eq!(note(None, 85_000), Some((AlertState::Resolved, 0, "the catalog answers again".into())));
+        assert_eq!(note(None, 90_000), None);
     }
 
     #[test]

@@ -2,16 +2,17 @@
 //! when it ends.
 //!
 //! A round checks the tables that are behind, those in alarm, and some others, so that each table has its turn. It
-//! takes a tenth of the time at most, however many tables there are.
+//! takes a tenth of the time at most, however many tables there are. It makes no request to an object store: that a log
+//! is lost is what the reconciler has found.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use deltalakedb_log::{Result, TableEntry, TableId, TablePage, TableRef};
+use deltalakedb_log::{ErrorKind, Result, TableEntry, TableId, TablePage, TableRef, TxnLogError};
 use deltalakedb_mirror::Mirror;
 
-use crate::alarm::{Alert, AlertState, FiringAlarms, alarm_of};
+use crate::alarm::{Alert, AlertState, CatalogAlarm, FiringAlarms, alarm_of};
 use crate::context::CommandContext;
 use crate::output::warn;
 use crate::webhook::Webhook;
@@ -22,12 +23,15 @@ const PAUSE_MS: i64 = 5_000;
 const PAUSE_SHARE: i64 = 9;
 /// How many tables get their turn in a round.
 const TURNS: usize = 50;
+/// How long the catalog may take to answer a question.
+const ANSWER: Duration = Duration::from_secs(15);
 
 /// Looks for alarms, and reports them.
 pub(crate) struct Alerting<'a> {
     s: &'a CommandContext,
     mirror: &'a Mirror,
     firing: FiringAlarms,
+    catalog: CatalogAlarm,
     webhook: Option<Webhook>,
     /// The tables that get their turn next.
     page: TablePage,
@@ -36,7 +40,8 @@ pub(crate) struct Alerting<'a> {
 impl<'a> Alerting<'a> {
     pub(crate) fn new(s: &'a CommandContext, mirror: &'a Mirror) -> Result<Self> {
         let webhook = s.settings.alert_webhook.clone().map(Webhook::new).transpose()?;
-        Ok(Self { s, mirror, firing: FiringAlarms::default(), webhook, page: first_page() })
+        let (firing, catalog) = (FiringAlarms::default(), CatalogAlarm::default());
+        Ok(Self { s, mirror, firing, catalog, webhook, page: first_page() })
     }
 
     /// Never ends.
@@ -44,10 +49,13 @@ impl<'a> Alerting<'a> {
         loop {
             let began_ms = self.s.clock.now_ms();
             let mut alerts = Vec::new();
-            if let Err(e) = self.round(&mut alerts).await {
-                // The reconciler reports that the catalog does not answer.
+            let failure = self.round(&mut alerts).await.err();
+            if let Some(e) = &failure {
                 tracing::debug!(error = %e, "the mirrors were not checked for alarms");
             }
+            let silent = failure.as_ref().filter(|e| e.kind() == ErrorKind::Unavailable);
+            let (described, now_ms) = (self.mirror.catalog().describe(), self.s.clock.now_ms());
+            alerts.extend(self.catalog.note(&described, silent, now_ms, self.s.settings.lag_alert));
             alerts.iter().for_each(tell);
             if let Some(webhook) = &mut self.webhook {
                 webhook.deliver(&alerts).await;
@@ -61,15 +69,20 @@ impl<'a> Alerting<'a> {
     /// Checks tables, and adds what begins and ends to `alerts`.
     async fn round(&mut self, alerts: &mut Vec<Alert>) -> Result<()> {
         let catalog = self.mirror.catalog().clone();
-        let turns = catalog.tables_page(&self.page).await?;
+        let turns = self.answer(catalog.tables_page(&self.page)).await?;
         self.page = self.page.after(&turns).unwrap_or_else(first_page);
-        let behind = catalog.tables_behind(None).await?.into_iter().map(|behind| behind.table);
-        let tables: BTreeMap<TableId, TableEntry> = turns.into_iter().chain(behind).map(|t| (t.id, t)).collect();
+        let behind = self.answer(catalog.tables_behind(None)).await?.into_iter().map(|behind| behind.table);
+        let mut tables: BTreeMap<TableId, TableEntry> = turns.into_iter().chain(behind).map(|t| (t.id, t)).collect();
+        for id in self.mirror.lost_logs() {
+            if !tables.contains_key(&id) {
+                tables.extend(self.answer(catalog.find(&TableRef::Id(id))).await?.map(|table| (id, table)));
+            }
+        }
         for (id, name) in self.firing.tables() {
             if tables.contains_key(&id) {
                 continue;
             }
-            match catalog.find(&TableRef::Id(id)).await? {
+            match self.answer(catalog.find(&TableRef::Id(id))).await? {
                 Some(table) => self.check(table, alerts).await?,
                 // It was dropped or detached.
                 None => alerts.extend(self.firing.note(id, &name, None)),
@@ -81,8 +94,20 @@ impl<'a> Alerting<'a> {
         Ok(())
     }
 
+    /// The answer of the catalog, or an error if it takes too long.
+    async fn answer<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            answered = call => answered,
+            () = self.s.clock.sleep(ANSWER) => Err(TxnLogError::new(
+                ErrorKind::Unavailable,
+                format!("there was no answer within {} s", ANSWER.as_secs()),
+            )),
+        }
+    }
+
     async fn check(&mut self, table: TableEntry, alerts: &mut Vec<Alert>) -> Result<()> {
-        let status = self.mirror.status_of(table).await?;
+        let status = self.answer(self.mirror.status_of(table)).await?;
         let alarm = alarm_of(&status, self.s.settings.lag_alert);
         alerts.extend(self.firing.note(status.table.id, &status.table.name, alarm.as_ref()));
         Ok(())
@@ -96,7 +121,7 @@ fn first_page() -> TablePage {
 fn tell(alert: &Alert) {
     tracing::warn!(
         target: "deltalakedb::alert",
-        table = %alert.table,
+        table = alert.table.as_ref().map(tracing::field::display),
         state = alert.state.as_str(),
         kind = alert.kind.as_str(),
         lag_seconds = alert.lag_seconds(),

@@ -270,6 +270,14 @@ pub(crate) enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Remove data files that are lost from a table, with their rows
+    Repair {
+        /// Table name (`namespace.name`), path or URL
+        name: String,
+        /// Print which files are missing, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Change columns, properties, constraints or the description of a table in one commit
     Alter(AlterArgs),
     /// Read the change data feed of a table with delta.enableChangeDataFeed=true
@@ -371,7 +379,8 @@ pub(crate) enum MirrorCommand {
         /// Keep the commits of the catalog: those of other engines are moved out of _delta_log
         #[arg(long, conflicts_with = "theirs")]
         ours: bool,
-        /// Keep the commits of other engines: they are imported, unless they replace commits of the catalog
+        /// Keep the commits of other engines: they are imported, and commits of the catalog for the same versions are
+        /// copied to a folder of the table
         #[arg(long)]
         theirs: bool,
         /// Print what is missing or wrong, as `dl verify --every-version` does, and change nothing

@@ -9,7 +9,7 @@ use deltalakedb_log::{
     At, Catalog, CatalogAdministration, ErrorKind, HistoryRange, Hold, Location, Predicate, Result, Retention,
     Snapshot, TableName, TableOwner, TableRef, TxnLogError, TxnLogReaderExt, time,
 };
-use deltalakedb_mirror::VerifyOptions;
+use deltalakedb_mirror::{Imported, VerifyOptions};
 use deltalakedb_table::{DeltaRs, DeltaTable, Scan, predicate_from_sql};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
@@ -72,6 +72,7 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
             let at = AtArgs { version: to.version, timestamp: to.timestamp };
             operations::restore(s, &name, state_at(&at)?, dry_run, yes).await
         }
+        Command::Repair { name, dry_run } => operations::repair(s, &name, dry_run).await,
         Command::Alter(args) => operations::alter(s, &args.name, args.changes).await,
         Command::Changes { name, from, to } => operations::changes(s, &name, from, to).await,
         Command::Mirror { command: MirrorCommand::Status { check } } => mirror::status(s, check).await,
@@ -154,33 +155,57 @@ async fn import(s: &CommandContext, place: &str, name: Option<&str>) -> Result<E
     let mirror = s.mirror(&catalog).with_future_times(s.settings.future_times);
     let imported = mirror.import(&location, name.as_ref(), &show).await?;
     drop(progress);
-    let t = &imported.table;
     let mut out = s.output();
     match out.format() {
-        Format::Table if imported.versions == 0 => {
-            out.say(&format!("{} is up to date at version {}", t.name, t.current_version))?
-        }
-        Format::Table => {
-            let from = match t.base_version {
-                0 => String::new(),
-                base => format!(" (the log begins at version {base})"),
-            };
-            let versions = counted(imported.versions, "version");
-            out.say(&format!("imported {}: {versions}, now at version {}{from}", t.name, t.current_version))?;
-        }
-        _ => {
-            let mut document = entry_json(t);
-            document["versionsImported"] = imported.versions.into();
-            out.document(&document)?;
-        }
+        Format::Table => out.say(&imported_sentence(&imported))?,
+        _ => out.document(&imported_json(&imported))?,
     }
     Ok(ExitStatus::Success)
 }
 
-/// Imports the commits of other writers, which must come after all those of the catalog.
+fn imported_sentence(imported: &Imported) -> String {
+    let t = &imported.table;
+    if imported.versions == 0 {
+        return format!("{} is up to date at version {}", t.name, t.current_version);
+    }
+    let from = match t.base_version {
+        0 => String::new(),
+        base => format!(" (the log begins at version {base})"),
+    };
+    let versions = counted(imported.versions, "version");
+    format!("imported {}: {versions}, now at version {}{from}", t.name, t.current_version)
+}
+
+fn imported_json(imported: &Imported) -> Value {
+    let mut document = entry_json(&imported.table);
+    document["versionsImported"] = imported.versions.into();
+    document
+}
+
+/// Imports the commits of other writers; other commits of the catalog for the same versions are set aside.
 async fn keep_theirs(s: &CommandContext, name: &str) -> Result<ExitStatus> {
-    let (_, entry) = s.table(name).await?;
-    import(s, &entry.location.to_string(), None).await
+    let (catalog, entry) = s.table(name).await?;
+    let progress = Progress::new(format!("importing {}", entry.location), s.global.quiet);
+    let show = |done: u64, total: u64| progress.at(done + 1, total + 1);
+    let mirror = s.mirror(&catalog).with_future_times(s.settings.future_times);
+    let options = s.write_options();
+    let kept = mirror.keep_theirs(entry.id, options.dropped_retention, options.committer(), &show).await?;
+    drop(progress);
+    let mut out = s.output();
+    let sentence = imported_sentence(&kept.imported);
+    match out.format() {
+        Format::Table if kept.set_aside.is_empty() => out.say(&sentence)?,
+        Format::Table => out.say(&format!("{kept}; {sentence}"))?,
+        _ => {
+            let mut document = imported_json(&kept.imported);
+            if !kept.set_aside.is_empty() {
+                document["folder"] = kept.folder.into();
+            }
+            document["setAside"] = kept.set_aside.into();
+            out.document(&document)?;
+        }
+    }
+    Ok(ExitStatus::Success)
 }
 
 async fn abandon_import(s: &CommandContext, place: &str) -> Result<ExitStatus> {

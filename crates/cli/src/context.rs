@@ -66,7 +66,9 @@ impl CommandContext {
         if let Some(mirror) = mirrors.iter().find(|mirror| Arc::ptr_eq(mirror.catalog(), catalog)) {
             return mirror.clone();
         }
-        let mirror = Mirror::new(catalog.clone(), self.clock.clone()).with_durability(self.settings.write.durability);
+        let mirror = Mirror::new(catalog.clone(), self.clock.clone())
+            .with_durability(self.settings.write.durability)
+            .with_deferred_sync();
         let mirror = match self.settings.checkpoint_interval {
             Some(versions) => mirror.with_checkpoint_interval(versions),
             None => mirror,
@@ -184,8 +186,10 @@ impl CommandContext {
             return Ok(entry);
         }
         let mut published = None;
-        match self.mirror(catalog).publish(entry.id).await {
+        let mirror = self.mirror(catalog);
+        match mirror.publish(entry.id).await {
             Ok(outcome) => {
+                mirror.settle_soon();
                 outcome.warnings.iter().for_each(|what| warn(&format!("warning: {what}")));
                 published = outcome.version;
             }

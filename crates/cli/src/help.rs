@@ -17,7 +17,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Catalog", &["init", "import", "tables", "rebuild", "copy-catalog"]),
     ("Tables", &["create", "show", "history", "files", "snapshot", "alter", "rename", "drop", "undrop", "detach"]),
     ("Rows", &["read", "sql", "write", "delete", "update", "merge", "changes"]),
-    ("Maintenance", &["optimize", "vacuum", "expire", "restore"]),
+    ("Maintenance", &["optimize", "vacuum", "expire", "restore", "repair"]),
     ("Mirror", &["mirror status", "mirror run", "mirror duckdb", "mirror checkpoint", "mirror repair", "verify"]),
     ("Program", &["completions", "man", "demo"]),
 ];
@@ -77,6 +77,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "restore",
         &["restore sales.orders --version 3", "restore sales.orders --timestamp 2024-01-31T12:00:00Z --dry-run"],
     ),
+    ("repair", &["repair sales.orders --dry-run"]),
     ("mirror status", &["mirror status --check"]),
     ("mirror run", &["mirror run", "mirror run --watch --metrics 127.0.0.1:9184"]),
     ("mirror duckdb", &["mirror duckdb --to lake.duckdb"]),

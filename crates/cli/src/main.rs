@@ -17,6 +17,7 @@ mod expanded;
 mod expire;
 mod expiry_report;
 mod generated;
+mod gone_tables;
 mod help;
 mod input;
 mod lifecycle;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deltalakedb_log::metric::BUCKETS_MS;
-use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use deltalakedb_log::{Catalog, ErrorKind, Result, TxnLogError};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::gone_tables::GoneTables;
 use crate::recorder;
 
 /// The maximum size of a request.
@@ -29,6 +30,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 pub(crate) struct MetricsServer {
     listener: TcpListener,
     handle: PrometheusHandle,
+    gone: GoneTables,
     permits: Arc<Semaphore>,
 }
 
@@ -41,7 +43,7 @@ impl MetricsServer {
         let prometheus = builder.build_recorder();
         let handle = prometheus.handle();
         recorder::add(prometheus)?;
-        Ok(Self { listener, handle, permits: Arc::new(Semaphore::new(PARALLEL)) })
+        Ok(Self { listener, handle, gone: GoneTables::default(), permits: Arc::new(Semaphore::new(PARALLEL)) })
     }
 
     /// The URL of the metrics.
@@ -52,15 +54,23 @@ impl MetricsServer {
         Ok(format!("http://{address}/metrics"))
     }
 
-    /// Never ends.
-    pub(crate) async fn run(self) -> Result<Infallible> {
+    /// Serves metrics, without the gauges of tables that are no longer in the catalog. Never ends.
+    pub(crate) async fn run(self, catalog: &Arc<dyn Catalog>) -> Result<Infallible> {
+        let server = Arc::new(self);
+        tokio::select! {
+            served = server.clone().answer_all() => served,
+            looked = server.gone.keep(catalog, &server.handle) => looked,
+        }
+    }
+
+    async fn answer_all(self: Arc<Self>) -> Result<Infallible> {
         let mut upkeep = tokio::time::interval(UPKEEP);
         loop {
             tokio::select! {
                 _ = upkeep.tick() => self.handle.run_upkeep(),
                 accepted = self.accept() => match accepted {
                     Ok((stream, permit)) => {
-                        tokio::spawn(serve(stream, self.handle.clone(), permit));
+                        tokio::spawn(serve(stream, self.clone(), permit));
                     }
                     Err(e) => {
                         tracing::debug!(error = %e, "a request for metrics was not accepted");
@@ -93,10 +103,11 @@ fn cannot_serve(address: &str, e: io::Error) -> TxnLogError {
 }
 
 /// Answers one request and closes the connection.
-async fn serve(mut stream: TcpStream, handle: PrometheusHandle, _permit: OwnedSemaphorePermit) {
+async fn serve(mut stream: TcpStream, server: Arc<MetricsServer>, _permit: OwnedSemaphorePermit) {
     let answered = async {
         let head = read_head(&mut stream).await?;
-        stream.write_all(answer(&head, || handle.render()).as_bytes()).await?;
+        let metrics = || server.gone.without_them(server.handle.render());
+        stream.write_all(answer(&head, metrics).as_bytes()).await?;
         stream.shutdown().await
     };
     match tokio::time::timeout(TIMEOUT, answered).await {

@@ -72,6 +72,7 @@ pub(crate) async fn repair(s: &CommandContext, name: &str) -> Result<ExitStatus>
         _ => out.document(&json!({
             "name": result.table.to_string(),
             "versions": result.versions,
+            "truncated": result.truncated,
             "checkpoint": result.checkpoint,
             "checkpoints": result.checkpoints,
             "checksums": result.checksums,

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::num::NonZeroU64;
 
 use deltalakedb_log::time::parse_duration;
-use deltalakedb_log::{At, Result, TableRef, TxnLogError, Version};
+use deltalakedb_log::{At, ErrorKind, Result, TableRef, TxnLogError, Version};
 use deltalakedb_table::{
     Alter, DeltaTable, Operation, OperationResult, Optimize, Transaction, TransactionOptions, Vacuum,
     parse_assignments, parse_schema,
 };
+use serde_json::{Value, json};
 
 use crate::args::{AlterChanges, Format, VacuumArgs, key_values};
 use crate::confirmation;
@@ -181,6 +182,32 @@ pub(crate) async fn restore(s: &CommandContext, name: &str, to: At, dry_run: boo
         format!("{} was restored to version {version}", table.name)
     })
     .await
+}
+
+/// Removes files that no longer exist from the table; with `dry_run` it only lists them.
+pub(crate) async fn repair(s: &CommandContext, name: &str, dry_run: bool) -> Result<ExitStatus> {
+    let (catalog, entry) = s.table(name).await?;
+    let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
+    let mut finished = table.run(Operation::Repair { dry_run }, &s.write_options()).await?;
+    let listed = finished.metrics.get("files_removed").and_then(Value::as_str).unwrap_or("[]");
+    let files: Vec<String> = serde_json::from_str(listed).map_err(|e| {
+        TxnLogError::new(ErrorKind::Internal, "the files that a repair found cannot be read").with_source(e)
+    })?;
+    let (name, missing) = (&entry.name, counted(files.len() as u64, "missing file"));
+    let sentence = match (files.len(), dry_run) {
+        (0, _) => format!("no data file of {name} is missing"),
+        (_, true) => format!("{missing} would be removed from {name}"),
+        (1, false) => format!("{missing} was removed from {name}"),
+        (_, false) => format!("{missing} were removed from {name}"),
+    };
+    let mut out = s.output();
+    if dry_run && out.format() == Format::Table {
+        files.iter().try_for_each(|file| out.line(file))?;
+        out.say(&sentence)?;
+        return Ok(ExitStatus::Success);
+    }
+    finished.metrics = json!({"dry_run": dry_run, "num_files": files.len(), "files": files});
+    report(s, &catalog, entry, &finished, &sentence).await
 }
 
 pub(crate) async fn alter(s: &CommandContext, name: &str, changes: AlterChanges) -> Result<ExitStatus> {

@@ -2,9 +2,11 @@
 //! history, reports alarms and serves metrics.
 
 use std::convert::Infallible;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
-use deltalakedb_log::{ErrorKind, Result, TableEntry, TxnLogError};
+use deltalakedb_log::{Catalog, ErrorKind, Result, TableEntry, TxnLogError};
 use deltalakedb_mirror::{ExpireOptions, ExpiryCycle, Mirror, ReconcileEvent, Reconciler};
 use deltalakedb_table::DuckDbMirror;
 use futures::TryStreamExt;
@@ -39,7 +41,7 @@ pub(crate) async fn run(s: &CommandContext, watch: bool, metrics: Option<&str>) 
     let mut out = s.output();
     let mut listing = out.listing(COLUMNS.map(String::from).into());
     let working = s.working("publishing");
-    let all = publish(&mirror, |row| listing.row(row)).await?;
+    let all = publish(&mirror, s.settings.reconcile.parallel, |row| listing.row(row)).await?;
     drop(working);
     listing.end()?;
     if let Some(file) = &s.settings.duckdb_mirror {
@@ -74,14 +76,14 @@ async fn run_on(
         expired = expire(s, mirror) => expired.map(|never| match never {}),
         refreshed = duckdb_mirror::keep(s, mirror.catalog()) => refreshed.map(|never| match never {}),
         alerted = alerting.run() => alerted.map(|never| match never {}),
-        served = serve(server) => served.map(|never| match never {}),
+        served = serve(server, mirror.catalog()) => served.map(|never| match never {}),
     }
 }
 
 /// Serves metrics if there is a server.
-async fn serve(server: Option<MetricsServer>) -> Result<Infallible> {
+async fn serve(server: Option<MetricsServer>, catalog: &Arc<dyn Catalog>) -> Result<Infallible> {
     match server {
-        Some(server) => server.run().await,
+        Some(server) => server.run(catalog).await,
         None => std::future::pending().await,
     }
 }
@@ -165,10 +167,14 @@ struct Published {
     failed: Vec<ErrorKind>,
 }
 
-/// Publishes all tables. `tell` gets a row of [`COLUMNS`] for each.
-async fn publish(mirror: &Mirror, mut tell: impl FnMut(Vec<Value>) -> Result<()>) -> Result<Published> {
+/// Publishes all tables, so many side by side. `tell` gets a row of [`COLUMNS`] for each.
+async fn publish(
+    mirror: &Mirror,
+    parallel: NonZeroUsize,
+    mut tell: impl FnMut(Vec<Value>) -> Result<()>,
+) -> Result<Published> {
     let mut all = Published::default();
-    let mut tables = mirror.run();
+    let mut tables = mirror.run_side_by_side(parallel);
     while let Some((table, result)) = tables.try_next().await? {
         all.tables += 1;
         let (count, word) = match &result {

@@ -23,9 +23,8 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
-/// The maximum number of files that [`LocalFiles::stage`] writes concurrently: several concurrent syncs cost little
-/// more than one.
-const STAGED: usize = 16;
+/// The maximum number of files that are synced concurrently: several concurrent syncs cost little more than one.
+const CONCURRENT: usize = 16;
 
 /// What is on disk when a write is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -104,12 +103,20 @@ impl LocalFiles {
 
     /// Syncs files and their directories to disk.
     pub async fn sync(&self, files: Vec<Path>) -> Result<()> {
+        let sync_file = |path: Path| {
+            let this = self.clone();
+            blocking(move || {
+                let file = this.existing(&path)?.path_to_filesystem(&path)?;
+                sync(&file).map_err(|e| failed(&file, e))?;
+                Ok(file)
+            })
+        };
+        let files: Vec<PathBuf> =
+            futures::stream::iter(files).map(sync_file).buffered(CONCURRENT).try_collect().await?;
         let this = self.clone();
         blocking(move || {
             let mut folders = std::collections::BTreeSet::new();
             for file in &files {
-                let file = this.existing(file)?.path_to_filesystem(file)?;
-                sync(&file).map_err(|e| failed(&file, e))?;
                 // Includes the directory that contains the root: root directories may be new.
                 let below = file.ancestors().skip(1).take_while(|dir| dir.starts_with(this.root.as_path()));
                 folders.extend(below.map(FsPath::to_path_buf));
@@ -131,7 +138,7 @@ impl LocalFiles {
                 staged.map_err(|e| failed(&target, e))
             })
         };
-        let files = futures::stream::iter(files).map(stage).buffered(STAGED).try_collect().await?;
+        let files = futures::stream::iter(files).map(stage).buffered(CONCURRENT).try_collect().await?;
         Ok(StagedFiles { files, durability: self.durability })
     }
 

@@ -14,7 +14,7 @@ use deltalakedb_log::{
 use object_store::ObjectStore;
 
 use crate::checkpoint::{hint, hinted};
-use crate::put::{commit_path, describe, read};
+use crate::put::{commit_path, describe, is_torn, read};
 use crate::repair::{Listed, nothing_left};
 use crate::superseded::check_not_superseded;
 
@@ -93,7 +93,7 @@ enum PublishedState {
     Gone(Version),
 }
 
-/// Compares the versions with the catalog's. A file with only its first bytes is left from an interrupted attempt.
+/// Compares the versions with the catalog's. A torn file is left from an interrupted attempt.
 async fn published_state(catalog: &dyn Catalog, entry: &TableEntry, store: &dyn ObjectStore) -> Result<PublishedState> {
     let next = entry.published_version.map_or(entry.base_version, |version| version + 1);
     let next = Some(next).filter(|version| *version <= entry.current_version);
@@ -103,7 +103,7 @@ async fn published_state(catalog: &dyn Catalog, entry: &TableEntry, store: &dyn 
         let reader = catalog.reader(entry.id);
         let (there, expected) = futures::try_join!(read(store, &path), reader.commit_bytes(version))?;
         match (there, expected) {
-            (Some(there), Some(expected)) if !expected.starts_with(&there) => {
+            (Some(there), Some(expected)) if there != expected && !is_torn(&there, &expected) => {
                 return Ok(PublishedState::Other(version, describe(&path, &there)));
             }
             (None, _) if entry.published_version == Some(version) => state = PublishedState::Gone(version),

@@ -1,8 +1,6 @@
 //! Commits in `_delta_log` that are not the catalog's: the table stops, and nothing is overwritten.
 
-use deltalakedb_log::{
-    Artifact, ErrorKind, MirrorState, Result, TableEntry, TableId, TableRef, TxnLogError, Version, metric,
-};
+use deltalakedb_log::{Artifact, MirrorState, Result, TableEntry, TxnLogError, Version, metric};
 use object_store::ObjectStore;
 
 use crate::mirror::Mirror;
@@ -34,27 +32,6 @@ impl Mirror {
         )))
     }
 
-    /// Checks an idle table for a foreign commit, which stops it: one request to its store. A diverged table resumes if
-    /// the other writer's commit was removed; otherwise it is not reported again. A table that is behind is not checked,
-    /// because its publisher finds a foreign commit.
-    pub(crate) async fn check_idle(&self, table: TableId) -> Result<()> {
-        let Some(mut entry) = self.catalog.find(&TableRef::Id(table)).await? else { return Ok(()) };
-        entry.published_version = entry.published_version.max(self.unsettled(table));
-        if entry.oldest_unpublished().is_some() {
-            return Ok(());
-        }
-        if let MirrorState::Diverged { version, .. } = &entry.mirror {
-            return match self.check_following(&entry).await {
-                Err(e) if e.kind() == ErrorKind::Invalid => {
-                    tracing::debug!(table = %entry.name, version, "still diverged");
-                    Ok(())
-                }
-                followed => followed,
-            };
-        }
-        self.check_for_foreign_commit(&entry).await.map(drop)
-    }
-
     /// Checks for a commit after the newest of the catalog. It is another writer's, or the catalog's own from before it
     /// was restored from a backup: the table stops. Returns `true` if the entry is outdated, because versions were
     /// committed and published here since it was read.
@@ -70,8 +47,8 @@ impl Mirror {
         check_not_superseded(self.catalog.as_ref(), entry, self.store(entry)?.as_ref(), version).await?;
         Err(TxnLogError::invalid(format!(
             "publishing of {name} stopped: version {version} in {place}/_delta_log is not in the catalog ({what}); \
-             `dl verify {name}` shows it: `dl import {place} --as {name}` imports it, and `dl mirror repair {name} \
-             --ours` moves it out of the log"
+             `dl verify {name}` shows it: `dl import {name}` imports it, and `dl mirror repair {name} --ours` moves it out \
+             of the log"
         )))
     }
 

@@ -37,8 +37,9 @@ impl Mirror {
     ) -> Result<Imported> {
         let catalog = self.catalog.as_ref();
         let mut existing = catalog.find(&TableRef::Location(location.clone())).await?;
-        if let Some(entry) = &mut existing {
-            entry.published_version = entry.published_version.max(self.unsettled(entry.id));
+        if let Some(table) = existing.as_ref().map(|entry| entry.id).filter(|table| self.unsettled(*table).is_some()) {
+            self.settle_table(table).await?;
+            existing = catalog.find(&TableRef::Location(location.clone())).await?;
         }
         let unfinished = catalog.unfinished_load(location).await?;
         let (table, name, after) = match (&existing, &unfinished) {
@@ -212,8 +213,7 @@ fn check_nothing_unpublished(entry: &TableEntry, newest: Version) -> Result<()> 
         return Err(TxnLogError::invalid(format!(
             "{name} has commits up to version {} that are not published, and its _delta_log continues to version \
              {newest}: run `dl mirror run` first; if it stops at a commit of another writer, which `dl verify {name}` \
-             shows, keep the commits of the catalog by `dl mirror repair {name} --ours`, or keep the others by \
-             importing the table into a copy of the catalog from before its own commits",
+             shows, `dl mirror repair {name} --ours` keeps the commits of the catalog, and `--theirs` the others",
             entry.current_version
         )));
     }

@@ -2,7 +2,7 @@
 //!
 //! [`Mirror`] publishes the commits of a catalog, and writes checkpoints; [`Mirror::import`] imports an existing log
 //! into a catalog; [`Mirror::verify`] compares the two, [`Mirror::repair`] restores missing and truncated files,
-//! [`Mirror::keep_ours`] ends a divergence, and [`Mirror::expire`] expires history in both. In the background,
+//! [`Mirror::keep_ours`] and [`Mirror::keep_theirs`] end a divergence, and [`Mirror::expire`] expires history in both. In the background,
 //! [`Reconciler`] publishes all tables, and [`ExpiryCycle`] expires their history. [`check_not_behind`] checks whether a
 //! catalog has all commits of a log. This crate uses [`deltalakedb_log::Catalog`]
 //! and object stores, no SQL.
@@ -17,7 +17,9 @@ mod derived;
 mod discovery;
 mod divergence;
 mod expiry;
+mod idle;
 mod import;
+mod keep_theirs;
 mod lease;
 mod lifecycle;
 mod maintenance;
@@ -43,6 +45,7 @@ pub use checkpoint::Checkpointed;
 pub use cycle::ExpiryCycle;
 pub use expiry::{ExpireOptions, ExpiredHistory, ExpiryStep};
 pub use import::Imported;
+pub use keep_theirs::KeptTheirs;
 pub use lifecycle::Undropped;
 pub use mirror::Mirror;
 pub use publish::Published;

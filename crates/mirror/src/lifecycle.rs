@@ -89,7 +89,7 @@ impl Mirror {
         }
     }
 
-    async fn drop_under_lease(&self, entry: &TableEntry, drop: &DropTable) -> Result<()> {
+    pub(crate) async fn drop_under_lease(&self, entry: &TableEntry, drop: &DropTable) -> Result<()> {
         let turns = self.turns(entry.id);
         let _turn = turns.publishing.lock().await;
         match self.settle_in_turn(entry.id).await {

@@ -21,6 +21,8 @@ pub struct Mirror {
     pub(crate) stores: Arc<dyn Stores>,
     pub(crate) future_times: FutureTimes,
     pub(crate) durability: Durability,
+    /// Whether commits are put without a sync, also with [`Durability::Full`].
+    pub(crate) defers_sync: bool,
     pub(crate) checkpoint_interval: u64,
     /// How many versions before a multiple of the interval a checkpoint is written.
     pub(crate) checkpoints_before: u64,
@@ -38,6 +40,7 @@ impl Mirror {
             stores: environment(),
             future_times: FutureTimes::Refuse,
             durability: Durability::Full,
+            defers_sync: false,
             checkpoint_interval: CHECKPOINT_INTERVAL,
             checkpoints_before: 0,
             shared: Arc::default(),
@@ -72,6 +75,13 @@ impl Mirror {
     /// Sets the durability: with [`Durability::Catalog`], published files are synced by [`Mirror::settle`].
     pub fn with_durability(self, durability: Durability) -> Self {
         Self { durability, ..self }
+    }
+
+    /// Publishes commits to a local disk without waiting for a sync, also with [`Durability::Full`]: readers see them at
+    /// once, and the catalog records them when [`Mirror::settle`] or [`Mirror::settle_soon`] has synced them. The first
+    /// commits of a table are synced as they are put, with their folders.
+    pub fn with_deferred_sync(self) -> Self {
+        Self { defers_sync: true, ..self }
     }
 
     /// Sets whether versions with times ahead of the catalog's clock are imported or rejected.
@@ -113,6 +123,7 @@ impl Mirror {
     /// Removes the entry of a dropped table.
     pub(crate) fn forget(&self, table: TableId) {
         self.shared.unsettled.lock().remove(&table);
+        self.note_log_found(table);
         self.shared.tables.lock().remove(&table);
     }
 

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -66,9 +67,17 @@ impl Mirror {
         Ok(self.publish_all(table).await?.published)
     }
 
-    /// Publishes every table when the stream is polled; waits for leases of processes that died. The results are
-    /// ordered by table name.
+    /// Publishes every table when the stream is polled, one after the other; waits for leases of processes that died.
+    /// The results are ordered by table name.
     pub fn run(&self) -> BoxStream<'static, Result<(TableEntry, Result<Published>)>> {
+        self.run_side_by_side(NonZeroUsize::MIN)
+    }
+
+    /// The same with this number of tables side by side.
+    pub fn run_side_by_side(
+        &self,
+        parallel: NonZeroUsize,
+    ) -> BoxStream<'static, Result<(TableEntry, Result<Published>)>> {
         let mirror = self.clone();
         let publish = move |entry: TableEntry| {
             let mirror = mirror.clone();
@@ -77,7 +86,7 @@ impl Mirror {
                 Ok((entry, result))
             }
         };
-        tables(self.catalog.clone(), None).and_then(publish).boxed()
+        tables(self.catalog.clone(), None).map_ok(publish).try_buffered(parallel.get()).boxed()
     }
 
     pub(crate) async fn publish_or_wait(&self, entry: &TableEntry) -> Result<Published> {
@@ -118,6 +127,7 @@ impl Mirror {
                     Err(e) => return Err(e),
                 }
                 memory.has_checked_last_published = true;
+                self.note_log_found(table);
             }
             published.version = entry.published_version;
             let is_complete = match next.cmp(&entry.current_version) {
@@ -239,8 +249,8 @@ impl Mirror {
         Ok(())
     }
 
-    /// Writes several commits to the local disk, with one sync for all of them. `None` if they cannot be written
-    /// together: they are put one by one, which reports the reason.
+    /// Writes several commits to the local disk together. `None` if that fails: they are put one by one, which reports
+    /// the reason.
     async fn stage(&self, entry: &TableEntry, commits: &[Unpublished]) -> Option<StagedFiles> {
         let folder = self.stores.directory(&entry.location).filter(|_| commits.len() > 1)?;
         let staged = async {
@@ -254,7 +264,7 @@ impl Mirror {
                     modified: time_of(ms),
                 });
             }
-            Ok::<_, TxnLogError>(LocalFiles::new(folder, self.durability).stage(files).await?)
+            Ok::<_, TxnLogError>(LocalFiles::new(folder, self.durability_of_commits(entry)).stage(files).await?)
         };
         staged.await.inspect_err(|e| one_by_one(entry, e)).ok()
     }
@@ -267,10 +277,11 @@ impl Mirror {
         memory: &PublishState,
     ) -> Result<Result<(VersionChecksum, Bytes)>> {
         let version = commit.version;
-        let store = self.store(entry)?;
+        let durability = self.durability_of_commits(entry);
+        let store = self.stores.open(&entry.location, durability)?;
         // The catalog is queried for the checksum while the store puts the commit.
         let (put, checksum) = futures::join!(
-            self.put_commit(entry, store.as_ref(), version, &commit.bytes, commit.actions()),
+            self.put_commit(entry, (store.as_ref(), durability), version, &commit.bytes, commit.actions()),
             self.checksum(entry, commit, memory)
         );
         match put {
@@ -288,7 +299,7 @@ impl Mirror {
     pub(crate) async fn put_commit(
         &self,
         entry: &TableEntry,
-        store: &dyn ObjectStore,
+        (store, durability): (&dyn ObjectStore, Durability),
         version: Version,
         bytes: &Bytes,
         actions: &[Action],
@@ -301,7 +312,7 @@ impl Mirror {
         let ms = commits::time(self.catalog.reader(entry.id).as_ref(), version, actions).await?;
         let path = commit_path(version);
         let was_there = put_if_absent(self.clock.as_ref(), store, &path, bytes, ms).await?;
-        if let Some(folder) = directory.filter(|_| was_there && self.durability == Durability::Full) {
+        if let Some(folder) = directory.filter(|_| was_there && durability == Durability::Full) {
             // The process that put the file need not have synced it.
             LocalFiles::new(folder, Durability::Full).sync(vec![path]).await?;
         }
@@ -365,6 +376,10 @@ impl Mirror {
         let due = (steps * interval).saturating_sub(self.checkpoints_before);
         if steps == 0 || due < entry.base_version || newest - due >= published.count {
             return Ok(());
+        }
+        if self.durability == Durability::Full && self.unsettled(entry.id).is_some() {
+            // A checkpoint is synced by itself; the hint must not name a version that the catalog does not record yet.
+            self.settle_table(entry.id).await?;
         }
         let turns = self.turns(entry.id);
         let has_others = turns.have_others();

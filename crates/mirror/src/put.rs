@@ -33,9 +33,8 @@ pub(crate) fn commit_path(version: Version) -> Path {
 /// Puts a commit with the time `ms` unless its file exists. Returns whether the file existed with the same bytes.
 ///
 /// The answer to an earlier attempt may have been lost, so an existing file with the same bytes is success. If the file
-/// has only the first bytes of the commit, an earlier attempt was truncated, by a power failure or by a store whose
-/// puts are not atomic: when it has not changed for a while, it is replaced by the whole commit, unless it has changed
-/// since.
+/// is [torn](is_torn), an earlier attempt was interrupted, by a power failure or by a store whose puts are not atomic:
+/// when it has not changed for a while, it is replaced by the whole commit, unless it has changed since.
 pub(crate) async fn put_if_absent(
     clock: &dyn Clock,
     store: &dyn ObjectStore,
@@ -66,9 +65,13 @@ pub(crate) async fn put_if_absent(
     }
 }
 
-/// Whether a file has only the first bytes of a commit.
+/// Whether a file has only the first bytes of a commit. What a file system has not written before a power failure reads
+/// as zeros, which no commit contains.
 pub(crate) fn is_torn(there: &[u8], whole: &[u8]) -> bool {
-    there.len() < whole.len() && whole.starts_with(there)
+    let written = there.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    there.len() <= whole.len()
+        && written < whole.len()
+        && there.get(..written).is_some_and(|part| whole.starts_with(part))
 }
 
 fn options(mode: PutMode, ms: i64) -> PutOptions {

@@ -3,8 +3,8 @@
 //!
 //! A *fast loop* finds the tables that are behind with one statement of the catalog, and publishes a bounded number of
 //! them side by side. It makes no request for a table that is not behind. A table that failed is tried again after a
-//! pause of its own. A *slow cycle* looks for commits of other writers in the mirrors of idle tables. Neither waits for
-//! a table whose store does not answer: see [`slots`] and [`attempt`].
+//! pause of its own. A *slow cycle* looks for commits of other writers and lost logs in the mirrors of idle tables.
+//! Neither waits for a table whose store does not answer: see [`slots`] and [`attempt`].
 
 mod attempt;
 mod backoff;
@@ -46,8 +46,8 @@ pub struct ReconcileOptions {
     pub retry: RetryBackoff,
     /// A try is given up when nothing was written for so long.
     pub deadline: Duration,
-    /// The pause between two checks for foreign commits, each of which is one request to the store of one idle table;
-    /// `None` if there are none.
+    /// The pause between two checks for foreign commits and lost logs, each of which is one request to the store of one
+    /// idle table; `None` if there are none.
     pub check_interval: Option<Duration>,
 }
 
@@ -127,7 +127,7 @@ impl Cycle {
 enum Ended {
     Search { found: Result<Vec<TableBehind>>, took_ms: i64 },
     Try { table: TableEntry, result: Result<Published> },
-    Check { idle: IdleChecks, result: Result<Option<(TableEntry, Result<()>)>> },
+    Check { idle: IdleChecks, result: Result<Option<(TableEntry, Result<Published>)>> },
 }
 
 impl Reconciler {
@@ -276,6 +276,9 @@ impl Reconciler {
                 self.checks = Cycle { next_ms: now_ms.saturating_add(ms(interval)), ..Cycle::default() };
                 match result {
                     Ok(Some((table, Err(error)))) => Some(ReconcileEvent::Failed { table, error, retry_in: None }),
+                    Ok(Some((table, Ok(checked)))) if !checked.warnings.is_empty() => {
+                        Some(ReconcileEvent::Published(table, checked))
+                    }
                     Ok(_) => None,
                     // The search reports that the catalog does not answer.
                     Err(e) => {

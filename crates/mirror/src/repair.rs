@@ -33,6 +33,8 @@ pub struct Repaired {
     pub table: TableName,
     /// The versions whose commits were restored.
     pub versions: Vec<Version>,
+    /// Those of them whose files were truncated; the others were missing.
+    pub truncated: Vec<Version>,
     /// The version of a checkpoint that was written because the log begins there.
     pub checkpoint: Option<Version>,
     /// The versions whose checkpoints were written, including that one.
@@ -48,6 +50,7 @@ impl Repaired {
         Self {
             table: table.clone(),
             versions: Vec::new(),
+            truncated: Vec::new(),
             checkpoint: None,
             checkpoints: Vec::new(),
             checksums: Vec::new(),
@@ -68,17 +71,20 @@ impl fmt::Display for Repaired {
             return write!(f, "nothing is missing or wrong in the _delta_log of {table}");
         }
         let mut parts = Vec::new();
-        match &self.versions[..] {
-            [] => {}
-            [one] => {
-                parts.push(format!("version {one} of {table} was missing in its _delta_log and was published again"));
-            }
-            [first, .., last] => {
-                let n = self.versions.len();
-                parts.push(format!(
-                    "{n} versions of {table}, from {first} to {last}, were missing in its _delta_log and were \
-                     published again"
-                ));
+        let missing: Vec<_> = self.versions.iter().copied().filter(|v| !self.truncated.contains(v)).collect();
+        for (what, versions) in [("missing", &missing), ("truncated", &self.truncated)] {
+            match &versions[..] {
+                [] => {}
+                [one] => {
+                    let said = format!("version {one} of {table} was {what} in its _delta_log");
+                    parts.push(format!("{said} and was published again"));
+                }
+                [first, .., last] => {
+                    let n = versions.len();
+                    let said =
+                        format!("{n} versions of {table}, from {first} to {last}, were {what} in its _delta_log");
+                    parts.push(format!("{said} and were published again"));
+                }
             }
         }
         for (what, versions) in [("checkpoint", &self.checkpoints), ("checksum", &self.checksums)] {
@@ -261,11 +267,14 @@ impl Mirror {
                     continue;
                 }
                 let actions = Commit::parse_without_files(bytes, "a stored commit")?;
-                match self.put_commit(entry, store, *version, bytes, &actions).await {
+                match self.put_commit(entry, (store, self.durability), *version, bytes, &actions).await {
                     Ok(()) => {
                         self.note_progress();
                         tracing::debug!(table = %entry.name, version, "published again");
                         repaired.versions.push(*version);
+                        if listed.commits.contains_key(version) {
+                            repaired.truncated.push(*version);
+                        }
                     }
                     Err(Failure::Foreign(what)) => {
                         let (name, place) = (&entry.name, &entry.location);

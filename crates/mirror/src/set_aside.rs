@@ -69,7 +69,7 @@ impl Mirror {
     /// moved, and the next call moves the rest.
     #[tracing::instrument(target = "deltalakedb::operation", level = "debug", skip_all, fields(%table))]
     pub async fn keep_ours(&self, table: TableId) -> Result<KeptOurs> {
-        let folder = format!("_set_aside/{}", format_ms(self.clock.now_ms()).replace(':', "-"));
+        let folder = new_folder(self.clock.now_ms());
         let set_aside = {
             let turns = self.turns(table);
             let _turn = turns.publishing.lock().await;
@@ -119,12 +119,7 @@ impl Mirror {
             };
             let Some(bytes) = bytes else { continue };
             let target = Path::from(format!("{folder}/{}", file.name));
-            match store.put_opts(&target, bytes.clone().into(), PutMode::Create.into()).await {
-                Ok(_) => {}
-                // The answer to an earlier attempt may have been lost.
-                Err(e) if read(store.as_ref(), &target).await?.as_ref() != Some(&bytes) => return Err(e.into()),
-                Err(_) => {}
-            }
+            copy_aside(store.as_ref(), &target, &bytes).await?;
             store.delete(&file.path).await?;
             tracing::warn!(table = %entry.name, file = file.name, to = %target, "set aside");
         }
@@ -134,7 +129,7 @@ impl Mirror {
     }
 
     /// The commits in `_delta_log` that are not the catalog's.
-    async fn foreign_commits(
+    pub(crate) async fn foreign_commits(
         &self,
         entry: &TableEntry,
         store: &dyn ObjectStore,
@@ -180,8 +175,23 @@ impl Mirror {
     }
 }
 
+/// The folder in a table for what is set aside at this time.
+pub(crate) fn new_folder(now_ms: i64) -> String {
+    format!("_set_aside/{}", format_ms(now_ms).replace(':', "-"))
+}
+
+/// Puts a file that is kept aside.
+pub(crate) async fn copy_aside(store: &dyn ObjectStore, target: &Path, bytes: &Bytes) -> Result<()> {
+    match store.put_opts(target, bytes.clone().into(), PutMode::Create.into()).await {
+        Ok(_) => Ok(()),
+        // The answer to an earlier attempt may have been lost.
+        Err(e) if read(store, target).await?.as_ref() != Some(bytes) => Err(e.into()),
+        Err(_) => Ok(()),
+    }
+}
+
 /// A file of `_delta_log` that belongs to a version.
-struct LogFile {
+pub(crate) struct LogFile {
     path: Path,
     name: String,
     version: Version,
@@ -202,7 +212,7 @@ impl LogFile {
 }
 
 /// The files of `_delta_log` that belong to versions, by name; not those of its folders.
-async fn log_files(store: &dyn ObjectStore) -> Result<Vec<LogFile>> {
+pub(crate) async fn log_files(store: &dyn ObjectStore) -> Result<Vec<LogFile>> {
     let listed = store.list_with_delimiter(Some(&Path::from("_delta_log"))).await?;
     let files = listed.objects.into_iter().filter_map(|object| {
         let name = object.location.filename()?.to_string();

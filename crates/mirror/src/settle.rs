@@ -1,9 +1,12 @@
 //! Published files that are not synced to disk yet.
 //!
 //! Publishing resumes at the watermark after a power failure, so the watermark must not cover files that are not synced
-//! yet. With [`Durability::Full`] every file is synced as it is put. With [`Durability::Catalog`] publishing does not
-//! wait for a sync: the files are visible at once, and the watermark advances when [`Mirror::settle`] has synced them,
-//! many at a time.
+//! yet. By itself a mirror with [`Durability::Full`] syncs every file as it is put. With [`Mirror::with_deferred_sync`],
+//! or [`Durability::Catalog`], publishing does not wait for a sync: the files are visible at once, and the watermark
+//! advances when [`Mirror::settle`] has synced them, many at a time.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use deltalakedb_log::{Durability, Lease, LocalFiles, Result, TableEntry, TableId, TableRef, Version};
 
@@ -11,9 +14,14 @@ use crate::mirror::Mirror;
 use crate::put::commit_path;
 use crate::turns::Unsettled;
 
+/// How long [`Mirror::settle_soon`] collects versions before it syncs them.
+const SETTLE_AFTER: Duration = Duration::from_millis(500);
+/// The maximum number of versions of a table that are not synced yet.
+const MAX_UNSETTLED: u64 = 1_000;
+
 impl Mirror {
-    /// Syncs everything that was published here, and records it. Without this call, versions that were published with
-    /// [`Durability::Catalog`] are recorded when they are published again, which finds their files.
+    /// Syncs everything that was published here, and records it. Without this call, versions whose sync was deferred are
+    /// recorded when they are published again, which finds their files.
     pub async fn settle(&self) -> Result<()> {
         let tables: Vec<TableId> = self.shared.unsettled.lock().keys().copied().collect();
         for table in tables {
@@ -41,10 +49,52 @@ impl Mirror {
     pub(crate) async fn settle_in_turn(&self, table: TableId) -> Result<()> {
         let Some(put) = self.shared.unsettled.lock().get(&table).cloned() else { return Ok(()) };
         let files = (put.from..=put.to).map(commit_path).collect();
-        LocalFiles::new(put.folder, Durability::Full).sync(files).await?;
-        self.catalog.mark_next_published(table, put.from, put.to).await?;
+        if let Err(e) = LocalFiles::new(put.folder, Durability::Full).sync(files).await {
+            // A file that is missing now is put again by the next publisher, which begins at the watermark.
+            if matches!(e, object_store::Error::NotFound { .. }) {
+                self.shared.unsettled.lock().remove(&table);
+            }
+            return Err(e.into());
+        }
+        self.record_synced(table, put.from, put.to).await?;
         self.shared.unsettled.lock().remove(&table);
+        self.note_progress();
         Ok(())
+    }
+
+    /// Advances the watermark to `to`. Another process may have recorded some of these versions in the meantime.
+    async fn record_synced(&self, table: TableId, mut from: Version, to: Version) -> Result<()> {
+        while !self.catalog.mark_next_published(table, from, to).await? {
+            let recorded = self.catalog.find(&TableRef::Id(table)).await?.and_then(|entry| entry.published_version);
+            match recorded {
+                Some(recorded) if (from..to).contains(&recorded) => from = recorded + 1,
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Settles in the background, in a moment, so that many versions are synced together. A failure is logged; the next
+    /// publisher of the table records its versions.
+    pub fn settle_soon(&self) {
+        if !self.is_unsettled() || self.shared.settles_soon.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mirror = self.clone();
+        tokio::spawn(async move {
+            mirror.clock.sleep(SETTLE_AFTER).await;
+            mirror.shared.settles_soon.store(false, Ordering::Release);
+            if let Err(error) = mirror.settle().await {
+                tracing::warn!(%error, "the catalog did not record what was published; the next publisher records it");
+            }
+        });
+    }
+
+    /// The durability of the put of a commit.
+    pub(crate) fn durability_of_commits(&self, entry: &TableEntry) -> Durability {
+        // With the first commit folders are created, which are synced, too.
+        let is_deferred = self.defers_sync && entry.published_version.is_some();
+        if is_deferred { Durability::Catalog } else { self.durability }
     }
 
     /// Whether [`Self::settle`] has something to do.
@@ -66,11 +116,19 @@ impl Mirror {
         from: Version,
         to: Version,
     ) -> Result<bool> {
-        let later = self.stores.directory(&entry.location).filter(|_| self.durability == Durability::Catalog);
+        let is_deferred = self.durability_of_commits(entry) == Durability::Catalog;
+        let later = self.stores.directory(&entry.location).filter(|_| is_deferred);
         match (later, lease) {
             (Some(folder), _) => {
-                let mut unsettled = self.shared.unsettled.lock();
-                unsettled.entry(entry.id).or_insert(Unsettled { folder, from, to }).to = to;
+                let from = {
+                    let mut unsettled = self.shared.unsettled.lock();
+                    let put = unsettled.entry(entry.id).or_insert(Unsettled { folder, from, to });
+                    put.to = to;
+                    put.from
+                };
+                if to - from >= MAX_UNSETTLED {
+                    self.settle_in_turn(entry.id).await?;
+                }
                 Ok(true)
             }
             (None, Some(lease)) => self.catalog.mark_published(lease, to).await.map(|()| true),

@@ -19,6 +19,8 @@ pub struct Status {
     pub lag_ms: i64,
     /// The recorded failures.
     pub failures: Vec<MirrorFailure>,
+    /// Why its log is lost, if a [`crate::Reconciler`] of this process has found it empty: one sentence.
+    pub lost: Option<String>,
 }
 
 impl Mirror {
@@ -43,6 +45,7 @@ impl Mirror {
             }
         };
         let failures = self.catalog.mirror_failures(table.id).await?;
-        Ok(Status { table, behind, lag_ms, failures })
+        let lost = self.shared.lost.lock().get(&table.id).cloned();
+        Ok(Status { table, behind, lag_ms, failures, lost })
     }
 }

@@ -1,9 +1,9 @@
 //! The state shared by the tasks of one process, so that they publish a table one after the other, once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use deltalakedb_log::{Lease, Location, TableEntry, TableId, Version};
 use parking_lot::Mutex;
@@ -20,6 +20,10 @@ pub(crate) const REMEMBERED: usize = 256;
 pub(crate) struct Shared {
     pub(crate) tables: Mutex<HashMap<TableId, Arc<Turns>>>,
     pub(crate) unsettled: Mutex<HashMap<TableId, Unsettled>>,
+    /// Whether a task is about to settle.
+    pub(crate) settles_soon: AtomicBool,
+    /// Tables whose log was found empty, and the message about it.
+    pub(crate) lost: Mutex<BTreeMap<TableId, String>>,
     /// Locations whose stores are known to refuse overwriting.
     pub(crate) proven: Mutex<HashSet<Location>>,
     /// Leases of tasks that were stopped.

@@ -137,12 +137,24 @@ impl Mirror {
         Ok(first.max(log.versions().0))
     }
 
-    /// Versions that were committed and not published, and still are not.
+    /// Versions that were committed and not published, and still are not: from the first that `_delta_log` lacks on.
     async fn unpublished(&self, table: &TableEntry, version: Version) -> Result<Option<Finding>> {
         let now = self.entry(table.id).await?;
-        let version = now.published_version.map_or(version, |published| version.max(published + 1));
-        if version > table.current_version {
-            return Ok(None);
+        let mut version = now.published_version.map_or(version, |published| version.max(published + 1));
+        let (reader, store) = (self.catalog.reader(table.id), self.store(table)?);
+        loop {
+            if version > table.current_version {
+                return Ok(None);
+            }
+            // A version that was just published is recorded once its file is synced.
+            let (there, expected) = futures::try_join!(
+                async { read(store.as_ref(), &commit_path(version)).await },
+                reader.commit_bytes(version)
+            )?;
+            if there.is_none() || there != expected {
+                break;
+            }
+            version += 1;
         }
         let n = table.current_version + 1 - version;
         let what = format!("{n} commit{} not published yet", if n == 1 { " is" } else { "s are" });
@@ -161,14 +173,15 @@ impl Mirror {
             let current = self.entry(table.id).await?.current_version;
             beyond.take_if(|(version, _)| *version <= current);
         }
+        let name = &table.name;
+        let import = match table.oldest_unpublished() {
+            None => format!("`dl import {name}` imports it"),
+            Some(_) => format!("`dl mirror run` and then `dl import {name}` import it"),
+        };
         Ok(beyond.map(|(version, what)| Finding {
             version,
             what: format!("{what} is not in the catalog"),
-            suggested_fix: format!(
-                "`dl import {} --as {name}` imports it, and `dl mirror repair {name} --ours` moves it out of the log",
-                table.location,
-                name = table.name
-            ),
+            suggested_fix: format!("{import}, and `dl mirror repair {name} --ours` moves it out of the log"),
         }))
     }
 

@@ -82,6 +82,10 @@ impl RawTable {
         let options = with(py, held.options(), None, commit)?;
         let mut held = held;
         wait_here(py, async move || {
+            if let Some((connection, _)) = &held.registration {
+                // Vacuum keeps the files of the version that is recorded as published.
+                connection.settled_mirror().await?;
+            }
             let gone = held.table.vacuum(&what, &options).await?;
             if !what.dry_run {
                 held.committed(hooks.as_ref()).await;
@@ -144,6 +148,7 @@ impl RawTable {
         let version = self.get().head.version;
         self.on_mirror(py, async move |connection, id| {
             show_mirror_warnings(connection.mirror().publish_commits(id).await?);
+            connection.mirror().settle().await?;
             let entry = require(connection.catalog.as_ref(), &TableRef::Id(id)).await?;
             connection.mirror().checkpoint_at(&entry, version).await.map(|_| ())
         })
@@ -161,6 +166,7 @@ impl RawTable {
         }
         self.on_mirror(py, async |connection, id| {
             show_mirror_warnings(connection.mirror().publish(id).await?);
+            connection.mirror().settle().await?;
             let newest = require(connection.catalog.as_ref(), &TableRef::Id(id)).await?.current_version;
             if ending_version > newest {
                 return Err(TxnLogError::invalid(format!(

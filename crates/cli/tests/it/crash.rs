@@ -100,7 +100,7 @@ impl Call {
 }
 
 #[test]
-fn data_file_directory_and_sql_log_are_synced_before_the_acknowledgement() {
+fn data_file_directory_and_sql_log_are_synced_before_the_acknowledgement_and_nothing_else() {
     let calls = calls(&begin(Database::Sqlite));
     let find = |what: &str, from: usize, f: &dyn Fn(&Call) -> bool| {
         let found = calls.iter().skip(from).position(f).map(|at| from + at);
@@ -117,9 +117,12 @@ fn data_file_directory_and_sql_log_are_synced_before_the_acknowledgement() {
         c.is("fdatasync", "meta.db-wal") || c.is("fsync", "meta.db-wal")
     });
     let published = find("link of the published commit", sql, &|c| c.is("link", "00000000000000000002.json"));
-    find("acknowledgement", published, &|c| c.is("write", "is at version 2"));
-    let staged = find("sync of the commit's file", sql, &|c| c.is("fsync", "00000000000000000002.json"));
-    assert!(staged < published, "a reader never sees half a commit, not even after a crash");
+    let said = find("acknowledgement", published, &|c| c.is("write", "is at version 2"));
+    let early: Vec<_> = calls[sql..said].iter().filter(|c| c.is("fsync", "/t/") || c.is("fsync", "/t>")).collect();
+    assert!(early.is_empty(), "{:#?}", early.iter().map(|c| &c.line).collect::<Vec<_>>());
+    let synced = find("sync of the commit's file", said, &|c| c.is("fsync", "00000000000000000002.json"));
+    let listed = find("sync of its directory", synced, &|c| c.is("fsync", "/_delta_log>"));
+    find("watermark, after that", listed, &|c| c.is("pwrite64", "meta.db-wal"));
 }
 
 #[test]
@@ -212,6 +215,8 @@ struct Point {
     /// Whether the commit succeeded; `None` if the run's output tells.
     committed: Option<bool>,
     published: Option<bool>,
+    /// Whether the command has said so before.
+    acknowledged: bool,
 }
 
 #[test]
@@ -226,15 +231,18 @@ fn a_crash_loses_no_commit_and_repeats_none() {
 }
 
 /// The points outside the database.
-fn everywhere() -> [Point; 3] {
+fn everywhere() -> [Point; 4] {
     let point = |name, call, file, committed, published| {
         let (committed, published) = (Some(committed), Some(published));
-        Point { name, call, file, nth: 1, committed, published }
+        Point { name, call, file, nth: 1, committed, published, acknowledged: false }
     };
+    let checksum = Some("t/_delta_log/00000000000000000002.crc");
+    let synced = point("after the acknowledgement", "fsync", Some("t/_delta_log"), true, true);
     [
         point("after the data files", "fsync", Some("t"), false, false),
         point("during the publish", "linkat", None, true, false),
-        point("after the publish", "fsync", Some("t/_delta_log"), true, true),
+        point("after the publish", "linkat", checksum, true, true),
+        Point { acknowledged: true, ..synced },
     ]
 }
 
@@ -242,7 +250,7 @@ fn everywhere() -> [Point; 3] {
 fn inside(database: Database, calls: &[Call]) -> Vec<Point> {
     let point = |name, call, file, nth, committed: Option<bool>| {
         let published = committed.map(|_| false);
-        Point { name, call, file, nth, committed, published }
+        Point { name, call, file, nth, committed, published, acknowledged: false }
     };
     match database {
         Database::Sqlite => {
@@ -292,14 +300,16 @@ fn check(database: Database, place: &TestFolder, point: &Point) {
     options.extend(file.iter().flat_map(|f| ["-P", f.as_str()]));
     let killed = traced(place, &options);
     let whole = point.committed.is_none() && killed.code == Some(0);
-    assert!(whole || killed.code.is_none() && killed.out.is_empty(), "killed {name}: {killed:?}");
+    let said = !killed.out.is_empty();
+    let is_expected = point.committed.is_none() || said == point.acknowledged;
+    assert!(whole || killed.code.is_none() && is_expected, "killed {name}: {killed:?}");
 
     let json = place.path("t/_delta_log/00000000000000000002.json");
     assert!(point.published.is_none_or(|expected| expected == json.exists()), "{name}: published or not");
     let versions = place.dl(&["history", "t", "--format", "json"]).json().as_array().unwrap().len();
     let committed = versions == 3;
     assert!(point.committed.is_none_or(|expected| expected == committed), "{name}: committed or not: {versions}");
-    assert!(committed || !whole && !json.exists(), "{name}: what is acknowledged or published is committed");
+    assert!(committed || !said && !whole && !json.exists(), "{name}: what is acknowledged or published is committed");
     let rows = || place.dl(&["read", "t", "--format", "json"]).json().as_array().unwrap().len();
     assert_eq!(rows(), if committed { 2 } else { 1 }, "{name}: what is committed is there, what is not is not");
 

@@ -98,6 +98,24 @@ fn a_watch_serves_its_metrics() {
 }
 
 #[test]
+fn the_gauges_of_a_dropped_table_disappear() {
+    let place = begin();
+    let mut watch = Watch::start(place.command(&["mirror", "run", "--watch", "--metrics", "127.0.0.1:0"]));
+    let url = watch.line("metrics at ");
+    let address = url.strip_prefix("http://").and_then(|url| url.strip_suffix("/metrics")).unwrap();
+    let wait = |what: &str, is_so: &dyn Fn(&str) -> bool| {
+        let began = Instant::now();
+        while !is_so(&http(address, "GET /metrics")) {
+            assert!(began.elapsed() < Duration::from_secs(90), "{what}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    wait("no gauge appears", &|text| text.contains("deltalakedb_files_active{table=\"default.t\"} 1\n"));
+    place.dl(&["drop", "t", "--yes"]).good();
+    wait("the gauges stay", &|text| !text.contains("{table=\"default.t\"}"));
+}
+
+#[test]
 fn metrics_are_served_by_a_watch_only() {
     let refused = begin().dl(&["mirror", "run", "--metrics", "127.0.0.1:0"]);
     assert!(refused.code == Some(2) && refused.err.contains("--watch"), "{refused:?}");
@@ -146,6 +164,18 @@ fn an_alert_is_posted_when_it_begins_and_when_it_ends() {
     assert_eq!(watch.line("alert ended: "), "the alert diverged of default.t has ended");
     let posted = received(&server);
     assert_eq!((&posted["state"], &posted["kind"]), (&json!("resolved"), &json!("diverged")));
+}
+
+#[test]
+fn a_lost_log_of_an_idle_table_is_an_alert_until_it_is_there_again() {
+    let place = begin();
+    place.dl(&["mirror", "run"]).good();
+    std::fs::rename(place.path("t/_delta_log"), place.path("elsewhere")).unwrap();
+    let mut watch = Watch::start(place.command(&["mirror", "run", "--watch", "--set", "mirror.check_interval=100ms"]));
+    let message = watch.line("alert: ");
+    assert!(message.contains("_delta_log is empty") && message.contains("`dl mirror repair default.t`"), "{message}");
+    std::fs::rename(place.path("elsewhere"), place.path("t/_delta_log")).unwrap();
+    assert_eq!(watch.line("alert ended: "), "the alert lost of default.t has ended");
 }
 
 #[test]

@@ -28,7 +28,8 @@ fn mirror_repair_restores_missing_commits() {
     assert!(!first.exists(), "a dry run restores nothing");
     let repaired = place.dl(&["mirror", "repair", "t", "--format", "json"]).json();
     let commit_only = json!({
-        "name": "default.t", "versions": [0], "checkpoint": null, "checkpoints": [], "checksums": [], "hint": false
+        "name": "default.t", "versions": [0], "truncated": [], "checkpoint": null, "checkpoints": [], "checksums": [],
+        "hint": false
     });
     assert_eq!(repaired, commit_only);
     assert_eq!(std::fs::read(&first).unwrap(), bytes);
@@ -86,6 +87,48 @@ fn a_divergence_is_ended_for_the_catalog_or_for_the_other_writer() {
     // A vacuum leaves what was set aside.
     place.dl(&["vacuum", "t", "--retain", "0s", "--force"]).good();
     assert!(folder.join(&name).exists());
+}
+
+#[test]
+fn a_divergence_with_commits_of_both_for_one_version_is_ended_for_the_other_writer() {
+    const THEIRS: &str = "{\"commitInfo\":{\"operation\":\"WRITE\",\"engineInfo\":\"another\"}}\n";
+    let place = begin();
+    let background = |args: &[&str]| place.dl(&[&["--set", "mirror.mode=background"], args].concat()).good();
+    let rows = || place.dl(&["read", "t", "--format", "csv"]).good().lines().count() - 1;
+    for _ in 0..2 {
+        background(&["write", "t", "--input", "rows.csv"]);
+    }
+    place.write("t/_delta_log/00000000000000000002.json", THEIRS);
+    assert_eq!(rows(), 3);
+    let kept = place.dl(&["mirror", "repair", "t", "--theirs", "--format", "json"]).json();
+    let losing = ["00000000000000000002.json", "00000000000000000003.json"];
+    assert_eq!((&kept["version"], &kept["setAside"]), (&json!(2), &json!(losing)), "{kept}");
+    for name in losing {
+        let commit =
+            std::fs::read_to_string(place.path("t").join(kept["folder"].as_str().unwrap()).join(name)).unwrap();
+        assert!(commit.contains("\"operation\":\"WRITE\"") && commit.contains("\"add\""), "{commit}");
+    }
+    assert_eq!(rows(), 1);
+    let nothing = place.dl(&["mirror", "repair", "t", "--theirs"]).good();
+    assert_eq!(nothing.trim(), "default.t is up to date at version 2");
+    place.dl(&["write", "t", "--input", "rows.csv"]).good();
+    place.dl(&["verify", "t", "--every-version", "--data"]).good();
+
+    // A log that cannot be imported changes nothing.
+    background(&["write", "t", "--input", "rows.csv"]);
+    place.write("t/_delta_log/00000000000000000004.json", "not a commit\n");
+    check(place.dl(&["mirror", "repair", "t", "--theirs"]), 1, &["default.t is as before"]);
+    assert_eq!(rows(), 3);
+    place.dl(&["mirror", "repair", "t", "--ours"]).good();
+    place.dl(&["verify", "t", "--every-version", "--data"]).good();
+
+    // A transaction over several tables is not taken back in part.
+    place.dl(&["create", "u", "--location", "u", "--schema", "id long"]).good();
+    background(&["sql", "BEGIN; INSERT INTO t VALUES (5); INSERT INTO u VALUES (5); COMMIT"]);
+    place.write("t/_delta_log/00000000000000000005.json", THEIRS);
+    let says = ["version 5 of default.t is a part of a transaction that changed default.u as well", "--ours"];
+    check(place.dl(&["mirror", "repair", "t", "--theirs"]), 1, &says);
+    assert_eq!(rows(), 4);
 }
 
 #[test]

@@ -30,6 +30,25 @@ fn says(place: &TestFolder, args: &[&str], sentence: &str) {
 }
 
 #[test]
+fn a_repair_removes_the_files_that_are_lost() {
+    let place = filled();
+    place.dl(&["write", "t", "--input", "rows.csv"]).good();
+    says(&place, &["repair", "t"], "no data file of default.t is missing: nothing was written");
+    let files = place.dl(&["files", "t", "--format", "json"]).json();
+    let lost = files[0]["path"].as_str().unwrap();
+    std::fs::remove_file(place.path("t").join(lost)).unwrap();
+    let dry = place.dl(&["repair", "t", "--dry-run"]).good();
+    assert_eq!(dry, format!("{lost}\n1 missing file would be removed from default.t\n"));
+    let planned = place.dl(&["repair", "t", "--dry-run", "--format", "json"]).json();
+    assert_eq!((&planned["committed"], &planned["version"]), (&json!(false), &json!(2)), "{planned}");
+    assert_eq!(planned["metrics"], json!({"dry_run": true, "num_files": 1, "files": [lost]}));
+    assert_eq!(place.dl(&["verify", "t", "--data"]).code, Some(3));
+    says(&place, &["repair", "t"], "1 missing file was removed from default.t, now at version 3");
+    assert_eq!(rows(&place), ["1,a,1.0", "2,b,2.0", "3,c,3.0"]);
+    place.dl(&["verify", "t", "--data"]).good();
+}
+
+#[test]
 fn every_operation_prints_what_it_did() {
     let place = filled();
     let says = |args: &[&str], sentence: &str| says(&place, args, sentence);

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use deltalakedb_log::{Artifact, Clock, Durability, ErrorKind, Result, TableEntry, TableRef, TxnLogError, metric};
+use deltalakedb_log::{Artifact, Clock, ErrorKind, Result, TableEntry, TableRef, TxnLogError, metric};
 
 use crate::mirror::Mirror;
 use crate::publish::Published;
@@ -17,7 +17,7 @@ pub(super) async fn publish(mirror: &Mirror, table: &TableEntry, deadline: Durat
     let mirror = mirror.for_one_try();
     let published = async {
         let published = mirror.publish(table.id).await?;
-        if mirror.durability == Durability::Catalog {
+        if mirror.unsettled(table.id).is_some() {
             mirror.settle_table(table.id).await?;
         }
         Ok(published)
@@ -33,9 +33,10 @@ pub(super) async fn publish(mirror: &Mirror, table: &TableEntry, deadline: Durat
     }
 }
 
-/// Checks an idle table for a foreign commit: one request to its store.
-pub(super) async fn check_idle(mirror: &Mirror, table: &TableEntry, deadline: Duration) -> Result<()> {
-    let checked = within(mirror.clock.as_ref(), deadline, mirror.check_idle(table.id)).await;
+/// Checks the log of an idle table: one request to its store if it is as published.
+pub(super) async fn check_idle(mirror: &Mirror, table: &TableEntry, deadline: Duration) -> Result<Published> {
+    let mirror = mirror.for_one_try();
+    let checked = while_progressing(&mirror, deadline, mirror.check_idle(table.id)).await;
     checked.unwrap_or_else(|| {
         let (name, place) = (&table.name, &table.location);
         Err(TxnLogError::new(

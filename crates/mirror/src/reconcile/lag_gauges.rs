@@ -14,7 +14,7 @@ impl LagGauges {
         let behind = found.iter().map(|behind| (behind.table.id, behind.table.name.clone()));
         let before = std::mem::replace(&mut self.0, behind.collect());
         for (table, name) in before {
-            // After a rename, the gauge with the old name stays at 0.
+            // After a rename this is the gauge with the old name.
             if self.0.get(&table) != Some(&name) {
                 metric::MIRROR_LAG.set_for(&name, 0.0);
             }

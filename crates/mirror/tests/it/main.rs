@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests speak by panicking")]
 #![allow(clippy::print_stderr, reason = "a schedule that goes wrong is named")]
 
+mod deferred_sync;
 mod expiry;
 mod publishing;
 mod reconciling;

@@ -397,7 +397,7 @@ impl Local {
         self.dir.path().join("t").join(commit(version).as_ref())
     }
 
-    async fn body(&self, version: Version) -> Bytes {
+    pub(crate) async fn body(&self, version: Version) -> Bytes {
         self.catalog.reader(self.table).commit_bytes(version).await.unwrap().unwrap()
     }
 

@@ -17,7 +17,8 @@ use deltalakedb_log::{
     Catalog, Clock, CommitRequest, Location, MemoryCatalog, MirrorProgress, MirrorState, TableEntry, TableId, TableRef,
 };
 use deltalakedb_mirror::{Mirror, ReconcileEvent, ReconcileOptions, Reconciler, RetryBackoff};
-use object_store::ObjectStoreExt;
+use futures::TryStreamExt;
+use object_store::{ObjectStore, ObjectStoreExt};
 use uuid::Uuid;
 
 use self::buckets::{Behaviour, Buckets};
@@ -257,11 +258,86 @@ fn the_slow_cycle_finds_foreign_commits_of_every_idle_table() {
     });
 }
 
+#[test]
+fn the_slow_cycle_finds_lost_logs_and_restores_missing_commits() {
+    run(async {
+        let mut fleet = Fleet::new(&[("b", 4)]).await;
+        fleet.append(1).await;
+        fleet.reconcile(async { fleet.sleep(10).await }).await;
+        let store = |n: usize| fleet.buckets.below(&format!("s3://b/t{n}/"));
+        // Of table 1 the newest commit, and of table 2 everything.
+        store(1).delete(&commit(1)).await.unwrap();
+        for file in store(2).list(None).try_collect::<Vec<_>>().await.unwrap() {
+            store(2).delete(&file.location).await.unwrap();
+        }
+        fleet.options.check_interval = Some(Duration::from_secs(10));
+        let mirror = fleet.mirror();
+        let watch = async || {
+            let mut told = Vec::new();
+            let reconciler = Reconciler::new(mirror.clone(), fleet.options.clone());
+            let report = |event| {
+                told.push(event);
+                Ok(())
+            };
+            reconciler.run(fleet.clock.sleep(Duration::from_secs(90)), report).await.unwrap();
+            told
+        };
+        let lost = async || mirror.status_of(fleet.entry(2).await).await.unwrap().lost;
+
+        let told = watch().await;
+        let warnings = told.iter().filter_map(|event| match event {
+            ReconcileEvent::Published(table, checked) => Some((table.name.to_string(), checked.warnings.join(","))),
+            _ => None,
+        });
+        let warnings: Vec<_> = warnings.collect();
+        assert!(
+            matches!(&warnings[..], [(table, what)] if table == "b.t1" && what.contains("version 1")),
+            "{warnings:?}"
+        );
+        assert!(store(1).head(&commit(1)).await.is_ok());
+        let failed = told.iter().filter_map(|event| match event {
+            ReconcileEvent::Failed { table, error, .. } => Some((table.name.to_string(), error.to_string())),
+            _ => None,
+        });
+        let failed: Vec<_> = failed.collect();
+        assert!(matches!(&failed[..], [(table, _)] if table == "b.t2"), "it is reported once: {failed:?}");
+        assert!(failed[0].1.contains("`dl mirror repair b.t2`"), "{failed:?}");
+        assert_eq!(lost().await.as_ref(), Some(&failed[0].1));
+        assert!(store(2).head(&commit(0)).await.is_err(), "nothing is written to a folder that may be another");
+
+        fleet.mirror().repair(fleet.tables[2]).await.unwrap();
+        assert!(watch().await.is_empty());
+        assert_eq!(lost().await, None);
+    });
+}
+
 /// Whether another process would get the lease now.
 async fn is_lease_free(fleet: &Fleet, n: usize) -> bool {
     let now_ms = fleet.clock.now_ms();
     let lease = fleet.catalog.acquire_lease(fleet.tables[n], Uuid::from_u128(7), now_ms, now_ms + 1).await;
     lease.unwrap().is_some()
+}
+
+#[test]
+fn a_single_run_publishes_tables_side_by_side_and_reports_them_in_order() {
+    let time = |parallel: usize| {
+        let took = Rc::new(RefCell::new(0));
+        let into = took.clone();
+        run(async move {
+            let fleet = Fleet::new(&[("b", 8)]).await;
+            fleet.buckets.set("b", Behaviour::Takes(Duration::from_secs(1)));
+            let began_ms = fleet.clock.now_ms();
+            let published = fleet.mirror().run_side_by_side(NonZeroUsize::new(parallel).unwrap());
+            let published: Vec<_> = published.try_collect().await.unwrap();
+            let names: Vec<_> = published.iter().map(|(table, _)| table.name.to_string()).collect();
+            assert_eq!(names, (0..8).map(|n| format!("b.t{n}")).collect::<Vec<_>>());
+            assert!(published.iter().all(|(_, result)| result.as_ref().is_ok_and(|published| published.count == 1)));
+            *into.borrow_mut() = fleet.clock.now_ms() - began_ms;
+        });
+        took.take()
+    };
+    let (alone, together) = (time(1), time(4));
+    assert!(together < alone / 2, "{together} ms instead of {alone} ms");
 }
 
 #[test]

@@ -1,0 +1,147 @@
+//! Commits that are published before they are synced: when the catalog records them, and power failures before that.
+
+use std::ops::Range;
+
+use deltalakedb_log::action::Version;
+use deltalakedb_log::conformance::actions::protocol;
+use deltalakedb_log::{Durability, MirrorState};
+use deltalakedb_mirror::{Mirror, VerifyOptions};
+
+use crate::publishing::{Local, OurReader, local_runtime};
+use crate::simulation::Dice;
+
+/// A publisher as in another process.
+fn process(local: &Local) -> Mirror {
+    local.mirror().with_deferred_sync()
+}
+
+#[test]
+fn with_full_durability_a_commit_is_recorded_after_its_sync() {
+    local_runtime(async {
+        let local = Local::new("{}", protocol()).await;
+        let mirror = process(&local);
+        mirror.publish(local.table).await.unwrap();
+        assert_eq!(local.entry().await.published_version, Some(0), "with the folders of a new table at once");
+        assert!(!mirror.is_unsettled());
+        local.append().await;
+        assert_eq!(mirror.publish(local.table).await.unwrap().version, Some(1));
+        assert_eq!(std::fs::read(local.log(1)).unwrap(), local.body(1).await, "readers see it");
+        assert_eq!(local.entry().await.published_version, Some(0));
+        let (other, entry) = (process(&local), local.entry().await);
+        let found = other.verify(&entry, &OurReader, VerifyOptions::default(), &|_, _| {}).await.unwrap();
+        assert!(found.is_empty(), "it is published, which another process sees: {found:?}");
+
+        mirror.settle_soon();
+        while mirror.is_unsettled() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(local.entry().await.published_version, Some(1));
+    });
+}
+
+#[test]
+fn a_checkpoint_is_of_a_recorded_version() {
+    local_runtime(async {
+        let local = Local::new("{}", protocol()).await;
+        let mirror = process(&local).with_checkpoint_interval(2.try_into().unwrap());
+        mirror.publish(local.table).await.unwrap();
+        for version in 1..=2 {
+            local.append().await;
+            let done = mirror.publish(local.table).await.unwrap();
+            assert_eq!(done.checkpoint, Some(2).filter(|due| *due == version));
+        }
+        assert_eq!(local.entry().await.published_version, Some(2));
+    });
+}
+
+#[test]
+fn the_versions_of_two_publishers_are_all_recorded() {
+    local_runtime(async {
+        let local = Local::new("{}", protocol()).await;
+        local.mirror().publish(local.table).await.unwrap();
+        let (first, second) = (process(&local), process(&local));
+        local.append().await;
+        first.publish(local.table).await.unwrap();
+        local.append().await;
+        assert_eq!(second.publish(local.table).await.unwrap().version, Some(2));
+        first.settle().await.unwrap();
+        assert_eq!(local.entry().await.published_version, Some(1));
+        second.settle().await.unwrap();
+        assert_eq!(local.entry().await.published_version, Some(2));
+    });
+}
+
+#[test]
+fn a_file_that_is_lost_before_its_sync_is_published_again() {
+    local_runtime(async {
+        let local = Local::new("{}", protocol()).await;
+        let mirror = process(&local);
+        mirror.publish(local.table).await.unwrap();
+        local.append().await;
+        mirror.publish(local.table).await.unwrap();
+        std::fs::remove_file(local.log(1)).unwrap();
+        mirror.settle().await.unwrap_err();
+        assert_eq!(mirror.publish(local.table).await.unwrap().count, 1);
+        mirror.settle().await.unwrap();
+        assert_eq!(std::fs::read(local.log(1)).unwrap(), local.body(1).await);
+        assert_eq!(local.entry().await.published_version, Some(1));
+    });
+}
+
+#[test]
+fn after_power_failures_the_log_is_finally_complete() {
+    for seed in 0..200 {
+        local_runtime(async {
+            let (local, dice) = (Local::new("{}", protocol()).await, Dice::new(seed));
+            let durability = if seed % 2 == 0 { Durability::Full } else { Durability::Catalog };
+            let process = || process(&local).with_durability(durability);
+            let mut mirror = process();
+            for _ in 0..dice.below(4..16) {
+                match dice.below(0..10) {
+                    0..4 => local.append().await,
+                    4..7 => _ = mirror.publish_commits(local.table).await.unwrap(),
+                    7 => mirror.settle().await.unwrap(),
+                    // The process is killed.
+                    8 => mirror = process(),
+                    _ => {
+                        lose_unsynced(&local, &dice).await;
+                        mirror = process();
+                    }
+                }
+            }
+            lose_unsynced(&local, &dice).await;
+            let mirror = process();
+            mirror.publish_commits(local.table).await.unwrap();
+            mirror.settle().await.unwrap();
+            let now = local.entry().await;
+            assert_eq!(now.published_version, Some(now.current_version), "seed {seed}");
+            assert_eq!(now.mirror, MirrorState::Following, "seed {seed}: a torn file is no other writer's");
+            for version in 0..=now.current_version {
+                let there = std::fs::read(local.log(version)).unwrap();
+                assert_eq!(there, local.body(version).await, "seed {seed}: version {version}");
+            }
+        });
+    }
+}
+
+/// What a power failure may do to commits that were not synced: all after the watermark.
+async fn lose_unsynced(local: &Local, dice: &Dice) {
+    let now = local.entry().await;
+    let unsynced: Range<Version> = now.published_version.map_or(0, |last| last + 1)..now.current_version + 1;
+    for version in unsynced {
+        let file = local.log(version);
+        let Ok(mut bytes) = std::fs::read(&file) else { continue };
+        let kept = usize::try_from(dice.below(0..bytes.len() as u64 + 1)).unwrap();
+        match dice.below(0..5) {
+            0 => {}
+            1 => std::fs::remove_file(&file).unwrap(),
+            2 => std::fs::write(&file, "").unwrap(),
+            3 => std::fs::write(&file, &bytes[..kept]).unwrap(),
+            // The size was written, and the content was not.
+            _ => {
+                bytes[kept..].fill(0);
+                std::fs::write(&file, bytes).unwrap();
+            }
+        }
+    }
+}
