@@ -105,7 +105,7 @@ struct History {
 
 async fn run(seed: u64, root: &Path, catalog: &Arc<dyn Catalog>) -> Played {
     let mut history = History::new(seed, root, catalog).await;
-    let steps = if seed % 20 == 0 { MANY_STEPS } else { STEPS };
+    let steps = if seed.is_multiple_of(20) { MANY_STEPS } else { STEPS };
     for n in 1..=steps {
         let step = history.random.step(history.oldest, history.version());
         history.story.push(format!("{step:?}"));
