@@ -5,7 +5,8 @@ usage: check_outside_readers.py TABLES.json [READER...]
 
 TABLES.json is `[{"table": "default.events", "location": "/path", "rows": [...]}, ...]`, the rows as
 `dl read --format json` prints them (a null may be left out), or the path of an Arrow stream that has them. A "version"
-is read instead of the newest. READER is duckdb, delta-rs or polars; the first two without one. Prints a line for each
+is read instead of the newest. READER is duckdb, delta-rs or polars; the first two without one. It may be parquet, too:
+then the location is a folder of Parquet files to which another reader has written the rows. Prints a line for each
 reader and table. Where they differ it shows the two rows that differ least, and exits 1. The order of rows does not
 matter; how many times each one stands there does.
 """
@@ -25,6 +26,7 @@ from functools import cache
 import duckdb
 import polars
 import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake import DeltaTable, QueryBuilder
 
 SHOWN = 50  # rows of each side looked at for the smallest difference
@@ -55,7 +57,11 @@ def read_polars(location: str, version: int | None) -> pa.Table:
     return polars.read_delta(location, version=version).to_arrow()
 
 
-READERS = {"duckdb": read_duckdb, "delta-rs": read_delta_rs, "polars": read_polars}
+def read_parquet(location: str, _version: int | None) -> pa.Table:
+    return pq.read_table(location)
+
+
+READERS = {"duckdb": read_duckdb, "delta-rs": read_delta_rs, "polars": read_polars, "parquet": read_parquet}
 
 
 def plain(value, type: pa.DataType):

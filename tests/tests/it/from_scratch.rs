@@ -357,3 +357,44 @@ async fn outside_readers_read_every_version_of_golden_tables() {
         read_by(reader, &dir.path().join(format!("{reader}.json")), described);
     }
 }
+
+/// Settings with which Spark writes rows to Parquet files as they are.
+const AS_THEY_ARE: [&str; 3] = [
+    "SET spark.sql.parquet.outputTimestampType=TIMESTAMP_MICROS",
+    "SET spark.sql.variant.writeShredding.enabled=false",
+    "SET spark.sql.variant.inferShreddingSchema=false",
+];
+
+/// Every version with `DELTALAKEDB_SOAK=1`, otherwise the newest: a version takes Spark a second. It writes the rows to
+/// Parquet files, which are compared with ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn spark_reads_golden_tables() {
+    let (Some(spark), Some(archives)) = (spark(), golden()) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = sqlite(dir.path()).await;
+    let mut written = Vec::new();
+    for (name, archive) in &archives {
+        if REFUSED.iter().any(|(refused, _)| *refused == name.as_str()) || name.starts_with(LARGE) {
+            continue;
+        }
+        let at = unpack(archive, dir.path());
+        let entry = import(&catalog, &at, name).await.unwrap();
+        let table = DeltaTable::of_entry(catalog.clone(), entry.clone());
+        publish_from_scratch(&catalog, &entry).await;
+        let oldest = if soak() > 1 { entry.base_version } else { entry.current_version };
+        for version in oldest..=entry.current_version {
+            // The archives of some tables do not have all data files.
+            let Some(mut described) = describe(&table, &entry, version, dir.path()).await else { continue };
+            let to = dir.path().join(format!("{}-{version}", entry.id));
+            let read = format!("SELECT * FROM delta.`{}` VERSION AS OF {version}", at.display());
+            let mut statements: Vec<_> = AS_THEY_ARE.into_iter().map(String::from).collect();
+            statements.push(format!("INSERT OVERWRITE DIRECTORY '{}' USING parquet {read}", to.display()));
+            spark.run(&statements);
+            described["location"] = json!(to);
+            written.push(described);
+        }
+    }
+    eprintln!("{} versions for Spark", written.len());
+    assert!(written.len() >= 45, "{} versions of golden tables", written.len());
+    read_by("parquet", &dir.path().join("spark.json"), written);
+}
