@@ -15,6 +15,7 @@ from arro3.core import Array, DataType, Field, RecordBatchReader, Table
 from arro3.core import Schema as ArrowSchema
 from arro3.core.types import ArrowSchemaExportable
 
+from deltalakedb import _html
 from deltalakedb._arrow import Stream
 from deltalakedb._assignments import Clause, assignments
 from deltalakedb._internal import RawCatalog, RawTable, RawTransaction
@@ -109,6 +110,9 @@ class Catalog:
 
     def __repr__(self) -> str:
         return f"Catalog({self.uri!r})"
+
+    def _repr_html_(self) -> str:
+        return _html.of_catalog(self._catalog)
 
     @property
     def uri(self) -> str:

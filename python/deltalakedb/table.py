@@ -24,7 +24,7 @@ from arro3.core.types import (
     ArrowStreamExportable,
 )
 
-from deltalakedb import _internal
+from deltalakedb import _frames, _html, _internal
 from deltalakedb._alterer import TableAlterer
 from deltalakedb._arrow import Stream
 from deltalakedb._assignments import Clause, assignments, utc
@@ -60,7 +60,9 @@ from deltalakedb.schema import Schema
 from deltalakedb.transaction import action_json
 
 if TYPE_CHECKING:
+    import duckdb
     import pandas
+    import polars
     import pyarrow
     import pyarrow.dataset
     import pyarrow.fs
@@ -188,6 +190,9 @@ class DeltaTable:
 
     def __repr__(self) -> str:
         return "DeltaTable()"
+
+    def _repr_html_(self) -> str:
+        return _html.of_table(self)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, DeltaTable):
@@ -1073,6 +1078,71 @@ class DeltaTable:
         table = self.to_pyarrow_table(partitions, columns, filesystem, filters)
         return table.to_pandas(types_mapper=types_mapper)
 
+    def to_polars(
+        self, columns: list[str] | None = None, predicate: str | None = None
+    ) -> polars.DataFrame:
+        """The rows as a data frame of polars.
+
+        ``deltalake`` has no such method.
+
+        Args:
+            columns: some of the columns.
+            predicate: a condition in SQL.
+
+        Raises:
+            DeltaError: there is no such column, or the SQL is invalid.
+            ImportError: polars is not installed.
+
+        Example:
+            >>> dt.to_polars(columns=["id"], predicate="id > 1").shape
+            (2, 1)
+        """
+        return _frames.to_polars(self, columns, predicate)
+
+    def to_duckdb(
+        self,
+        columns: list[str] | None = None,
+        predicate: str | None = None,
+        *,
+        connection: duckdb.DuckDBPyConnection | None = None,
+    ) -> duckdb.DuckDBPyRelation:
+        """The rows of this version as a relation of DuckDB, read by each query on it.
+
+        ``deltalake`` has no such method. If pyarrow can read the table, and neither
+        `columns` nor `predicate` is given, DuckDB reads only the columns and files that
+        a query needs. Otherwise it reads what `scan` returns, as long as this object
+        stays at its version.
+
+        Args:
+            columns: some of the columns.
+            predicate: a condition in SQL.
+            connection: the connection of DuckDB; by default that of the module.
+
+        Raises:
+            DeltaError: there is no such column, or the SQL is invalid.
+            ImportError: DuckDB is not installed.
+
+        Example:
+            >>> dt.to_duckdb().filter("price > 2").aggregate("sum(id)").fetchall()
+            [(5,)]
+        """
+        return _frames.to_duckdb(self, columns, predicate, connection)
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The rows, for every library that takes Arrow streams.
+
+        ``pyarrow.table(table)``, ``polars.DataFrame(table)`` and a query of DuckDB that
+        names the variable read the table in this way.
+
+        Args:
+            requested_schema: the types that are preferred.
+
+        Example:
+            >>> pa.table(dt).num_rows
+            3
+        """
+        return self.scan().__arrow_c_stream__(requested_schema)
+
     def __datafusion_table_provider__(self, session: Any | None = None) -> Any:
         """For ``SessionContext.register_table`` of DataFusion.
 
@@ -1080,8 +1150,8 @@ class DeltaTable:
             NotImplementedError: always.
         """
         raise NotImplementedError(
-            "a table cannot be handed to DataFusion's own package yet: register what "
-            "scan() returns, or to_pyarrow_dataset(), or query it with QueryBuilder"
+            "the package datafusion cannot use the table as a provider: pass the table "
+            "to from_arrow(), register to_pyarrow_dataset(), or use QueryBuilder"
         )
 
     def _check_protocol(self) -> None:

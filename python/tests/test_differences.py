@@ -150,7 +150,7 @@ def test_tables_with_domain_metadata_are_written(table: DeltaTable, path: str) -
 
 
 def test_datafusion_takes_what_scan_gives(table: DeltaTable) -> None:
-    with pytest.raises(NotImplementedError, match="register what scan.. returns"):
+    with pytest.raises(NotImplementedError, match="to_pyarrow_dataset"):
         table.__datafusion_table_provider__()
 
 
