@@ -6,7 +6,9 @@ import sys
 import warnings
 from datetime import date, datetime
 from types import FrameType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
+
+_Metrics = TypeVar("_Metrics")
 
 #: Arguments that older programs pass by position.
 HOOKS_FIRST = ("post_commithook_properties", "commit_properties")
@@ -125,5 +127,6 @@ def check_type(what: str, value: object, *types: type) -> None:
         raise TypeError(f"{what} must be {names}, not {type(value).__name__}")
 
 
-def parse_metrics(text: str) -> dict[str, Any]:
-    return cast(dict[str, Any], json.loads(text))
+def parse_metrics(text: str, kind: type[_Metrics]) -> _Metrics:
+    """The metrics of an operation, of one of the types of `deltalakedb.results`."""
+    return cast(_Metrics, json.loads(text))

@@ -21,8 +21,15 @@ from deltalakedb._assignments import Clause, assignments
 from deltalakedb._internal import RawCatalog, RawTable, RawTransaction
 from deltalakedb._merger import MergeBuilder
 from deltalakedb._parameters import Parameters, parameters
-from deltalakedb._util import check_type, place_text
+from deltalakedb._util import check_type, parse_metrics, place_text
 from deltalakedb.exceptions import DeltaError, TransactionClosedError
+from deltalakedb.results import (
+    DeleteMetrics,
+    ExpiredHistory,
+    MirrorStatus,
+    UpdateMetrics,
+    WriteMetrics,
+)
 from deltalakedb.schema import Schema
 from deltalakedb.table import DeltaTable, TableMerger
 from deltalakedb.transaction import AddAction, RemoveAction, action_json
@@ -339,7 +346,7 @@ class Catalog:
         ]
         return Table.from_arrays(arrays, schema=_HISTORY)
 
-    def mirror_status(self) -> list[dict[str, Any]]:
+    def mirror_status(self) -> list[MirrorStatus]:
         """How far the ``_delta_log`` of each table is behind the catalog."""
         return [json.loads(status) for status in self._catalog.mirror_status()]
 
@@ -359,7 +366,7 @@ class Catalog:
         keep: timedelta | None = None,
         keep_versions: int | None = None,
         dry_run: bool = False,
-    ) -> list[dict[str, Any]]:
+    ) -> list[ExpiredHistory]:
         """Expires old versions, in the catalog and in ``_delta_log``.
 
         Expired versions can no longer be read. A version is kept as long as `keep` or
@@ -611,7 +618,7 @@ class TableTransaction:
         predicate: str | None = None,
         partition_by: Sequence[str] | str | None = None,
         location: str | os.PathLike[str] | None = None,
-    ) -> dict[str, Any]:
+    ) -> WriteMetrics:
         """Writes rows to a table, as `write_deltalake` does.
 
         Args:
@@ -631,19 +638,19 @@ class TableTransaction:
         check_type("mode", mode, str)
         check_type("predicate", predicate, str, type(None))
         with Stream(data).reading() as rows:
-            return _numbers(
-                transaction.write(
-                    target,
-                    rows,
-                    mode,
-                    schema_mode,
-                    predicate,
-                    _columns(partition_by),
-                    _path(location),
-                )
+            metrics = transaction.write(
+                target,
+                rows,
+                mode,
+                schema_mode,
+                predicate,
+                _columns(partition_by),
+                _path(location),
             )
+        # Without metrics it was ignored.
+        return parse_metrics(metrics, WriteMetrics) or _nothing_written()
 
-    def delete(self, table: TableLike, predicate: str | None = None) -> dict[str, Any]:
+    def delete(self, table: TableLike, predicate: str | None = None) -> DeleteMetrics:
         """Removes rows, as `DeltaTable.delete` does.
 
         Args:
@@ -655,7 +662,9 @@ class TableTransaction:
         """
         transaction = self._running()
         check_type("predicate", predicate, str, type(None))
-        return _numbers(transaction.delete(_target(table), predicate))
+        return parse_metrics(
+            transaction.delete(_target(table), predicate), DeleteMetrics
+        )
 
     def update(
         self,
@@ -664,7 +673,7 @@ class TableTransaction:
         predicate: str | None = None,
         *,
         new_values: dict[str, Any] | None = None,
-    ) -> dict[str, Any]:
+    ) -> UpdateMetrics:
         """Changes rows, as `DeltaTable.update` does.
 
         Args:
@@ -683,7 +692,9 @@ class TableTransaction:
         check_type("updates", updates, dict, type(None))
         check_type("predicate", predicate, str, type(None))
         values = assignments(updates, new_values)
-        return _numbers(transaction.update(_target(table), values, predicate))
+        return parse_metrics(
+            transaction.update(_target(table), values, predicate), UpdateMetrics
+        )
 
     def merge(
         self,
@@ -810,9 +821,14 @@ def _columns(names: Sequence[str] | str | None) -> list[str] | None:
     return [names] if isinstance(names, str) else list(names) if names else None
 
 
-def _numbers(metrics: str) -> dict[str, Any]:
-    numbers: dict[str, Any] = json.loads(metrics)
-    return numbers
+def _nothing_written() -> WriteMetrics:
+    return {
+        "num_added_files": 0,
+        "num_removed_files": 0,
+        "num_partitions": 0,
+        "num_added_rows": 0,
+        "execution_time_ms": 0,
+    }
 
 
 def _text(value: Any) -> str | None:

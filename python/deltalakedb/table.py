@@ -56,6 +56,13 @@ from deltalakedb._util import (
     positional_args,
 )
 from deltalakedb.exceptions import DeltaProtocolError
+from deltalakedb.results import (
+    CommitInfo,
+    DeleteMetrics,
+    RepairMetrics,
+    RestoreMetrics,
+    UpdateMetrics,
+)
 from deltalakedb.schema import Schema
 from deltalakedb.transaction import action_json
 
@@ -523,7 +530,7 @@ class DeltaTable:
         """
         return self._table.deletion_vectors()
 
-    def history(self, limit: int | None = None) -> list[dict[str, Any]]:
+    def history(self, limit: int | None = None) -> list[CommitInfo]:
         """The commits, newest first.
 
         Args:
@@ -657,7 +664,7 @@ class DeltaTable:
         *args: Any,
         commit_properties: CommitProperties | None = None,
         post_commithook_properties: PostCommitHookProperties | None = None,
-    ) -> dict[str, Any]:
+    ) -> UpdateMetrics:
         """Changes rows.
 
         Args:
@@ -701,7 +708,7 @@ class DeltaTable:
             commit_properties,
             post_commithook_properties,
         )
-        return parse_metrics(metrics)
+        return parse_metrics(metrics, UpdateMetrics)
 
     def delete(
         self,
@@ -710,7 +717,7 @@ class DeltaTable:
         *args: Any,
         commit_properties: CommitProperties | None = None,
         post_commithook_properties: PostCommitHookProperties | None = None,
-    ) -> dict[str, Any]:
+    ) -> DeleteMetrics:
         """Removes rows.
 
         Args:
@@ -743,7 +750,7 @@ class DeltaTable:
         metrics = self._table.delete(
             predicate, writer_properties, commit_properties, post_commithook_properties
         )
-        return parse_metrics(metrics)
+        return parse_metrics(metrics, DeleteMetrics)
 
     def merge(
         self,
@@ -838,7 +845,7 @@ class DeltaTable:
         protocol_downgrade_allowed: bool = False,
         commit_properties: CommitProperties | None = None,
         post_commithook_properties: PostCommitHookProperties | None = None,
-    ) -> dict[str, Any]:
+    ) -> RestoreMetrics:
         """Restores the rows of an earlier version, as a new version.
 
         Args:
@@ -868,7 +875,7 @@ class DeltaTable:
             commit_properties,
             post_commithook_properties,
         )
-        return parse_metrics(metrics)
+        return parse_metrics(metrics, RestoreMetrics)
 
     def repair(
         self,
@@ -876,7 +883,7 @@ class DeltaTable:
         *args: Any,
         commit_properties: CommitProperties | None = None,
         post_commithook_properties: PostCommitHookProperties | None = None,
-    ) -> dict[str, Any]:
+    ) -> RepairMetrics:
         """Removes data files from the table that no longer exist.
 
         Args:
@@ -901,12 +908,14 @@ class DeltaTable:
                 HOOKS_FIRST,
             )
         )
-        metrics = parse_metrics(
-            self._table.repair(dry_run, commit_properties, post_commithook_properties)
+        text = self._table.repair(
+            dry_run, commit_properties, post_commithook_properties
         )
-        removed = metrics[FSCK_METRICS_FILES_REMOVED_LABEL]
+        metrics = parse_metrics(text, RepairMetrics)
+        # delta-rs has the list as text.
+        removed: list[str] | str = metrics["files_removed"]
         if isinstance(removed, str):
-            metrics[FSCK_METRICS_FILES_REMOVED_LABEL] = json.loads(removed)
+            metrics["files_removed"] = json.loads(removed)
         return metrics
 
     def create_write_transaction(
