@@ -526,7 +526,7 @@ def begin(
 
 
 # The transaction that was begun last in this thread, or in this task.
-_begun: ContextVar[TableTransaction | None] = ContextVar(
+begun: ContextVar[TableTransaction | None] = ContextVar(
     "deltalakedb_transaction_begun", default=None
 )
 
@@ -558,14 +558,14 @@ class TableTransaction:
         catalog = self._catalog
         if catalog is None or self._transaction is not None:
             raise TransactionClosedError("a transaction has one block: begin another")
-        before = _begun.get()
+        before = begun.get()
         if before is not None and before._transaction is not None:
             raise DeltaError(
                 "a transaction is open here already: commit it or roll it back before "
                 "another one begins"
             )
         self._transaction = catalog.begin(*self._limits)
-        _begun.set(self)
+        begun.set(self)
         return self
 
     def __exit__(
@@ -802,8 +802,8 @@ class TableTransaction:
             self._transaction = None
             # It may be the last reference that keeps the catalog open.
             self._catalog = None
-            if _begun.get() is self:
-                _begun.set(None)
+            if begun.get() is self:
+                begun.set(None)
 
 
 def _target(table: TableLike) -> RawTable | str:
