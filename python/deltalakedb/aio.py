@@ -113,7 +113,8 @@ def _converted(
 
 def _described(wrapper: _T, function: Callable[..., Any]) -> _T:
     """The wrapper with the name, the signature and the description of the function."""
-    functools.update_wrapper(wrapper, function)  # type: ignore[arg-type]
+    names = ("__name__", "__qualname__")
+    functools.update_wrapper(wrapper, function, names)  # type: ignore[arg-type]
     # Its example is not one for asyncio.
     text = (function.__doc__ or "").partition("Example:")[0].rstrip()
     wrapper.__doc__ = text
