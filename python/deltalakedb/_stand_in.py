@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from deltalakedb._internal import RawTable
+from deltalakedb.exceptions import DeltaError
 from deltalakedb.table import DeltaTable
 
 if TYPE_CHECKING:
@@ -80,8 +81,6 @@ _PRIVATE_METHODS = {
 }
 
 _lock = Lock()
-# What had the names before; `None` while nothing is installed.
-_replaced: dict[str, ModuleType] | None = None
 
 
 class StandIn(ModuleType):
@@ -116,24 +115,23 @@ def install() -> None:
     """Makes ``import deltalake`` give this package, in this process.
 
     For libraries that import `deltalake` themselves, such as Polars, Dagster, dlt and
-    Daft. Call it before they are imported: what they have imported by name stays.
-    ``deltalake`` need not be installed. What was imported of it before keeps working,
-    with its own classes.
+    Daft. ``deltalake`` need not be installed. Called again, it does nothing.
 
-    Example:
-        >>> install()
-        >>> import deltalake
-        >>> deltalake.DeltaTable(dt.table_uri).count()
-        3
-        >>> uninstall()
+    Raises:
+        DeltaError: ``deltalake`` has been imported. Its compiled part looks up its own
+            classes by name, and would find those of this package.
     """
-    global _replaced
     with _lock:
-        if _replaced is not None:
+        there = sys.modules.get(_NAME)
+        if isinstance(there, StandIn):
             return
+        if there is not None or _modules():
+            raise DeltaError(
+                f"{_NAME} has been imported in this process: call {_PACKAGE}.install() "
+                "before any library imports it"
+            )
         modules = {f"{_NAME}.{name}": _imported(name) for name in _SUBMODULES}
         modules[_NAME] = StandIn()
-        _replaced = _remove()
         for name, method in _PRIVATE_METHODS.items():
             setattr(RawTable, name, method)
         sys.modules.update(modules)
@@ -142,25 +140,22 @@ def install() -> None:
 def uninstall() -> None:
     """Undoes `install`: ``import deltalake`` gives that package again.
 
-    Libraries that were imported in between keep the classes of this package. Without a
-    call of `install` it does nothing.
+    Libraries that have imported this package under that name keep it. Without a call
+    of `install` it does nothing.
     """
-    global _replaced
     with _lock:
-        if _replaced is None:
+        if not isinstance(sys.modules.get(_NAME), StandIn):
             return
-        _remove()
+        for name in _modules():
+            del sys.modules[name]
         for name in _PRIVATE_METHODS:
             delattr(RawTable, name)
-        sys.modules.update(_replaced)
-        _replaced = None
 
 
 def _imported(submodule: str) -> ModuleType:
     return importlib.import_module(f"{_PACKAGE}.{submodule}")
 
 
-def _remove() -> dict[str, ModuleType]:
-    """The modules that have the name, or are below it, which are removed."""
-    names = [name for name in sys.modules if name.split(".")[0] == _NAME]
-    return {name: sys.modules.pop(name) for name in names}
+def _modules() -> list[str]:
+    """The loaded modules that have the name, or are below it."""
+    return [name for name in sys.modules if name.split(".")[0] == _NAME]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,12 @@ import pytest
 import deltalakedb
 
 TREE = Path(__file__).parents[2]
+# What the blocks of a guide use without saying where it comes from.
+BEFORE = """
+import pyarrow as pa
+import deltalakedb
+customers = sales = pa.table({"day": ["a", "b"], "amount": [1.0, 2.0]})
+"""
 EXAMPLES = sorted((TREE / "examples").glob("*.py"))
 
 
@@ -30,12 +37,19 @@ def test_a_guide(
     deltalakedb.write_deltalake(f"{tmp_path}/orders", rows)
     with deltalakedb.begin() as tx:
         tx.write("sales.orders", rows)
-    names = {"customers": rows, "sales": rows, "deltalakedb": deltalakedb}
-    for block in blocks:
-        here = block.replace("//data/", f"/{tmp_path}/").replace(
-            '"/data/', f'"{tmp_path}/'
-        )
-        exec(compile(here, page, "exec"), names)
+    program = BEFORE + "".join(
+        f"exec(compile({block!r}, {page!r}, 'exec'))\n" for block in blocks
+    )
+    # In a process of its own, as a guide may begin with install().
+    run = subprocess.run(
+        [sys.executable, "-c", program.replace("/data/", f"{tmp_path}/")],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
     with deltalakedb.begin() as tx:
         assert pa.table(tx.scan("sales.fact_sales")).num_rows == 2
 

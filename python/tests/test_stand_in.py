@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import pkgutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import deltalake
@@ -14,69 +12,87 @@ import pytest
 
 import deltalakedb
 from deltalakedb._stand_in import DELTALAKE_VERSION
+from deltalakedb.exceptions import DeltaError
 
 from .conftest import read
 from .test_surface import MODULES
 
 
-@pytest.fixture
-def installed() -> Iterator[None]:
-    deltalakedb.install()
-    try:
-        yield
-    finally:
-        deltalakedb.uninstall()
+def check(program: str) -> None:
+    """Runs a program in a process that has not imported `deltalake`."""
+    run = subprocess.run(
+        [sys.executable, "-c", "import sys, importlib.util, deltalakedb\n" + program],
+        env={"PYTHONPATH": ":".join(sys.path), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stderr
 
 
-def named(name: str) -> dict[str, object]:
-    """The modules that have a name, or are below it."""
-    return {n: m for n, m in sys.modules.items() if n.split(".")[0] == name}
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_is_ours(installed: None, module: str) -> None:
-    suffix = f".{module}" if module else ""
-    theirs = importlib.import_module(f"deltalake{suffix}")
-    ours = importlib.import_module(f"deltalakedb{suffix}")
-    for name in ours.__all__ if hasattr(ours, "__all__") else vars(ours):
+def test_the_modules_are_ours() -> None:
+    check(f"""
+deltalakedb.install()
+for module in {MODULES}:
+    suffix = f".{{module}}" if module else ""
+    theirs = importlib.import_module(f"deltalake{{suffix}}")
+    ours = importlib.import_module(f"deltalakedb{{suffix}}")
+    for name in getattr(ours, "__all__", vars(ours)):
         if name != "__version__":
-            assert getattr(theirs, name) is getattr(ours, name)
-    assert importlib.util.find_spec(f"deltalake{suffix}") is not None
+            assert getattr(theirs, name) is getattr(ours, name), name
+    assert importlib.util.find_spec(f"deltalake{{suffix}}") is not None
+""")
 
 
-def test_no_module_is_loaded_twice(installed: None) -> None:
-    for package in (deltalakedb.fs, deltalakedb.writer):
-        prefix = package.__name__.replace("deltalakedb", "deltalake") + "."
-        for found in pkgutil.iter_modules(package.__path__):
-            assert prefix + found.name in sys.modules
-    # What only this package has is not there under the other name.
-    with pytest.raises(ModuleNotFoundError, match="deltalake.catalog"):
-        importlib.import_module("deltalake.catalog")
-    assert importlib.util.find_spec("deltalake.catalog") is None
+def test_no_module_is_loaded_twice() -> None:
+    check("""
+import pkgutil
+deltalakedb.install()
+for package in (deltalakedb.fs, deltalakedb.writer):
+    prefix = package.__name__.replace("deltalakedb", "deltalake") + "."
+    for found in pkgutil.iter_modules(package.__path__):
+        assert prefix + found.name in sys.modules, found.name
+# What only this package has is not there under the other name.
+assert importlib.util.find_spec("deltalake.catalog") is None
+""")
 
 
-def test_the_version_is_the_one_that_is_followed(installed: None) -> None:
-    import deltalake as stand_in
-
-    assert stand_in.__version__ == DELTALAKE_VERSION == deltalake.__version__
-    assert deltalakedb.__version__ != DELTALAKE_VERSION
-    assert {"DeltaTable", "connect", "__version__"} <= set(dir(stand_in))
-    with pytest.raises(AttributeError, match="nope"):
-        _ = stand_in.nope
+def test_the_version_is_the_one_that_is_followed() -> None:
+    assert DELTALAKE_VERSION == deltalake.__version__ != deltalakedb.__version__
+    check(f"""
+deltalakedb.install()
+import deltalake
+assert deltalake.__version__ == "{DELTALAKE_VERSION}"
+assert {{"DeltaTable", "connect", "__version__"}} <= set(dir(deltalake))
+assert not hasattr(deltalake, "nope")
+""")
 
 
 def test_it_is_undone() -> None:
-    before = named("deltalake")
-    ours = named("deltalakedb")
-    for _ in range(2):
+    check("""
+before = set(sys.modules)
+for _ in range(2):
+    deltalakedb.install()
+    deltalakedb.install()
+    assert "deltalake.writer.writer" in sys.modules
+    deltalakedb.uninstall()
+    deltalakedb.uninstall()
+    assert not [name for name in sys.modules if name.split(".")[0] == "deltalake"]
+assert before <= set(sys.modules)
+assert not hasattr(deltalakedb._internal.RawTable, "create_write_transaction")
+import deltalake
+assert deltalake.DeltaTable is not deltalakedb.DeltaTable
+assert deltalake.Schema.from_json('{"type": "struct", "fields": []}').fields == []
+""")
+
+
+def test_it_is_too_late_after_deltalake_was_imported() -> None:
+    before = dict(sys.modules)
+    with pytest.raises(DeltaError, match="before any library imports it"):
         deltalakedb.install()
-        deltalakedb.install()
-        assert sys.modules["deltalake"] is not deltalake
-        deltalakedb.uninstall()
-        deltalakedb.uninstall()
-        assert named("deltalake") == before
-    assert named("deltalakedb").items() >= ours.items()
-    assert not hasattr(deltalakedb._internal.RawTable, "create_write_transaction")
+    deltalakedb.uninstall()
+    assert sys.modules["deltalake"] is deltalake
+    assert before.items() <= sys.modules.items()
 
 
 HEAD = """
