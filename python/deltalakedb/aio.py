@@ -35,6 +35,7 @@ from deltalakedb import writer as _writer
 from deltalakedb._alterer import TableAlterer as _TableAlterer
 from deltalakedb._merger import TableMerger as _TableMerger
 from deltalakedb._optimizer import TableOptimizer as _TableOptimizer
+from deltalakedb._util import calling_line, waiting_line
 
 __all__ = [
     "Catalog",
@@ -68,6 +69,8 @@ async def run(function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -
         Its result.
     """
     context = contextvars.copy_context()
+    # For warnings: the frames of the program are not in the thread.
+    context.run(waiting_line.set, calling_line())
     call = asyncio.get_running_loop().run_in_executor(
         None, functools.partial(context.run, function, *args, **kwargs)
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +22,7 @@ from deltalakedb.exceptions import (
     TableNotFoundError,
     TransactionClosedError,
 )
+from deltalakedb.warnings import MirrorWarning
 
 from .conftest import ids, read
 
@@ -252,3 +255,20 @@ def test_an_error_of_a_cancelled_call(embedded: str) -> None:
 
     run(main)
     assert problems == []
+
+
+def test_a_warning_is_shown_at_the_line_that_waits(embedded: str, path: str) -> None:
+    deltalakedb.write_deltalake(path, ids(0))
+    log = Path(path) / "_delta_log"
+    log.rename(Path(path) / "_away")
+    log.write_text("a file, so that no file can be put there")
+
+    async def main() -> int:
+        table = await aio.DeltaTable.open(path)
+        line = sys._getframe().f_lineno + 1
+        await table.delete()
+        return line
+
+    with pytest.warns(MirrorWarning, match="version 1 of") as told:
+        line = asyncio.run(main())
+    assert [(one.filename, one.lineno) for one in told] == [(__file__, line)]
