@@ -442,34 +442,15 @@ class TableTransaction(_Wrapper[_catalog.TableTransaction]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            await run(self.sync.__exit__, kind, error, traceback)
-        finally:
-            self._end()
+        await run(self.sync.__exit__, kind, error, traceback)
 
     @property
     def versions(self) -> dict[str, int]:
         """The new version of each table, by its name; empty before the commit."""
         return self.sync.versions
 
-    async def commit(self) -> dict[str, int]:
-        """Commits it before the block ends. Returns `versions`."""
-        try:
-            return await run(self.sync.commit)
-        finally:
-            self._end()
-
-    async def rollback(self) -> None:
-        """Rolls the transaction back and deletes the files that it wrote."""
-        try:
-            await run(self.sync.rollback)
-        finally:
-            self._end()
-
-    def _end(self) -> None:
-        if _catalog.begun.get() is self.sync:
-            _catalog.begun.set(None)
-
+    commit = _method(_catalog.TableTransaction.commit)
+    rollback = _method(_catalog.TableTransaction.rollback)
     write = _method(_catalog.TableTransaction.write)
     delete = _method(_catalog.TableTransaction.delete)
     update = _method(_catalog.TableTransaction.update)
