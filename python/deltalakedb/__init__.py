@@ -2,6 +2,7 @@
 
 The names are those of `deltalake`: ``import deltalakedb as deltalake``.
 In addition, `connect` opens a catalog, and `begin` a transaction across its tables.
+`install` puts this package in the place of `deltalake`.
 
 Example:
     >>> import deltalakedb
@@ -19,6 +20,7 @@ import atexit
 
 from deltalakedb import _internal, exceptions, schema
 from deltalakedb._internal import __version__, rust_core_version
+from deltalakedb._stand_in import install, uninstall
 from deltalakedb._table_features import TableFeatures
 from deltalakedb.catalog import Catalog, begin, connect
 from deltalakedb.query import QueryBuilder
@@ -59,7 +61,9 @@ __all__ = [
     "convert_to_deltalake",
     "enable_nanosecond_timestamps",
     "init_tracing",
+    "install",
     "rust_core_version",
+    "uninstall",
     "write_deltalake",
 ]
 

@@ -19,6 +19,7 @@ from deltalakedb._util import (
     parse_metrics,
 )
 from deltalakedb.exceptions import DeltaError
+from deltalakedb.results import MergeMetrics
 from deltalakedb.schema import Schema
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class TableMerger:
         """
         return self._add("not_matched_by_source_delete", None, predicate)
 
-    def execute(self) -> dict[str, Any]:
+    def execute(self) -> MergeMetrics:
         """Runs the merge and commits it.
 
         Returns:
@@ -158,7 +159,7 @@ class TableMerger:
             raise DeltaError("the merge was executed already: begin another one")
         builder.is_over = True
         with builder.source.reading() as rows:
-            return parse_metrics(builder.run(rows, builder.clauses))
+            return parse_metrics(builder.run(rows, builder.clauses), MergeMetrics)
 
     def _add(
         self, kind: str, updates: dict[str, str] | None, predicate: str | None

@@ -17,6 +17,7 @@ from deltalakedb._util import (
     parse_metrics,
 )
 from deltalakedb.exceptions import DeltaError
+from deltalakedb.results import OptimizeMetrics, PurgeMetrics
 
 if TYPE_CHECKING:
 
@@ -50,7 +51,7 @@ class TableOptimizer:
         *args: Any,
         commit_properties: CommitProperties | None = None,
         post_commithook_properties: PostCommitHookProperties | None = None,
-    ) -> dict[str, Any]:
+    ) -> OptimizeMetrics:
         """Compacts small files into larger ones.
 
         Args:
@@ -112,7 +113,7 @@ class TableOptimizer:
         *args: Any,
         commit_properties: CommitProperties | None = None,
         post_commithook_properties: PostCommitHookProperties | None = None,
-    ) -> dict[str, Any]:
+    ) -> OptimizeMetrics:
         """Clusters rows with similar values (Z-order), so that reads need fewer files.
 
         Args:
@@ -173,7 +174,7 @@ class TableOptimizer:
         *,
         commit_properties: CommitProperties | None = None,
         post_commithook_properties: PostCommitHookProperties | None = None,
-    ) -> dict[str, Any]:
+    ) -> PurgeMetrics:
         """Rewrites the files that have a deletion vector, without the rows it hides.
 
         ``deltalake`` has no such method.
@@ -200,18 +201,18 @@ class TableOptimizer:
             post_commithook_properties,
         )
         self.table.update_incremental()
-        return parse_metrics(metrics)
+        return parse_metrics(metrics, PurgeMetrics)
 
     def _optimize(
         self,
         zorder: list[str],
         partition_filters: FilterConjunctionType | None,
         *options: Any,
-    ) -> dict[str, Any]:
+    ) -> OptimizeMetrics:
         filters = _encoded(partition_filters)
         metrics = self.table._table.optimize(zorder, filters, *options)
         self.table.update_incremental()
-        return parse_metrics(metrics)
+        return parse_metrics(metrics, OptimizeMetrics)
 
 
 def _encoded(partition_filters: FilterConjunctionType | None) -> Any:

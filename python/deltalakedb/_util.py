@@ -4,9 +4,12 @@ import json
 import os
 import sys
 import warnings
+from contextvars import ContextVar
 from datetime import date, datetime
 from types import FrameType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
+
+_Metrics = TypeVar("_Metrics")
 
 #: Arguments that older programs pass by position.
 HOOKS_FIRST = ("post_commithook_properties", "commit_properties")
@@ -107,15 +110,36 @@ def place_text(place: str | os.PathLike[str]) -> str:
     return os.path.join(".", text) if is_bare else text
 
 
+#: The line of the program that waits for the current call, which runs in a thread.
+waiting_line: ContextVar[tuple[str, int] | None] = ContextVar(
+    "deltalakedb_waiting_line", default=None
+)
+
+
 def warn_caller(category: type[Warning], message: str) -> None:
     """Warns at the line outside of this package that called it."""
+    line = waiting_line.get()
+    if line is not None:
+        warnings.warn_explicit(message, category, *line)
+        return
+    _, level = _outside(sys._getframe())
+    warnings.warn(message, category, stacklevel=level)
+
+
+def calling_line() -> tuple[str, int] | None:
+    """The file and the line outside of this package that called it."""
+    frame, _ = _outside(sys._getframe())
+    return (frame.f_code.co_filename, frame.f_lineno) if frame else None
+
+
+def _outside(frame: FrameType | None) -> tuple[FrameType | None, int]:
+    """The next frame outside of this package, and its level, counted from 1."""
     package = __name__.partition(".")[0]
-    frame: FrameType | None = sys._getframe()
     level = 1
     while frame and str(frame.f_globals.get("__name__")).split(".")[0] == package:
         frame = frame.f_back
         level += 1
-    warnings.warn(message, category, stacklevel=level)
+    return frame, level
 
 
 def check_type(what: str, value: object, *types: type) -> None:
@@ -125,5 +149,6 @@ def check_type(what: str, value: object, *types: type) -> None:
         raise TypeError(f"{what} must be {names}, not {type(value).__name__}")
 
 
-def parse_metrics(text: str) -> dict[str, Any]:
-    return cast(dict[str, Any], json.loads(text))
+def parse_metrics(text: str, kind: type[_Metrics]) -> _Metrics:
+    """The metrics of an operation, of one of the types of `deltalakedb.results`."""
+    return cast(_Metrics, json.loads(text))

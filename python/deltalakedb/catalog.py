@@ -15,13 +15,21 @@ from arro3.core import Array, DataType, Field, RecordBatchReader, Table
 from arro3.core import Schema as ArrowSchema
 from arro3.core.types import ArrowSchemaExportable
 
+from deltalakedb import _html
 from deltalakedb._arrow import Stream
 from deltalakedb._assignments import Clause, assignments
 from deltalakedb._internal import RawCatalog, RawTable, RawTransaction
 from deltalakedb._merger import MergeBuilder
 from deltalakedb._parameters import Parameters, parameters
-from deltalakedb._util import check_type, place_text
+from deltalakedb._util import check_type, parse_metrics, place_text
 from deltalakedb.exceptions import DeltaError, TransactionClosedError
+from deltalakedb.results import (
+    DeleteMetrics,
+    ExpiredHistory,
+    MirrorStatus,
+    UpdateMetrics,
+    WriteMetrics,
+)
 from deltalakedb.schema import Schema
 from deltalakedb.table import DeltaTable, TableMerger
 from deltalakedb.transaction import AddAction, RemoveAction, action_json
@@ -109,6 +117,9 @@ class Catalog:
 
     def __repr__(self) -> str:
         return f"Catalog({self.uri!r})"
+
+    def _repr_html_(self) -> str:
+        return _html.of_catalog(self._catalog)
 
     @property
     def uri(self) -> str:
@@ -335,7 +346,7 @@ class Catalog:
         ]
         return Table.from_arrays(arrays, schema=_HISTORY)
 
-    def mirror_status(self) -> list[dict[str, Any]]:
+    def mirror_status(self) -> list[MirrorStatus]:
         """How far the ``_delta_log`` of each table is behind the catalog."""
         return [json.loads(status) for status in self._catalog.mirror_status()]
 
@@ -355,7 +366,7 @@ class Catalog:
         keep: timedelta | None = None,
         keep_versions: int | None = None,
         dry_run: bool = False,
-    ) -> list[dict[str, Any]]:
+    ) -> list[ExpiredHistory]:
         """Expires old versions, in the catalog and in ``_delta_log``.
 
         Expired versions can no longer be read. A version is kept as long as `keep` or
@@ -515,7 +526,7 @@ def begin(
 
 
 # The transaction that was begun last in this thread, or in this task.
-_begun: ContextVar[TableTransaction | None] = ContextVar(
+begun: ContextVar[TableTransaction | None] = ContextVar(
     "deltalakedb_transaction_begun", default=None
 )
 
@@ -547,14 +558,14 @@ class TableTransaction:
         catalog = self._catalog
         if catalog is None or self._transaction is not None:
             raise TransactionClosedError("a transaction has one block: begin another")
-        before = _begun.get()
+        before = begun.get()
         if before is not None and before._transaction is not None:
             raise DeltaError(
                 "a transaction is open here already: commit it or roll it back before "
                 "another one begins"
             )
         self._transaction = catalog.begin(*self._limits)
-        _begun.set(self)
+        begun.set(self)
         return self
 
     def __exit__(
@@ -607,7 +618,7 @@ class TableTransaction:
         predicate: str | None = None,
         partition_by: Sequence[str] | str | None = None,
         location: str | os.PathLike[str] | None = None,
-    ) -> dict[str, Any]:
+    ) -> WriteMetrics:
         """Writes rows to a table, as `write_deltalake` does.
 
         Args:
@@ -627,19 +638,19 @@ class TableTransaction:
         check_type("mode", mode, str)
         check_type("predicate", predicate, str, type(None))
         with Stream(data).reading() as rows:
-            return _numbers(
-                transaction.write(
-                    target,
-                    rows,
-                    mode,
-                    schema_mode,
-                    predicate,
-                    _columns(partition_by),
-                    _path(location),
-                )
+            metrics = transaction.write(
+                target,
+                rows,
+                mode,
+                schema_mode,
+                predicate,
+                _columns(partition_by),
+                _path(location),
             )
+        # Without metrics it was ignored.
+        return parse_metrics(metrics, WriteMetrics) or _nothing_written()
 
-    def delete(self, table: TableLike, predicate: str | None = None) -> dict[str, Any]:
+    def delete(self, table: TableLike, predicate: str | None = None) -> DeleteMetrics:
         """Removes rows, as `DeltaTable.delete` does.
 
         Args:
@@ -651,7 +662,9 @@ class TableTransaction:
         """
         transaction = self._running()
         check_type("predicate", predicate, str, type(None))
-        return _numbers(transaction.delete(_target(table), predicate))
+        return parse_metrics(
+            transaction.delete(_target(table), predicate), DeleteMetrics
+        )
 
     def update(
         self,
@@ -660,7 +673,7 @@ class TableTransaction:
         predicate: str | None = None,
         *,
         new_values: dict[str, Any] | None = None,
-    ) -> dict[str, Any]:
+    ) -> UpdateMetrics:
         """Changes rows, as `DeltaTable.update` does.
 
         Args:
@@ -679,7 +692,9 @@ class TableTransaction:
         check_type("updates", updates, dict, type(None))
         check_type("predicate", predicate, str, type(None))
         values = assignments(updates, new_values)
-        return _numbers(transaction.update(_target(table), values, predicate))
+        return parse_metrics(
+            transaction.update(_target(table), values, predicate), UpdateMetrics
+        )
 
     def merge(
         self,
@@ -787,8 +802,8 @@ class TableTransaction:
             self._transaction = None
             # It may be the last reference that keeps the catalog open.
             self._catalog = None
-            if _begun.get() is self:
-                _begun.set(None)
+            if begun.get() is self:
+                begun.set(None)
 
 
 def _target(table: TableLike) -> RawTable | str:
@@ -806,9 +821,14 @@ def _columns(names: Sequence[str] | str | None) -> list[str] | None:
     return [names] if isinstance(names, str) else list(names) if names else None
 
 
-def _numbers(metrics: str) -> dict[str, Any]:
-    numbers: dict[str, Any] = json.loads(metrics)
-    return numbers
+def _nothing_written() -> WriteMetrics:
+    return {
+        "num_added_files": 0,
+        "num_removed_files": 0,
+        "num_partitions": 0,
+        "num_added_rows": 0,
+        "execution_time_ms": 0,
+    }
 
 
 def _text(value: Any) -> str | None:

@@ -24,7 +24,7 @@ from arro3.core.types import (
     ArrowStreamExportable,
 )
 
-from deltalakedb import _internal
+from deltalakedb import _frames, _html, _internal
 from deltalakedb._alterer import TableAlterer
 from deltalakedb._arrow import Stream
 from deltalakedb._assignments import Clause, assignments, utc
@@ -56,11 +56,20 @@ from deltalakedb._util import (
     positional_args,
 )
 from deltalakedb.exceptions import DeltaProtocolError
+from deltalakedb.results import (
+    CommitInfo,
+    DeleteMetrics,
+    RepairMetrics,
+    RestoreMetrics,
+    UpdateMetrics,
+)
 from deltalakedb.schema import Schema
 from deltalakedb.transaction import action_json
 
 if TYPE_CHECKING:
+    import duckdb
     import pandas
+    import polars
     import pyarrow
     import pyarrow.dataset
     import pyarrow.fs
@@ -188,6 +197,9 @@ class DeltaTable:
 
     def __repr__(self) -> str:
         return "DeltaTable()"
+
+    def _repr_html_(self) -> str:
+        return _html.of_table(self)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, DeltaTable):
@@ -518,7 +530,7 @@ class DeltaTable:
         """
         return self._table.deletion_vectors()
 
-    def history(self, limit: int | None = None) -> list[dict[str, Any]]:
+    def history(self, limit: int | None = None) -> list[CommitInfo]:
         """The commits, newest first.
 
         Args:
@@ -652,7 +664,7 @@ class DeltaTable:
         *args: Any,
         commit_properties: CommitProperties | None = None,
         post_commithook_properties: PostCommitHookProperties | None = None,
-    ) -> dict[str, Any]:
+    ) -> UpdateMetrics:
         """Changes rows.
 
         Args:
@@ -696,7 +708,7 @@ class DeltaTable:
             commit_properties,
             post_commithook_properties,
         )
-        return parse_metrics(metrics)
+        return parse_metrics(metrics, UpdateMetrics)
 
     def delete(
         self,
@@ -705,7 +717,7 @@ class DeltaTable:
         *args: Any,
         commit_properties: CommitProperties | None = None,
         post_commithook_properties: PostCommitHookProperties | None = None,
-    ) -> dict[str, Any]:
+    ) -> DeleteMetrics:
         """Removes rows.
 
         Args:
@@ -738,7 +750,7 @@ class DeltaTable:
         metrics = self._table.delete(
             predicate, writer_properties, commit_properties, post_commithook_properties
         )
-        return parse_metrics(metrics)
+        return parse_metrics(metrics, DeleteMetrics)
 
     def merge(
         self,
@@ -833,7 +845,7 @@ class DeltaTable:
         protocol_downgrade_allowed: bool = False,
         commit_properties: CommitProperties | None = None,
         post_commithook_properties: PostCommitHookProperties | None = None,
-    ) -> dict[str, Any]:
+    ) -> RestoreMetrics:
         """Restores the rows of an earlier version, as a new version.
 
         Args:
@@ -863,7 +875,7 @@ class DeltaTable:
             commit_properties,
             post_commithook_properties,
         )
-        return parse_metrics(metrics)
+        return parse_metrics(metrics, RestoreMetrics)
 
     def repair(
         self,
@@ -871,7 +883,7 @@ class DeltaTable:
         *args: Any,
         commit_properties: CommitProperties | None = None,
         post_commithook_properties: PostCommitHookProperties | None = None,
-    ) -> dict[str, Any]:
+    ) -> RepairMetrics:
         """Removes data files from the table that no longer exist.
 
         Args:
@@ -896,12 +908,14 @@ class DeltaTable:
                 HOOKS_FIRST,
             )
         )
-        metrics = parse_metrics(
-            self._table.repair(dry_run, commit_properties, post_commithook_properties)
+        text = self._table.repair(
+            dry_run, commit_properties, post_commithook_properties
         )
-        removed = metrics[FSCK_METRICS_FILES_REMOVED_LABEL]
+        metrics = parse_metrics(text, RepairMetrics)
+        # delta-rs has the list as text.
+        removed: list[str] | str = metrics["files_removed"]
         if isinstance(removed, str):
-            metrics[FSCK_METRICS_FILES_REMOVED_LABEL] = json.loads(removed)
+            metrics["files_removed"] = json.loads(removed)
         return metrics
 
     def create_write_transaction(
@@ -1073,6 +1087,71 @@ class DeltaTable:
         table = self.to_pyarrow_table(partitions, columns, filesystem, filters)
         return table.to_pandas(types_mapper=types_mapper)
 
+    def to_polars(
+        self, columns: list[str] | None = None, predicate: str | None = None
+    ) -> polars.DataFrame:
+        """The rows as a data frame of polars.
+
+        ``deltalake`` has no such method.
+
+        Args:
+            columns: some of the columns.
+            predicate: a condition in SQL.
+
+        Raises:
+            DeltaError: there is no such column, or the SQL is invalid.
+            ImportError: polars is not installed.
+
+        Example:
+            >>> dt.to_polars(columns=["id"], predicate="id > 1").shape
+            (2, 1)
+        """
+        return _frames.to_polars(self, columns, predicate)
+
+    def to_duckdb(
+        self,
+        columns: list[str] | None = None,
+        predicate: str | None = None,
+        *,
+        connection: duckdb.DuckDBPyConnection | None = None,
+    ) -> duckdb.DuckDBPyRelation:
+        """The rows of this version as a relation of DuckDB, read by each query on it.
+
+        ``deltalake`` has no such method. If pyarrow can read the table, and neither
+        `columns` nor `predicate` is given, DuckDB reads only the columns and files that
+        a query needs. Otherwise it reads what `scan` returns, as long as this object
+        stays at its version.
+
+        Args:
+            columns: some of the columns.
+            predicate: a condition in SQL.
+            connection: the connection of DuckDB; by default that of the module.
+
+        Raises:
+            DeltaError: there is no such column, or the SQL is invalid.
+            ImportError: DuckDB is not installed.
+
+        Example:
+            >>> dt.to_duckdb().filter("price > 2").aggregate("sum(id)").fetchall()
+            [(5,)]
+        """
+        return _frames.to_duckdb(self, columns, predicate, connection)
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The rows, for every library that takes Arrow streams.
+
+        ``pyarrow.table(table)``, ``polars.DataFrame(table)`` and a query of DuckDB that
+        names the variable read the table in this way.
+
+        Args:
+            requested_schema: the types that are preferred.
+
+        Example:
+            >>> pa.table(dt).num_rows
+            3
+        """
+        return self.scan().__arrow_c_stream__(requested_schema)
+
     def __datafusion_table_provider__(self, session: Any | None = None) -> Any:
         """For ``SessionContext.register_table`` of DataFusion.
 
@@ -1080,8 +1159,8 @@ class DeltaTable:
             NotImplementedError: always.
         """
         raise NotImplementedError(
-            "a table cannot be handed to DataFusion's own package yet: register what "
-            "scan() returns, or to_pyarrow_dataset(), or query it with QueryBuilder"
+            "the package datafusion cannot use the table as a provider: pass the table "
+            "to from_arrow(), register to_pyarrow_dataset(), or use QueryBuilder"
         )
 
     def _check_protocol(self) -> None:

@@ -15,6 +15,12 @@ from pathlib import Path
 from tests.compat.differences import DEFECTS, DIFFERENCES
 from tests.test_surface import CLASSES, MODULES, defined, members, shape
 
+# Modules that only this package has.
+OURS = ["catalog", "results", "aio"]
+OURS_INTERNAL = {"action_json"}
+# A method of `DeltaTable` that others call.
+PROVIDER = "DeltaTable.__datafusion_table_provider__"
+
 PAGE = Path(__file__).parents[2] / "docs" / "python-compatibility.md"
 SUITE = Path(__file__).parent / "compat"
 
@@ -95,6 +101,40 @@ def used() -> set[str]:
     return found
 
 
+def added() -> list[tuple[str, str]]:
+    """The names that only this package has, with the first line of each docstring."""
+    listed = {f"deltalakedb.{module}" for module in [*MODULES, *OURS]}
+    found = []
+    for module in [*MODULES, *OURS]:
+        suffix = f".{module}" if module else ""
+        ours = importlib.import_module(f"deltalakedb{suffix}")
+        theirs = (
+            None if module in OURS else importlib.import_module(f"deltalake{suffix}")
+        )
+        for name in defined(ours):
+            value = getattr(ours, name)
+            home = getattr(value, "__module__", ours.__name__)
+            if not callable(value) or name in OURS_INTERNAL:
+                continue
+            # Each is listed once, in the module that defines it.
+            if home != ours.__name__ if module else home in listed:
+                continue
+            path = f"{module}.{name}" if module else name
+            if not hasattr(theirs, name):
+                found.append((path, value))
+            if inspect.isclass(value) and module in ("catalog", "table"):
+                known = members(getattr(theirs, name, object))
+                own = [member for member in members(value) if member not in known]
+                found += [
+                    (f"{path}.{member}", getattr(value, member)) for member in own
+                ]
+    return [(path, sentence(value)) for path, value in found]
+
+
+def sentence(value: object) -> str:
+    return (inspect.getdoc(value) or "").partition("\n")[0].replace("``", "`")
+
+
 def page() -> str:
     lines = [INTRODUCTION]
     classes = {(module, name) for module, name in CLASSES}
@@ -115,8 +155,20 @@ def page() -> str:
                     line(module, f"{name}.{member}")
                     for member in members(theirs)  # type: ignore[arg-type]
                 ]
+            if (module, name) == ("table", "DeltaTable"):
+                lines.append(line(module, PROVIDER))
         lines.append("")
     lines += [
+        "## What is added",
+        "",
+        "Public names that `deltalake` does not have. A table is also an Arrow stream (`__arrow_c_stream__`), and tables "
+        "and catalogs are shown as HTML in notebooks (`_repr_html_`). [python.md](python.md) describes them. The "
+        "classes of `aio` have the methods of those that they wrap.",
+        "",
+        "| name | |",
+        "|---|---|",
+        *(f"| `{path}` | {text} |" for path, text in added()),
+        "",
         "## What differs",
         "",
         "What is the case here, and the tests that show it: those of both packages which must fail here, with the "

@@ -6,7 +6,7 @@ import re
 
 import deltalakedb
 from deltalakedb import DeltaTable
-from tests.compatibility import PAGE, always_raised, ignored, page
+from tests.compatibility import PAGE, PROVIDER, added, always_raised, ignored, page
 
 
 def test_the_page_is_what_the_packages_are() -> None:
@@ -25,3 +25,19 @@ def test_what_does_nothing_is_told() -> None:
     assert ignored(DeltaTable.delete) == []
     assert always_raised(deltalakedb.enable_nanosecond_timestamps) == "RuntimeError"
     assert always_raised(DeltaTable.delete) is None
+
+
+def test_what_is_added_is_listed_once() -> None:
+    names = [name for name, _ in added()]
+    assert len(names) == len(set(names))
+    for name in (
+        "install",
+        "aio.begin",
+        "catalog.Catalog.close",
+        "results.DeleteMetrics",
+        "table.DeltaTable.to_polars",
+        "warnings.MirrorWarning",
+    ):
+        assert name in names
+    assert [name for name, text in added() if not text] == []
+    assert f"| `{PROVIDER}` | raises `NotImplementedError` | no |" in page()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +17,16 @@ import pytest
 import deltalakedb
 
 TREE = Path(__file__).parents[2]
+BEFORE = """
+def _printed(expected, *values):
+    assert " ".join(map(str, values)) == expected, (expected, values)
+"""
+# What the blocks of the Python guide use without saying where it comes from.
+SALES = """
+import pyarrow as pa
+import deltalakedb
+customers = sales = pa.table({"day": ["a", "b"], "amount": [1.0, 2.0]})
+"""
 EXAMPLES = sorted((TREE / "examples").glob("*.py"))
 
 
@@ -77,33 +88,37 @@ def test_there_are_guides() -> None:
 def test_a_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
     """Its blocks run one after the other."""
 
-    def printed(expected: str, *values: object) -> None:
-        assert " ".join(map(str, values)) == expected
-
-    names: dict[str, object] = {"_printed": printed}
+    before = BEFORE
     if page == "docs/python.md":
-        names |= names_of_the_python_guide(tmp_path, monkeypatch)
+        before += SALES
+        make_tables_of_the_python_guide(tmp_path, monkeypatch)
+    program = before
     for block in PAGES[page]:
-        here = block.replace("//data/", f"/{tmp_path}/").replace(
-            '"/data/', f'"{tmp_path}/'
-        )
         here = PRINTED.sub(
-            lambda line: f"{line[1]}_printed({line[3]!r}, {line[2]})", here
+            lambda line: f"{line[1]}_printed({line[3]!r}, {line[2]})", block
         )
-        exec(compile(here, page, "exec"), names)
+        program += f"exec(compile({here!r}, {page!r}, 'exec'))\n"
+    # In a process of its own, as a guide may begin with install().
+    run = subprocess.run(
+        [sys.executable, "-c", program.replace("/data/", f"{tmp_path}/")],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
 
 
-def names_of_the_python_guide(
+def make_tables_of_the_python_guide(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> dict[str, object]:
-    """What its blocks use and do not define."""
+) -> None:
     monkeypatch.setenv("DELTALAKEDB_CATALOG", f"deltasql://sqlite/{tmp_path}/meta.db")
     rows = pa.table({"day": ["a", "b"], "amount": [1.0, 2.0]})
     deltalake.write_deltalake(f"{tmp_path}/events", rows)
     deltalakedb.write_deltalake(f"{tmp_path}/orders", rows)
     with deltalakedb.begin() as tx:
         tx.write("sales.orders", rows)
-    return {"customers": rows, "sales": rows, "deltalakedb": deltalakedb}
 
 
 def test_there_are_examples() -> None:

@@ -82,7 +82,8 @@ def test_what_is_listed_is_listed(module: str) -> None:
 
 
 def test_what_is_ours() -> None:
-    assert {"Catalog", "begin", "connect"} <= set(deltalakedb.__all__)
+    ours = {"Catalog", "begin", "connect", "install", "uninstall"}
+    assert ours <= set(deltalakedb.__all__)
 
 
 def members(cls: type) -> list[str]:
@@ -241,8 +242,9 @@ for use in (table.to_pyarrow_table, table.to_pyarrow_dataset, table.to_pandas):
 
 def test_every_public_name_is_documented() -> None:
     bare = []
-    for module in [*MODULES, "catalog"]:
-        ours = modules(module)[1] if module != "catalog" else deltalakedb.catalog
+    for module in [*MODULES, "catalog", "results", "aio"]:
+        suffix = f".{module}" if module else ""
+        ours = importlib.import_module(f"deltalakedb{suffix}")
         assert ours.__doc__, module
         for name, value in vars(ours).items():
             if name.startswith("_") or not callable(value):

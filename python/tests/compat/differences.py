@@ -77,8 +77,9 @@ DOMAINS = Kind(
     ("test_tables_with_domain_metadata_are_written",),
 )
 DATAFUSION = Kind(
-    "tables cannot be handed to DataFusion's own Python package",
-    ("test_datafusion_takes_what_scan_gives",),
+    "tables are not table providers of the package datafusion, which reads them by "
+    "from_arrow() or as datasets of pyarrow",
+    ("test_datafusion_is_told_other_ways",),
 )
 ENABLED = Kind(
     "timestamps have microseconds: the library is built without nanoseconds",
