@@ -38,9 +38,10 @@ speed: ## the floors below which a catalog is not usable, by the clock: for a qu
 	@scripts/setup test
 	scripts/postgres with cargo test -p deltalakedb-tests --test speed -- --nocapture
 
-wheel: ## the Python package as a wheel in dist/, DuckDB's library in it
-	@scripts/setup python
-	scripts/python wheel --release
+wheel: ## the Python package as PyPI takes it, a wheel and its source in dist/
+	@scripts/setup wheel
+	scripts/python sdist
+	scripts/python wheel
 
 bench: ## the table of us beside our peers
 	@scripts/setup bench
