@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
-.PHONY: help demo test golden speed bench soak ci fmt lint doc examples wheel
+.PHONY: help demo test rust python tasks golden speed bench smoke soak ci fmt lint doc examples wheel
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export DELTALAKEDB_VENV ?= $(HOME)/.cache/deltalakedb/venv
@@ -29,6 +29,19 @@ test: ## every test, and a count of those that were left out
 	  cargo test --workspace --exclude deltalakedb-benches; \
 	  scripts/python test'
 
+rust: ## the tests in Rust
+	@scripts/setup test
+	scripts/skipped scripts/postgres with cargo test --workspace --exclude deltalakedb-benches
+
+python: ## the tests of the Python package
+	@scripts/setup test
+	scripts/skipped scripts/postgres with scripts/python test
+
+tasks: ## ten tasks by the documentation alone, with a wheel of this checkout in an empty folder
+	@scripts/setup test
+	@cargo build --quiet --bin dl
+	scripts/check_tasks
+
 golden: ## the tests with tables of the reference implementation; fails where these are missing
 	@scripts/setup test
 	DELTA_GOLDEN_DIR=$$(scripts/golden); export DELTA_GOLDEN_DIR; \
@@ -48,6 +61,11 @@ bench: ## the table of us beside our peers
 	scripts/python build --release
 	scripts/postgres with "$${CARGO_TARGET_DIR:-target}/release/deltalakedb-benches"
 
+smoke: ## the same on small tables, to see that it runs
+	@scripts/setup bench
+	scripts/python build --release
+	scripts/postgres with "$${CARGO_TARGET_DIR:-target}/release/deltalakedb-benches" small
+
 soak: ## the long versions of the random tests
 	@scripts/setup test
 	DELTALAKEDB_SOAK=1 scripts/postgres with cargo test --workspace --exclude deltalakedb-benches --test it -- \
@@ -63,18 +81,19 @@ examples: ## run the programs in examples/
 	done
 
 ci: lint doc test examples demo ## what CI runs
-	@cargo build --bin dl && scripts/check_readme
+	@cargo build --bin dl && scripts/check_readme && scripts/check_tasks
 
 fmt: ## format the code
 	@scripts/setup python
 	cargo fmt --all
 	"$$DELTALAKEDB_PYTHON" -m black --quiet python examples/*.py
 
-lint: ## words, prose, format, shell scripts, dependencies, clippy
+lint: ## words, prose, format, workflows, shell scripts, dependencies, clippy
 	@scripts/setup lint
 	scripts/check_words
 	scripts/check_prose
 	cargo fmt --all --check
+	scripts/check_workflows
 	git grep --untracked -lE '^#!/usr/bin/env bash' | xargs shellcheck
 	scripts/deny
 	@scripts/setup python
