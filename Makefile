@@ -43,7 +43,7 @@ python: ## the tests of the Python package
 
 tasks: ## ten tasks by the documentation alone, with a wheel of this checkout in an empty folder
 	@scripts/setup test
-	@cargo build --quiet --bin dl
+	scripts/python build
 	scripts/check_tasks
 
 golden: ## the tests with tables of the reference implementation; fails where these are missing
