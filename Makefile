@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
-.PHONY: help demo test golden speed bench soak ci fmt lint doc examples wheel
+.PHONY: help demo test rust python tasks golden speed bench smoke soak ci fmt lint doc examples wheel
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export DELTALAKEDB_VENV ?= $(HOME)/.cache/deltalakedb/venv
@@ -14,13 +14,17 @@ export DELTALAKEDB_LIBROCKSDB ?= $(HOME)/.cache/deltalakedb/librocksdb-11.8.1
 export DUCKDB_LIB_DIR ?= $(DELTALAKEDB_LIBDUCKDB)
 export ROCKSDB_LIB_DIR ?= $(DELTALAKEDB_LIBROCKSDB)
 
+# What has compiled the tests has compiled the tour.
+ci: DEMO_PROFILE = dev
+DEMO_PROFILE ?= demo
+
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: ## the tour, its tables read again by DuckDB and delta-rs
 	@scripts/setup python
 	@keep=$$(mktemp -d); trap 'rm -rf "$$keep"' EXIT; \
-	cargo run --bin dl -- demo --keep "$$keep"; \
+	cargo run --profile $(DEMO_PROFILE) --bin dl -- demo --keep "$$keep"; \
 	"$$DELTALAKEDB_PYTHON" scripts/check_outside_readers.py "$$keep/demo.json"
 
 test: ## every test, and a count of those that were left out
@@ -28,6 +32,19 @@ test: ## every test, and a count of those that were left out
 	scripts/skipped scripts/postgres with bash -ec '\
 	  cargo test --workspace --exclude deltalakedb-benches; \
 	  scripts/python test'
+
+rust: ## the tests in Rust
+	@scripts/setup test
+	scripts/skipped scripts/postgres with cargo test --workspace --exclude deltalakedb-benches
+
+python: ## the tests of the Python package
+	@scripts/setup test
+	scripts/skipped scripts/postgres with scripts/python test
+
+tasks: ## ten tasks by the documentation alone, with a wheel of this checkout in an empty folder
+	@scripts/setup test
+	scripts/python build
+	scripts/check_tasks
 
 golden: ## the tests with tables of the reference implementation; fails where these are missing
 	@scripts/setup test
@@ -38,14 +55,20 @@ speed: ## the floors below which a catalog is not usable, by the clock: for a qu
 	@scripts/setup test
 	scripts/postgres with cargo test -p deltalakedb-tests --test speed -- --nocapture
 
-wheel: ## the Python package as a wheel in dist/, DuckDB's library in it
-	@scripts/setup python
-	scripts/python wheel --release
+wheel: ## the Python package as PyPI takes it, a wheel and its source in dist/
+	@scripts/setup wheel
+	scripts/python sdist
+	scripts/python wheel
 
 bench: ## the table of us beside our peers
 	@scripts/setup bench
 	scripts/python build --release
 	scripts/postgres with "$${CARGO_TARGET_DIR:-target}/release/deltalakedb-benches"
+
+smoke: ## the same on small tables, to see that it runs
+	@scripts/setup bench
+	scripts/python build --release
+	scripts/postgres with "$${CARGO_TARGET_DIR:-target}/release/deltalakedb-benches" small
 
 soak: ## the long versions of the random tests
 	@scripts/setup test
@@ -62,18 +85,19 @@ examples: ## run the programs in examples/
 	done
 
 ci: lint doc test examples demo ## what CI runs
-	@cargo build --bin dl && scripts/check_readme
+	@cargo build --bin dl && scripts/check_readme && scripts/check_tasks
 
 fmt: ## format the code
 	@scripts/setup python
 	cargo fmt --all
 	"$$DELTALAKEDB_PYTHON" -m black --quiet python examples/*.py
 
-lint: ## words, prose, format, shell scripts, dependencies, clippy
+lint: ## words, prose, format, workflows, shell scripts, dependencies, clippy
 	@scripts/setup lint
 	scripts/check_words
 	scripts/check_prose
 	cargo fmt --all --check
+	scripts/check_workflows
 	git grep --untracked -lE '^#!/usr/bin/env bash' | xargs shellcheck
 	scripts/deny
 	@scripts/setup python

@@ -18,6 +18,10 @@ from __future__ import annotations
 
 import atexit
 
+# isort: off
+from deltalakedb import _compiled as _compiled  # before the compiled half is used
+
+# isort: on
 from deltalakedb import _internal, exceptions, schema
 from deltalakedb._internal import __version__, rust_core_version
 from deltalakedb._stand_in import install, uninstall

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     pass
 
 Clause = tuple[str, dict[str, str] | None, str | None]
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def assignments(
@@ -58,4 +58,4 @@ def _sql(value: Any) -> str:
 
 
 def utc(time: datetime) -> datetime:
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+    return time.replace(tzinfo=timezone.utc) if time.tzinfo is None else time

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 from deltalakedb._internal import RawHold
 
@@ -34,7 +34,7 @@ class Hold:
     @property
     def until(self) -> datetime:
         """When the hold ends, by the catalog's clock."""
-        return datetime.fromtimestamp(self._hold.until_ms() / 1000, UTC)
+        return datetime.fromtimestamp(self._hold.until_ms() / 1000, timezone.utc)
 
     def renew(self, seconds: float = 3600) -> None:
         """Extends the hold to this many seconds from now on.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime, timezone
 from decimal import Decimal
 
 __all__ = ["Parameter", "Parameters", "parameters"]
@@ -45,7 +45,7 @@ def _value(name: str, value: object) -> _Value:
         case bytes():
             return "bytes", value.hex()
         case datetime() if value.tzinfo is not None:
-            text = value.astimezone(UTC).isoformat()
+            text = value.astimezone(timezone.utc).isoformat()
             return "datetime with time zone", text
         case datetime():
             return "datetime", value.isoformat()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -582,7 +583,8 @@ class TableTransaction:
         try:
             self.rollback()
         except Exception as e:
-            error.add_note(f"Rolling the transaction back failed, too: {e}")
+            if sys.version_info >= (3, 11):
+                error.add_note(f"Rolling the transaction back failed, too: {e}")
 
     @property
     def versions(self) -> dict[str, int]:

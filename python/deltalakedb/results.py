@@ -12,7 +12,13 @@ Example:
 
 # Without `from __future__ import annotations`, with which `NotRequired` would be only
 # text at runtime.
-from typing import Any, NotRequired, TypedDict
+import sys
+from typing import Any, TypedDict
+
+if sys.version_info >= (3, 11):
+    from typing import NotRequired
+else:
+    from typing_extensions import NotRequired
 
 __all__ = [
     "CommitInfo",

@@ -11,7 +11,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn, Self, Union
+from typing import TYPE_CHECKING, Any, NoReturn, Union
 
 from arro3.core import DataType as ArrowDataType
 from arro3.core import Field as ArrowField
@@ -20,6 +20,9 @@ from arro3.core.types import ArrowSchemaExportable
 
 from deltalakedb import _internal
 from deltalakedb.exceptions import DeltaError, SchemaMismatchError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = [
     "ArrayType",

@@ -70,7 +70,7 @@ PRIMITIVES: list[tuple[pa.DataType, st.SearchStrategy[Any], pa.DataType]] = [
     (pa.timestamp("us"), st.datetimes(**_YEARS), pa.timestamp("us")),
     (
         pa.timestamp("us", "UTC"),
-        st.datetimes(**_YEARS, timezones=st.just(timezone.utc)),  # noqa: UP017
+        st.datetimes(**_YEARS, timezones=st.just(timezone.utc)),
         pa.timestamp("us", "UTC"),
     ),
     *(

@@ -96,7 +96,10 @@ impl SqlCatalog {
             }
             #[cfg(not(feature = "duckdb"))]
             Backend::DuckDb(_) => {
-                let message = format!("{uri} is a DuckDB catalog, and this program was built without DuckDB");
+                let message = format!(
+                    "{uri} is a DuckDB catalog, and this program was built without DuckDB: use one that has it, for Python \
+                     `pip install 'deltalakedb[duckdb-catalog]'`, or a catalog in SQLite or PostgreSQL"
+                );
                 return Err(deltalakedb_log::TxnLogError::invalid(message));
             }
             Backend::Postgres(backend) => {

@@ -13,6 +13,7 @@ mod commit_event;
 mod create;
 mod data_files;
 mod delta_rs;
+#[cfg(feature = "duckdb")]
 mod duckdb_mirror;
 mod error;
 mod filter;
@@ -51,6 +52,7 @@ pub use delta_rs::{
     Alter, Assignments, CastMode, CdfScan, MaskedFile, Merge, MergeClause, NewFiles, Optimize, PartitionFilter,
     Restore, SchemaMode, TableSchema, parse_schema, plain, query, query_session, type_name,
 };
+#[cfg(feature = "duckdb")]
 pub use duckdb_mirror::{DuckDbMirror, DuckDbRefresh};
 pub use error::query_error;
 pub use filter::{predicate_from_sql, predicate_of};
