@@ -14,17 +14,13 @@ export DELTALAKEDB_LIBROCKSDB ?= $(HOME)/.cache/deltalakedb/librocksdb-11.8.1
 export DUCKDB_LIB_DIR ?= $(DELTALAKEDB_LIBDUCKDB)
 export ROCKSDB_LIB_DIR ?= $(DELTALAKEDB_LIBROCKSDB)
 
-# What has compiled the tests has compiled the tour.
-ci: DEMO_PROFILE = dev
-DEMO_PROFILE ?= demo
-
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: ## the tour, its tables read again by DuckDB and delta-rs
 	@scripts/setup python
 	@keep=$$(mktemp -d); trap 'rm -rf "$$keep"' EXIT; \
-	cargo run --profile $(DEMO_PROFILE) --bin dl -- demo --keep "$$keep"; \
+	cargo run --bin dl -- demo --keep "$$keep"; \
 	"$$DELTALAKEDB_PYTHON" scripts/check_outside_readers.py "$$keep/demo.json"
 
 test: ## every test, and a count of those that were left out
