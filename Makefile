@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
-.PHONY: help demo test rust python tasks golden speed bench smoke soak ci fmt lint doc examples wheel
+.PHONY: help demo test rust python tasks golden speed bench smoke soak ci fmt lint doc docs examples wheel
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export DELTALAKEDB_VENV ?= $(HOME)/.cache/deltalakedb/venv
@@ -80,7 +80,7 @@ examples: ## run the programs in examples/
 	  echo "$$example"; cargo run --quiet --example "$$(basename "$$example" .rs)"; \
 	done
 
-ci: lint doc test examples demo ## what CI runs
+ci: lint doc docs test examples demo ## what CI runs
 	@cargo build --bin dl && scripts/check_readme && scripts/check_tasks
 
 fmt: ## format the code
@@ -106,9 +106,5 @@ doc: ## the API documentation, its warnings are errors
 	@scripts/setup
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-.PHONY: docs
 docs: ## the documentation site in site/, its warnings are errors
 	scripts/docs
-
-# After the pages of `doc`, to which it links.
-ci: docs

@@ -110,7 +110,7 @@ def _disable_nanosecond_timestamps() -> None:
 
 _internal._NANOSECOND_TIMESTAMPS = _NANOSECOND_TIMESTAMPS
 
-# Published commits are synced in the background, and recorded in the catalog after that.
+# Published commits are synced in the background, and then recorded in the catalog.
 atexit.register(_internal.settle)
 
 # Code for `deltalake` imports these from submodules as well.

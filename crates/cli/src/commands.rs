@@ -261,7 +261,11 @@ async fn show(s: &CommandContext, name: &str) -> Result<ExitStatus> {
         out.line(&format!("history    from version {}", entry.base_version))?;
     }
     let rows = counts.rows.map_or("an unknown number of rows".into(), |n| counted(n.unsigned_abs(), "row"));
-    out.line(&format!("size       {rows} in {}, {}", counted(counts.files, "file"), byte_count(counts.bytes.unsigned_abs())))?;
+    out.line(&format!(
+        "size       {rows} in {}, {}",
+        counted(counts.files, "file"),
+        byte_count(counts.bytes.unsigned_abs())
+    ))?;
     out.line(&format!("mirror     {}", mirror_word(&entry)))?;
     if let Some(owner) = &entry.owner {
         out.line(&format!("owner      {owner}"))?;

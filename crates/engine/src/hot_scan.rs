@@ -106,7 +106,7 @@ impl HotScan {
         batches.build()
     }
 
-    /// Decodes the rows batch by batch, until there are no more or nobody reads them.
+    /// Decodes the rows batch by batch, until there are no more, or no reader.
     fn send(&self, reader: &Sender<PlanResult<RecordBatch>>) -> Result<()> {
         let scan = VersionScan { after: self.after, ..VersionScan::default() };
         let mut versions = self.snapshot.scan(self.range.clone(), scan)?;
