@@ -69,10 +69,10 @@ fn placeholders_have_values_in_changes_of_every_kind_of_table() {
              UPDATE {table} SET kind = :new WHERE id = :id AND kind = :kind; DELETE FROM {table} WHERE id = :other; \
              SELECT id, kind FROM {table} WHERE id IN (:id, $other)"
         );
-        let params = ["-p", "id=101", "-p", "kind=it's", "-p", "new=\"7\"", "--param", "other=102"];
+        let params = ["-p", "id=1001", "-p", "kind=it's", "-p", "new=\"7\"", "--param", "other=1002"];
         place.dl(&[&["sql", "--format", "json", text.as_str()][..], args, &params[..]].concat()).json()
     };
-    let rows = json!([{"id": 101, "kind": "7"}]);
+    let rows = json!([{"id": 1001, "kind": "7"}]);
     assert_eq!(changed(&[], "events"), rows);
     place.dl(&["sql", "--data", "d", "CREATE SHARED TABLE app.t (id BIGINT PRIMARY KEY, kind TEXT)"]).good();
     assert_eq!(changed(&["--data", "d"], "app.t"), rows);
