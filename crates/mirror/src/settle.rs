@@ -22,12 +22,16 @@ const MAX_UNSETTLED: u64 = 1_000;
 impl Mirror {
     /// Syncs everything that was published here, and records it. Without this call, versions whose sync was deferred are
     /// recorded when they are published again, which finds their files.
+    ///
+    /// # Errors
+    /// The first failure; the other tables are settled anyway.
     pub async fn settle(&self) -> Result<()> {
         let tables: Vec<TableId> = self.shared.unsettled.lock().keys().copied().collect();
+        let mut settled = Ok(());
         for table in tables {
-            self.settle_table(table).await?;
+            settled = settled.and(self.settle_table(table).await);
         }
-        Ok(())
+        settled
     }
 
     /// Settles one table.
