@@ -59,7 +59,7 @@ impl<'a> Alerting<'a> {
             if let Some(webhook) = &mut self.webhook {
                 webhook.deliver(&alerts).await;
             }
-            // A round that failed has waited for an answer, which is no work for the catalog.
+            // A round that failed has waited for an answer, and the catalog has not worked for it.
             let took_ms = if failure.is_some() { 0 } else { self.s.clock.now_ms().saturating_sub(began_ms) };
             let pause_ms = PAUSE_MS.max(took_ms.saturating_mul(PAUSE_SHARE));
             self.s.clock.sleep(Duration::from_millis(u64::try_from(pause_ms).unwrap_or(0))).await;
