@@ -155,8 +155,8 @@ pub(crate) struct CatalogAlarm {
 }
 
 impl CatalogAlarm {
-    /// Records whether the catalog of this description answered: an alert begins when it has not done so for
-    /// `lag_alert`.
+    /// Records whether the catalog of this description answered: an alert begins when it has not done so, or has only
+    /// rejected the questions, for `lag_alert`.
     pub(crate) fn note(
         &mut self,
         catalog: &str,

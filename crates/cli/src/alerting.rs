@@ -53,20 +53,20 @@ impl<'a> Alerting<'a> {
             if let Some(e) = &failure {
                 tracing::debug!(error = %e, "the mirrors were not checked for alarms");
             }
-            let silent = failure.as_ref().filter(|e| e.kind() == ErrorKind::Unavailable);
             let (described, now_ms) = (self.mirror.catalog().describe(), self.s.clock.now_ms());
-            alerts.extend(self.catalog.note(&described, silent, now_ms, self.s.settings.lag_alert));
+            alerts.extend(self.catalog.note(&described, failure.as_ref(), now_ms, self.s.settings.lag_alert));
             alerts.iter().for_each(tell);
             if let Some(webhook) = &mut self.webhook {
                 webhook.deliver(&alerts).await;
             }
-            let took_ms = self.s.clock.now_ms().saturating_sub(began_ms);
+            // A round that failed has waited for an answer, and the catalog has not worked for it.
+            let took_ms = if failure.is_some() { 0 } else { self.s.clock.now_ms().saturating_sub(began_ms) };
             let pause_ms = PAUSE_MS.max(took_ms.saturating_mul(PAUSE_SHARE));
             self.s.clock.sleep(Duration::from_millis(u64::try_from(pause_ms).unwrap_or(0))).await;
         }
     }
 
-    /// Checks tables, and adds what begins and ends to `alerts`.
+    /// Checks tables, and adds what begins and ends to `alerts`. A failure is the catalog's, not that of one table.
     async fn round(&mut self, alerts: &mut Vec<Alert>) -> Result<()> {
         let catalog = self.mirror.catalog().clone();
         let turns = self.answer(catalog.tables_page(&self.page)).await?;
@@ -107,7 +107,16 @@ impl<'a> Alerting<'a> {
     }
 
     async fn check(&mut self, table: TableEntry, alerts: &mut Vec<Alert>) -> Result<()> {
-        let status = self.answer(self.mirror.status_of(table)).await?;
+        let name = table.name.clone();
+        let status = match self.answer(self.mirror.status_of(table)).await {
+            Ok(status) => status,
+            Err(e) if e.kind() == ErrorKind::Unavailable => return Err(e),
+            // It was dropped since it was found, or its rows are damaged: the others are checked.
+            Err(e) => {
+                tracing::debug!(table = %name, error = %e, "a mirror was not checked for alarms");
+                return Ok(());
+            }
+        };
         let alarm = alarm_of(&status, self.s.settings.lag_alert);
         alerts.extend(self.firing.note(status.table.id, &status.table.name, alarm.as_ref()));
         Ok(())

@@ -10,6 +10,7 @@ use deltalakedb_log::metric::METRICS;
 use deltalakedb_log::{Catalog, Result, listing};
 use futures::TryStreamExt;
 use metrics_exporter_prometheus::PrometheusHandle;
+use metrics_exporter_prometheus::formatting::sanitize_label_value;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -41,7 +42,7 @@ impl GoneTables {
         while !gone.is_empty()
             && let Some(table) = tables.try_next().await?
         {
-            gone.remove(&label(&table.name.to_string()));
+            gone.remove(&sanitize_label_value(&table.name.to_string()));
         }
         *self.0.lock() = gone;
         Ok(())
@@ -67,11 +68,6 @@ fn table_of_gauge(line: &str) -> Option<&str> {
     rest.rsplit_once("\"}").map(|(table, _)| table).filter(|_| is_gauge)
 }
 
-/// A label's value as the text format writes it.
-fn label(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,7 +82,7 @@ mod tests {
                     deltalakedb_commit_queue_length 0\n";
         let tables = GoneTables::default();
         let left = |names: &[&str]| {
-            *tables.0.lock() = names.iter().map(|name| label(name)).collect();
+            *tables.0.lock() = names.iter().map(|name| sanitize_label_value(name)).collect();
             tables.without_them(text.into()).lines().map(String::from).collect::<Vec<_>>()
         };
         let all: Vec<_> = text.lines().collect();

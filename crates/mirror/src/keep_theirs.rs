@@ -48,7 +48,8 @@ impl fmt::Display for KeptTheirs {
 impl Mirror {
     /// Imports the commits of other writers. If the catalog has other commits for the same versions, these are kept
     /// aside, and the table is imported again, as a new table of the same name; the one before is dropped and retained
-    /// for `retain`, by default for the catalog's retention. `progress` is that of [`Mirror::import`].
+    /// for `retain`, by default for the catalog's retention. Checkpoints and checksums that were made of the catalog's
+    /// commits are written again. `progress` is that of [`Mirror::import`].
     ///
     /// # Errors
     /// `Invalid` when one of the catalog's commits is a part of a transaction over several tables, when the table has an
@@ -81,6 +82,15 @@ impl Mirror {
             set_aside.push(name);
         }
         let imported = self.import_anew(&entry, retain, committer, progress).await?;
+        // Checkpoints and checksums of later versions were made of these commits, too, and readers begin there.
+        let name = &imported.table.name;
+        self.repair(imported.table.id).await.map_err(|e| {
+            let message = format!(
+                "the commits of other writers were imported, and checkpoints of {name} may be those of the catalog's: \
+                 `dl mirror repair {name}` writes them again"
+            );
+            TxnLogError::new(e.kind(), message).with_source(e)
+        })?;
         tracing::warn!(table = %entry.name, %folder, commits = set_aside.len(), "commits of the catalog were set aside");
         Ok(KeptTheirs { folder, set_aside, imported })
     }

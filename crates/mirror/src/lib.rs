@@ -53,6 +53,7 @@ pub use rebuild::{LeftOutTable, Rebuilt, RebuiltTable};
 pub use reconcile::{ReconcileEvent, ReconcileOptions, Reconciler, RetryBackoff};
 pub use repair::Repaired;
 pub use set_aside::KeptOurs;
+pub use settle::record_published;
 pub use status::Status;
 pub use verify::{Finding, ReplayedSnapshot, Replayer, VerifyOptions};
 pub use whole_transactions::Cut;

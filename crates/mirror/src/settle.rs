@@ -8,10 +8,13 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use deltalakedb_log::{Durability, Lease, LocalFiles, Result, TableEntry, TableId, TableRef, Version};
+use deltalakedb_log::stores::Stores;
+use deltalakedb_log::{
+    Catalog, Durability, Lease, LocalFiles, Result, TableEntry, TableId, TableRef, Version, require,
+};
 
 use crate::mirror::Mirror;
-use crate::put::commit_path;
+use crate::put::{commit_path, read};
 use crate::turns::Unsettled;
 
 /// How long [`Mirror::settle_soon`] collects versions before it syncs them.
@@ -19,15 +22,42 @@ const SETTLE_AFTER: Duration = Duration::from_millis(500);
 /// The maximum number of versions of a table that are not synced yet.
 const MAX_UNSETTLED: u64 = 1_000;
 
+/// Syncs and records the versions of a table that a process has put on a local disk and not recorded, because it was
+/// killed or has not settled them yet.
+pub async fn record_published(catalog: &dyn Catalog, stores: &dyn Stores, table: TableId) -> Result<()> {
+    let entry = require(catalog, &TableRef::Id(table)).await?;
+    let Some(folder) = stores.directory(&entry.location) else { return Ok(()) };
+    let (store, reader) = (stores.open(&entry.location, Durability::Full)?, catalog.reader(table));
+    let first = entry.published_version.map_or(entry.base_version, |version| version + 1);
+    let mut next = first;
+    while next <= entry.current_version {
+        let path = commit_path(next);
+        let (there, expected) = futures::try_join!(read(store.as_ref(), &path), reader.commit_bytes(next))?;
+        if there.is_none() || there != expected {
+            break;
+        }
+        next += 1;
+    }
+    if next > first {
+        LocalFiles::new(folder, Durability::Full).sync((first..next).map(commit_path).collect()).await?;
+        catalog.mark_next_published(table, first, next - 1).await?;
+    }
+    Ok(())
+}
+
 impl Mirror {
     /// Syncs everything that was published here, and records it. Without this call, versions whose sync was deferred are
     /// recorded when they are published again, which finds their files.
+    ///
+    /// # Errors
+    /// The first failure; the other tables are settled anyway.
     pub async fn settle(&self) -> Result<()> {
         let tables: Vec<TableId> = self.shared.unsettled.lock().keys().copied().collect();
+        let mut settled = Ok(());
         for table in tables {
-            self.settle_table(table).await?;
+            settled = settled.and(self.settle_table(table).await);
         }
-        Ok(())
+        settled
     }
 
     /// Settles one table.

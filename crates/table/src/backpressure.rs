@@ -1,9 +1,11 @@
 //! Backpressure: a commit to a table whose mirror lags too much waits for the mirror, and then fails.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use deltalakedb_log::commit::CommitRequest;
 use deltalakedb_log::{Catalog, ErrorKind, Result, TableBehind, TableId, TxnLogError};
+use deltalakedb_mirror::record_published;
 
 use crate::write_options::WriteOptions;
 
@@ -23,7 +25,7 @@ pub(crate) async fn wait_for_mirrors(
 ) -> Result<()> {
     let Some(max_lag) = options.max_lag else { return Ok(()) };
     let tables: Vec<TableId> = requests.iter().filter(|request| request.writes()).map(|r| r.table).collect();
-    let mut waited = Duration::ZERO;
+    let (mut waited, mut recorded) = (Duration::ZERO, HashSet::new());
     loop {
         let lagging = match lagging(catalog, &tables, max_lag).await {
             Ok(lagging) => lagging,
@@ -33,6 +35,15 @@ pub(crate) async fn wait_for_mirrors(
             }
         };
         let Some((behind, lag)) = lagging else { return Ok(()) };
+        if recorded.insert(behind.table.id) {
+            // What a process has published before it was killed does not lag.
+            match record_published(catalog, options.stores.as_ref(), behind.table.id).await {
+                Ok(()) => continue,
+                Err(e) => {
+                    tracing::debug!(table = %behind.table.name, error = %e, "published versions were not recorded")
+                }
+            }
+        }
         if waited >= WAIT {
             return Err(TxnLogError::new(
                 ErrorKind::Unavailable,

@@ -132,6 +132,21 @@ fn a_divergence_with_commits_of_both_for_one_version_is_ended_for_the_other_writ
 }
 
 #[test]
+fn checkpoints_of_losing_commits_are_written_again() {
+    let place = begin();
+    for _ in 2..4 {
+        place.dl(&["write", "t", "--input", "rows.csv"]).good();
+    }
+    place.dl(&["mirror", "checkpoint", "t"]).good();
+    let theirs = "{\"commitInfo\":{\"operation\":\"WRITE\",\"engineInfo\":\"another\"}}\n";
+    place.write("t/_delta_log/00000000000000000002.json", theirs);
+    let kept = place.dl(&["mirror", "repair", "t", "--theirs", "--format", "json"]).json();
+    assert_eq!(kept["setAside"], json!(["00000000000000000002.json"]), "{kept}");
+    assert_eq!(place.dl(&["read", "t", "--format", "csv"]).good().lines().count(), 1 + 2);
+    place.dl(&["verify", "t", "--every-version", "--data"]).good();
+}
+
+#[test]
 fn a_missing_folder_is_not_published_into() {
     let place = begin();
     place.dl(&["--set", "mirror.mode=background", "write", "t", "--input", "rows.csv"]).good();

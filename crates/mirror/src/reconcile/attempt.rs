@@ -37,17 +37,22 @@ pub(super) async fn publish(mirror: &Mirror, table: &TableEntry, deadline: Durat
 pub(super) async fn check_idle(mirror: &Mirror, table: &TableEntry, deadline: Duration) -> Result<Published> {
     let mirror = mirror.for_one_try();
     let checked = while_progressing(&mirror, deadline, mirror.check_idle(table.id)).await;
-    checked.unwrap_or_else(|| {
+    let checked = checked.unwrap_or_else(|| {
         let (name, place) = (&table.name, &table.location);
         Err(TxnLogError::new(
             ErrorKind::Unavailable,
             format!(
-                "{place}/_delta_log was not checked for commits of another writer to {name}: there was no answer within \
-                 {} s",
+                "{place}/_delta_log of {name} was not checked for commits of another writer and lost files: there was no \
+                 answer within {} s",
                 deadline.as_secs()
             ),
         ))
-    })
+    });
+    match checked {
+        // A table that was dropped since it was found has lost nothing.
+        Err(e) if e.kind() == ErrorKind::NotFound && is_gone(&mirror, table).await => Ok(Published::default()),
+        checked => checked,
+    }
 }
 
 /// The result of a call; `None` if it takes longer.

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use deltalakedb_log::action::Version;
-use deltalakedb_log::conformance::actions::protocol;
-use deltalakedb_log::{Durability, MirrorState};
+use deltalakedb_log::action::{Action, Version};
+use deltalakedb_log::commit::{Base, NewTable};
+use deltalakedb_log::conformance::actions::{file, metadata, protocol};
+use deltalakedb_log::{Catalog, Clock, CommitRequest, Durability, Location, MirrorState, TableId};
 use deltalakedb_mirror::{Mirror, VerifyOptions};
 
 use crate::publishing::{Local, OurReader, local_runtime};
@@ -85,6 +86,31 @@ fn a_file_that_is_lost_before_its_sync_is_published_again() {
         mirror.settle().await.unwrap();
         assert_eq!(std::fs::read(local.log(1)).unwrap(), local.body(1).await);
         assert_eq!(local.entry().await.published_version, Some(1));
+    });
+}
+
+#[test]
+fn a_table_that_cannot_be_settled_does_not_delay_others() {
+    local_runtime(async {
+        let (local, others) = (Local::new("{}", protocol()).await, tempfile::tempdir().unwrap());
+        let (mirror, clock) = (process(&local), local.clock.clone());
+        mirror.publish(local.table).await.unwrap();
+        local.append().await;
+        mirror.publish(local.table).await.unwrap();
+        for n in 0..8 {
+            let table = TableId(clock.new_uuid());
+            let location = Location::parse(others.path().join(n.to_string()).to_str().unwrap()).unwrap();
+            let create = Base::Create(NewTable::new(format!("other{n}").parse().unwrap(), location));
+            let begin = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
+            for (base, actions) in [(create, begin), (Base::RebaseFrom(0), vec![Action::add(file("f", 0, 9))])] {
+                let request = CommitRequest::new(table, clock.new_uuid(), base, actions);
+                local.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+                mirror.publish(table).await.unwrap();
+            }
+        }
+        std::fs::remove_file(local.log(1)).unwrap();
+        mirror.settle().await.unwrap_err();
+        assert!(!mirror.is_unsettled(), "the others are recorded");
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-use deltalakedb_log::MirrorProgress;
+use deltalakedb_log::{Durability, MirrorProgress};
 use deltalakedb_mirror::Mirror;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -94,4 +94,17 @@ async fn writers_wait_for_a_mirror_that_lags_and_fail_in_the_end() {
     });
     assert_eq!(append(&table, &options).await.unwrap().unwrap().version, 3);
     assert_eq!(sleeps.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn what_a_killed_process_has_published_does_not_lag() {
+    let fixture = Fixture::new();
+    let table = fixture.create("t", "id long, day string", &[]).await;
+    // It is published, and recorded only after a sync, which does not happen.
+    let killed = Mirror::new(fixture.catalog.clone(), fixture.clock.clone()).with_durability(Durability::Catalog);
+    assert_eq!(killed.publish(fixture.id("t").await).await.unwrap().count, 1);
+    fixture.clock.set(1_700_000_000_000 + 95_000);
+    let (options, sleeps) = waiting(|_| ());
+    table.write(rows(&[1], &["a"]), SaveMode::Append, &options).await.unwrap();
+    assert_eq!(sleeps.load(Ordering::Relaxed), 0);
 }
