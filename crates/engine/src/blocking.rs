@@ -2,10 +2,15 @@
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 
-/// Runs a call that waits for a disk, beside the tasks of the runtime.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(e) => Err(TxnLogError::new(ErrorKind::Internal, "a call to the row store panicked").with_source(e)),
+/// Starts a call that waits for a disk, beside the tasks of the runtime, and returns the future of its result.
+pub(crate) fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> impl Future<Output = Result<T>> + Send + 'static {
+    let started = tokio::task::spawn_blocking(work);
+    async {
+        match started.await {
+            Ok(done) => done,
+            Err(e) => Err(TxnLogError::new(ErrorKind::Internal, "a call to the row store panicked").with_source(e)),
+        }
     }
 }

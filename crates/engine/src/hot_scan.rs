@@ -11,20 +11,20 @@ use deltalakedb_rows::key::{HotKey, ScopeKeys};
 use deltalakedb_rows::row_store::{NewestVersion, VersionScan};
 use deltalakedb_rows::seq::SeqId;
 use deltalakedb_rows::{KeyDecoder, PrimaryKey, RowSnapshot, Tuple, TupleColumn, TupleDecoder};
-use deltalakedb_table::datafusion::common::{DataFusionError, Result as PlanResult};
+use deltalakedb_table::datafusion::common::DataFusionError;
 use deltalakedb_table::datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use deltalakedb_table::datafusion::physical_plan::stream::RecordBatchReceiverStream;
+use deltalakedb_table::datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use deltalakedb_table::datafusion::physical_plan::streaming::PartitionStream;
-use tokio::sync::mpsc::Sender;
+use futures::future::BoxFuture;
+use futures::{FutureExt, stream};
+
+use crate::blocking::blocking;
 
 use crate::definition::{DELETED_COLUMN, SEQ_COLUMN};
 use crate::row_table::{RowTable, SCOPE};
 
 /// The rows of a batch.
 const BATCH_ROWS: usize = 8_192;
-
-/// Batches that wait for their reader.
-const AHEAD: usize = 1;
 
 /// The newest hot versions after a `_seq`, in order of their keys, of the rows that are not deleted.
 #[derive(Clone)]
@@ -97,36 +97,46 @@ impl HotScan {
         batch.finish()
     }
 
-    /// The rows. They are decoded in another thread, up to [`AHEAD`] batches ahead of their reader.
+    /// The rows. A batch is decoded while the reader uses the one before.
     pub(crate) fn stream(&self) -> SendableRecordBatchStream {
         let scan = self.clone();
-        let mut batches = RecordBatchReceiverStream::builder(self.schema.clone(), AHEAD);
-        let reader = batches.tx();
-        batches.spawn_blocking(move || scan.send(&reader).map_err(|e| DataFusionError::External(e.into())));
-        batches.build()
+        let first = Some(self.decode(self.range.start.clone()));
+        let batches = stream::try_unfold(first, move |decoding| {
+            let scan = scan.clone();
+            async move {
+                let Some(decoding) = decoding else { return Ok(None) };
+                let decoded = decoding.await.map_err(|e| DataFusionError::External(e.into()))?;
+                Ok(decoded.map(|(batch, next)| (batch, next.map(|from| scan.decode(from)))))
+            }
+        });
+        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), batches))
     }
 
-    /// Decodes the rows batch by batch, until there are no more, or no reader.
-    fn send(&self, reader: &Sender<PlanResult<RecordBatch>>) -> Result<()> {
+    /// Starts to decode the next rows, from a key on.
+    fn decode(&self, from: Vec<u8>) -> BoxFuture<'static, Result<Option<Decoded>>> {
+        let scan = self.clone();
+        blocking(move || scan.batch(from)).boxed()
+    }
+
+    fn batch(&self, from: Vec<u8>) -> Result<Option<Decoded>> {
         let scan = VersionScan { after: self.after, ..VersionScan::default() };
-        let mut versions = self.snapshot.scan(self.range.clone(), scan)?;
-        loop {
-            let mut batch = HotBatch::new(self, BATCH_ROWS)?;
-            while batch.seqs.len() < BATCH_ROWS
-                && let Some(version) = versions.next_row()?
-            {
-                batch.append(HotKey::parse(version.key)?.primary_key, version.seq, version.tuple)?;
-            }
-            let rows = batch.seqs.len();
-            if rows > 0 && reader.blocking_send(Ok(batch.finish()?)).is_err() {
-                return Ok(());
-            }
-            if rows < BATCH_ROWS {
-                return Ok(());
+        let mut versions = self.snapshot.scan(from..self.range.end.clone(), scan)?;
+        let mut batch = HotBatch::new(self, BATCH_ROWS)?;
+        let mut next = None;
+        while let Some(version) = versions.next_row()? {
+            let primary_key = HotKey::parse(version.key)?.primary_key;
+            batch.append(primary_key, version.seq, version.tuple)?;
+            if batch.seqs.len() == BATCH_ROWS {
+                next = Some(ScopeKeys::new(self.table.id, &SCOPE).after_row(primary_key));
+                break;
             }
         }
+        if batch.seqs.is_empty() { Ok(None) } else { Ok(Some((batch.finish()?, next))) }
     }
 }
+
+/// Rows, and the key of those after them; None if there are no more.
+type Decoded = (RecordBatch, Option<Vec<u8>>);
 
 /// A batch that is being decoded.
 struct HotBatch<'a> {

@@ -149,6 +149,11 @@ impl ScopeKeys {
         [&self.prefix, primary_key].concat()
     }
 
+    /// A key after all versions of a row and before those of the next.
+    pub fn after_row(&self, primary_key: &[u8]) -> Vec<u8> {
+        [&self.row(primary_key)[..], &[u8::MAX; size_of::<SeqId>() + 1]].concat()
+    }
+
     /// The versions of a row at a snapshot, newest first: those with a `_seq` up to `snapshot`.
     pub fn versions_at(&self, primary_key: &[u8], snapshot: SeqId) -> Range<Vec<u8>> {
         self.key(primary_key, snapshot)..self.starting_with(primary_key).end
