@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn a_script_is_split_at_commands_and_statements() {
-        let text = "-- rows\n\nSELECT 1;\n -- records\n\\x on\nSELECT 'a;\n\\b', 2 --\n;\nSELECT 3; SELECT 4;\nSELECT 5\n";
+        let text =
+            "-- rows\n\nSELECT 1;\n -- records\n\\x on\nSELECT 'a;\n\\b', 2 --\n;\nSELECT 3; SELECT 4;\nSELECT 5\n";
         let parts: Vec<_> = script_parts(text).into_iter().map(|part| (part.line, part.text)).collect();
         let expected: [(usize, &str); 5] = [
             (3, "SELECT 1;\n"),
