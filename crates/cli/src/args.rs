@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use deltalakedb_log::{Result, TableOwner, TxnLogError};
 
@@ -39,7 +40,8 @@ pub(crate) struct Global {
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) no_pager: bool,
     /// TOML file with settings [default: deltalakedb/config.toml in the folder for configuration, such as ~/.config]
-    #[arg(long, global = true, env = "DELTALAKEDB_CONFIG", value_name = "FILE", help_heading = GLOBAL)]
+    // An empty variable is as if it was not set, and clap's parser of paths rejects it.
+    #[arg(long, global = true, env = "DELTALAKEDB_CONFIG", value_name = "FILE", help_heading = GLOBAL, value_parser = OsStringValueParser::new().map(std::path::PathBuf::from))]
     pub(crate) config: Option<std::path::PathBuf>,
     /// Use the settings of [profiles.NAME] in the configuration; they take precedence over its others
     #[arg(long, global = true, env = "DELTALAKEDB_PROFILE", value_name = "NAME", help_heading = GLOBAL)]

@@ -37,6 +37,11 @@ pub(crate) fn read() -> Result<(Cli, Vec<String>), ExitCode> {
     let matches = help::command().try_get_matches();
     let mut cli = matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|e| refused(&e))?;
     if cli.global.json {
+        // clap compares only options that are on the same side of the command.
+        if !matches!(cli.global.format, Format::Table | Format::Json) {
+            let message = "the argument '--json' cannot be used with another '--format <FORMAT>'";
+            return Err(refused(&help::command().error(ErrorKind::ArgumentConflict, message)));
+        }
         cli.global.format = Format::Json;
     }
     let before = GlobalOptions::try_parse().map(|before| before.global.settings).unwrap_or_default();

@@ -216,9 +216,7 @@ async fn abandon_import(s: &CommandContext, place: &str) -> Result<ExitStatus> {
         return Err(TxnLogError::not_found(message));
     };
     catalog.abandon_load(load.table).await?;
-    s.output()
-        .say(&format!("the import of {location} as {} was abandoned: the name and the location are free", load.name))?;
-    Ok(ExitStatus::Success)
+    lifecycle::abandoned(s, &load.name, &location)
 }
 
 async fn tables(s: &CommandContext) -> Result<ExitStatus> {

@@ -34,6 +34,10 @@ impl CommandContext {
     /// assigns to a column, unless it names a setting.
     pub(crate) fn new(cli: &mut Cli, before: Vec<String>) -> Result<Self> {
         let mut global = std::mem::take(&mut cli.global);
+        // An empty variable is as if it was not set.
+        global.catalog = global.catalog.filter(|uri| !uri.is_empty());
+        global.config = global.config.filter(|file| !file.as_os_str().is_empty());
+        global.profile = global.profile.filter(|name| !name.is_empty());
         let after = std::mem::take(&mut global.settings);
         // Without settings after the command, clap returns those before it a second time.
         let after = if after == before { Vec::new() } else { after };

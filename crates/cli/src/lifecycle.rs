@@ -106,16 +106,41 @@ async fn drop_inactive(
     name: &TableName,
     drop_options: DropOptions,
 ) -> Result<ExitStatus> {
-    let sentence =
-        match deltalakedb_table::drop_inactive(&s.mirror(catalog), name, drop_options, &s.write_options()).await? {
-            DroppedInactive::Import(load) => {
-                format!("the import of {} as {name} was abandoned: the name and the location are free", load.location)
+    match deltalakedb_table::drop_inactive(&s.mirror(catalog), name, drop_options, &s.write_options()).await? {
+        DroppedInactive::Import(load) => abandoned(s, name, &load.location),
+        DroppedInactive::Files(table, deleted) => {
+            let place = table.location.to_string();
+            let mut out = s.output();
+            match out.format() {
+                Format::Table => {
+                    out.say(&format!("{name} was already dropped: {}", described_deletion(deleted, &place)))?;
+                }
+                _ => out.document(&json!({
+                    "name": name.to_string(),
+                    "location": place,
+                    "state": "dropped",
+                    "filesDeleted": deleted.files,
+                    "filesLeft": deleted.left,
+                }))?,
             }
-            DroppedInactive::Files(table, deleted) => {
-                format!("{name} was already dropped: {}", described_deletion(deleted, &table.location.to_string()))
-            }
-        };
-    s.output().say(&sentence)?;
+            Ok(ExitStatus::Success)
+        }
+    }
+}
+
+/// Prints that an unfinished import was abandoned.
+pub(crate) fn abandoned(s: &CommandContext, name: &TableName, location: &Location) -> Result<ExitStatus> {
+    let mut out = s.output();
+    match out.format() {
+        Format::Table => {
+            out.say(&format!("the import of {location} as {name} was abandoned: the name and the location are free"))?
+        }
+        _ => out.document(&json!({
+            "name": name.to_string(),
+            "location": location.to_string(),
+            "state": "abandoned",
+        }))?,
+    }
     Ok(ExitStatus::Success)
 }
 

@@ -1,8 +1,14 @@
 //! What a terminal gets and a file or a pipe does not: colours, and long output through a pager.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Stdout, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+/// The exit status of a command that Ctrl-C ends, as shells report it.
+const INTERRUPTED: i32 = 130;
 
 /// Whether output to a terminal, or to something else, is coloured: as <https://no-color.org> and
 /// <https://bixense.com/clicolors> describe.
@@ -28,32 +34,47 @@ fn colours(is_terminal: bool, variable: impl Fn(&str) -> Option<OsString>) -> bo
 pub(crate) enum Pager {
     #[default]
     Waiting,
-    Running(Child),
+    Running {
+        program: Arc<Mutex<Child>>,
+        pipe: Option<ChildStdin>,
+    },
     Direct(Stdout),
 }
 
 impl Pager {
     fn start() -> Self {
-        let child = match std::env::var_os("PAGER") {
-            _ if !cfg!(unix) => None,
-            Some(program) if program.is_empty() => None,
+        let mut pager = match std::env::var_os("PAGER") {
+            _ if !cfg!(unix) => return Self::Direct(io::stdout()),
+            Some(program) if program.is_empty() => return Self::Direct(io::stdout()),
+            // A shell would start, and only then not find the program.
+            Some(program) if is_word(&program) => Command::new(program),
             // The variable may have arguments.
-            Some(program) => Command::new("sh").arg("-c").arg(program).stdin(Stdio::piped()).spawn().ok(),
-            None => {
-                let mut less = Command::new("less");
-                if std::env::var_os("LESS").is_none() {
-                    // What fits on the screen is not paged; colours are shown; the screen is not cleared.
-                    less.env("LESS", "FRX");
-                }
-                less.stdin(Stdio::piped()).spawn().ok()
+            Some(program) => {
+                let mut shell = Command::new("sh");
+                shell.arg("-c").arg(program);
+                shell
             }
+            None => Command::new("less"),
         };
-        let Some(child) = child else { return Self::Direct(io::stdout()) };
-        // Ctrl-C is for the pager. If the pager ends, the next write fails, and so the command ends.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async { while tokio::signal::ctrl_c().await.is_ok() {} });
+        if std::env::var_os("LESS").is_none() {
+            // What fits on the screen is not paged; colours are shown; the screen is not cleared.
+            pager.env("LESS", "FRX");
         }
-        Self::Running(child)
+        let Ok(mut program) = pager.stdin(Stdio::piped()).spawn() else { return Self::Direct(io::stdout()) };
+        let pipe = program.stdin.take();
+        let program = Arc::new(Mutex::new(program));
+        // Ctrl-C is for the pager while it runs, and ends the command afterwards.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let program = program.clone();
+            runtime.spawn(async move {
+                while tokio::signal::ctrl_c().await.is_ok() {
+                    if has_ended(&program) {
+                        std::process::exit(INTERRUPTED);
+                    }
+                }
+            });
+        }
+        Self::Running { program, pipe }
     }
 
     fn destination(&mut self) -> io::Result<&mut dyn Write> {
@@ -62,10 +83,20 @@ impl Pager {
         }
         match self {
             Self::Direct(out) => Ok(out),
-            Self::Running(Child { stdin: Some(pipe), .. }) => Ok(pipe),
-            Self::Running(_) | Self::Waiting => Err(io::ErrorKind::BrokenPipe.into()),
+            Self::Running { pipe: Some(pipe), .. } => Ok(pipe),
+            Self::Running { .. } | Self::Waiting => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
+}
+
+/// Whether this is the name or the path of a program, and nothing that a shell interprets.
+fn is_word(program: &OsStr) -> bool {
+    program.to_str().is_some_and(|text| text.chars().all(|c| c.is_alphanumeric() || "/._+-".contains(c)))
+}
+
+/// Whether the pager has ended. While another thread waits for its end, it has not.
+fn has_ended(program: &Mutex<Child>) -> bool {
+    program.try_lock().is_some_and(|mut program| matches!(program.try_wait(), Ok(Some(_))))
 }
 
 impl Write for Pager {
@@ -73,7 +104,13 @@ impl Write for Pager {
         self.destination()?.write(bytes)
     }
 
+    /// Fails if the pager has ended, also when there is nothing to write: rows that are only counted need not be read.
     fn flush(&mut self) -> io::Result<()> {
+        if let Self::Running { program, .. } = self
+            && has_ended(program)
+        {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         match self {
             Self::Waiting => Ok(()),
             _ => self.destination()?.flush(),
@@ -84,9 +121,9 @@ impl Write for Pager {
 impl Drop for Pager {
     /// The terminal belongs to the pager until it ends.
     fn drop(&mut self) {
-        if let Self::Running(child) = self {
-            child.stdin = None;
-            if let Err(e) = child.wait() {
+        if let Self::Running { program, pipe } = self {
+            *pipe = None;
+            if let Err(e) = program.lock().wait() {
                 tracing::debug!("the pager was not waited for: {e}");
             }
         }
@@ -114,5 +151,23 @@ mod tests {
         check(false, &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], false);
         check(true, &[("TERM", "dumb")], false);
         check(true, &[("TERM", "xterm-256color")], true);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn output_fails_when_the_pager_has_ended() {
+        let mut program = Command::new("true").stdin(Stdio::piped()).spawn().unwrap();
+        let pipe = program.stdin.take();
+        program.wait().unwrap();
+        let mut pager = Pager::Running { program: Arc::new(Mutex::new(program)), pipe };
+        assert_eq!(pager.flush().unwrap_err().kind(), io::ErrorKind::BrokenPipe, "also without output");
+        assert_eq!(pager.write(b"row").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_program_with_arguments_is_given_to_a_shell() {
+        for (program, expected) in [("less", true), ("/usr/bin/bat-0.24", true), ("less -S", false), ("~/p", false)] {
+            assert_eq!(is_word(OsStr::new(program)), expected, "{program}");
+        }
     }
 }

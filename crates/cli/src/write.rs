@@ -125,11 +125,12 @@ async fn create_with_rows(s: &CommandContext, catalog: &Arc<dyn Catalog>, args: 
         }
     };
     let rows = input::open(&args.input, args.input_format, Columns::Found)?;
-    if args.dry_run {
-        return report_new(s, &name, &location);
-    }
     let new = NewTable::new(name.clone(), location);
     let (properties, options) = (HashMap::new(), s.write_options());
+    if args.dry_run {
+        deltalakedb_table::check_location(catalog.as_ref(), &new, &options).await?;
+        return report_new(s, &name, &new.location);
+    }
     let by = &args.partition_by;
     let working = s.working(format!("writing to {name}"));
     deltalakedb_table::create_with_data(catalog.as_ref(), new, rows, by, &properties, &options).await?;

@@ -121,7 +121,7 @@ fn one(committed: Vec<Committed>) -> Result<Committed> {
 }
 
 /// An error if the name or the place is taken, before anything is written. The commit checks it again.
-pub(crate) async fn check_location(catalog: &dyn Catalog, new: &NewTable, options: &WriteOptions) -> Result<()> {
+pub async fn check_location(catalog: &dyn Catalog, new: &NewTable, options: &WriteOptions) -> Result<()> {
     for in_the_way in [TableRef::Name(new.name.clone()), TableRef::Location(new.location.clone())] {
         let there = catalog.find(&in_the_way).await?;
         if let Some(taken) = there.and_then(|there| new.taken_by(&there.name, &there.location)) {

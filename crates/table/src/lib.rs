@@ -46,7 +46,7 @@ pub use deltalakedb_catalog::connect;
 pub use roaring::RoaringTreemap;
 
 pub use assignments::{parse_assignments, parse_clause};
-pub use create::{create_table, create_with_data, prepare_create, resolve_location};
+pub use create::{check_location, create_table, create_with_data, prepare_create, resolve_location};
 pub use data_files::DataFiles;
 pub use delta_rs::{
     Alter, Assignments, CastMode, CdfScan, MaskedFile, Merge, MergeClause, NewFiles, Optimize, PartitionFilter,

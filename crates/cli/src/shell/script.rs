@@ -33,12 +33,13 @@ pub(super) struct ScriptPart {
     pub(super) line: usize,
 }
 
-/// The parts of a text. Each command is a line of its own, and the last statement needs no `;`.
+/// The parts of a text. Each command is a line of its own, and the last statement needs no `;`. A comment before a part is
+/// omitted: a command may follow it.
 pub(super) fn script_parts(text: &str) -> VecDeque<ScriptPart> {
     let (mut parts, mut part) = (VecDeque::new(), ScriptPart { text: String::new(), line: 1 });
     for (number, line) in (1..).zip(text.lines()) {
         if part.text.is_empty() {
-            if line.trim().is_empty() {
+            if line.trim().is_empty() || line.trim_start().starts_with("--") {
                 continue;
             }
             part.line = number;
@@ -116,17 +117,18 @@ mod tests {
 
     #[test]
     fn a_script_is_split_at_commands_and_statements() {
-        let text = "-- rows\n\nSELECT 1;\n\\x on\n\nSELECT 'a;\n\\b', 2\n;\nSELECT 3; SELECT 4;\nSELECT 5\n";
+        let text =
+            "-- rows\n\nSELECT 1;\n -- records\n\\x on\nSELECT 'a;\n\\b', 2 --\n;\nSELECT 3; SELECT 4;\nSELECT 5\n";
         let parts: Vec<_> = script_parts(text).into_iter().map(|part| (part.line, part.text)).collect();
         let expected: [(usize, &str); 5] = [
-            (1, "-- rows\n\nSELECT 1;\n"),
-            (4, "\\x on\n"),
-            (6, "SELECT 'a;\n\\b', 2\n;\n"),
+            (3, "SELECT 1;\n"),
+            (5, "\\x on\n"),
+            (6, "SELECT 'a;\n\\b', 2 --\n;\n"),
             (9, "SELECT 3; SELECT 4;\n"),
             (10, "SELECT 5\n"),
         ];
         assert_eq!(parts, expected.map(|(line, text)| (line, text.to_string())));
-        assert!(script_parts(" \n").is_empty());
+        assert!(script_parts(" \n-- no statement").is_empty());
     }
 
     #[test]

@@ -85,6 +85,7 @@ fn json_is_short_for_its_format() {
     assert_eq!(place.dl(&["tables", "--json"]).good(), place.dl(&["tables", "--format", "json"]).good());
     assert_eq!(place.dl(&["--json", "tables"]).json()[0]["name"], "default.events");
     assert_eq!(place.dl(&["tables", "--json", "--format", "csv"]).code, Some(2), "there is one format");
+    assert_eq!(place.dl(&["--format", "csv", "tables", "--json"]).code, Some(2), "there is one format");
 }
 
 #[test]

@@ -57,6 +57,14 @@ fn a_given_configuration_replaces_the_usual_one() {
 }
 
 #[test]
+fn an_empty_variable_is_not_set() {
+    let place = with_config(CONFIG);
+    let names = ["DELTALAKEDB_CATALOG", "DELTALAKEDB_CONFIG", "DELTALAKEDB_PROFILE"];
+    let said = run(&place, &names.map(|name| (name, "")), &["init"]).good();
+    assert!(said.contains("usual.db"), "{said}");
+}
+
+#[test]
 fn unknown_profiles_and_keys_are_refused() {
     let place = with_config(CONFIG);
     check(run(&place, &[], &["--profile", "nosuch", "tables"]), 1, &["has no profile \"nosuch\"", "[profiles.nosuch]"]);

@@ -27,6 +27,8 @@ fn a_dry_run_changes_nothing() {
     check(&["write", "events", "--input", "row.ndjson", "--mode", "overwrite"], &changes);
     let new = ["write", "new", "--location", "new", "--input", "row.ndjson"];
     check(&new, &["default.new would be created at", "nothing was written"]);
+    let taken = place.dl(&["write", "new", "--location", "events", "--input", "row.ndjson", "--dry-run"]);
+    assert!(taken.code == Some(1) && taken.err.contains("as default.events"), "{taken:?}");
     check(&["drop", "events"], &["default.events would be dropped", "would stay", "nothing was done"]);
     check(&["drop", "events", "--delete-files"], &["would be deleted permanently", "nothing was done"]);
     check(&["detach", "events"], &["would be removed from the catalog", "nothing was done"]);

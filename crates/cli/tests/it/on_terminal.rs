@@ -54,6 +54,7 @@ fn a_terminal_shows_long_output_in_the_pager() {
     assert!(!lines("tables --no-pager", "sed s/^/paged:/").contains("paged:"), "the option has precedence");
     assert!(!lines("tables --json", "sed s/^/paged:/").contains("paged:"), "programs get the output itself");
     assert!(lines("tables", "").contains("default.events"), "there is no pager");
+    assert!(lines("tables", "no-such-pager").contains("default.events"), "the pager does not exist");
     // If the pager ends early, the command ends with success.
     let ran = on_terminal(&place, "history events", &[("PAGER", "head -n 1")], "");
     assert_eq!(ran.code, Some(0), "{ran:?}");

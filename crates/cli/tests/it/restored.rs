@@ -49,7 +49,8 @@ fn a_failed_import_is_abandoned_or_resumed_under_another_name() {
     let broken = |name: &str| fails(&place, &["import", "events", "--as", name], &["00000000000000000003.json"]);
     broken("a");
     broken("b");
-    place.dl(&["import", "events", "--abandon"]).good();
+    let abandoned = place.dl(&["import", "events", "--abandon", "--json"]).json();
+    assert_eq!(abandoned["state"], "abandoned", "{abandoned}");
     fails(&place, &["import", "events", "--abandon"], &["nothing to abandon"]);
     fails(&place, &["import", "events"], &["needs a name"]);
     broken("c");

@@ -156,7 +156,7 @@ fn commands_change_how_results_are_shown() {
 #[test]
 fn a_file_is_run_until_its_first_error() {
     let place = TestFolder::new();
-    let load = "-- rows\nCREATE TABLE t (id BIGINT) LOCATION 't';\nINSERT INTO t VALUES (1),\n  (2);\n\\x on\n\
+    let load = "-- rows\nCREATE TABLE t (id BIGINT) LOCATION 't';\nINSERT INTO t VALUES (1),\n  (2);\n-- one record\n\\x on\n\
                 SELECT count(*) AS n FROM t\n";
     place.write("load.sql", load);
     place.write("bad.sql", "SELECT 42 AS n;\n\\i worse.sql\nSELECT 45 AS n;\n");
