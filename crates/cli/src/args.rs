@@ -279,6 +279,9 @@ pub(crate) enum Command {
         /// Print which files are missing, and change nothing
         #[arg(long)]
         dry_run: bool,
+        /// Do not ask for confirmation, which is only done on a terminal
+        #[arg(long)]
+        yes: bool,
     },
     /// Change columns, properties, constraints or the description of a table in one commit
     Alter(AlterArgs),
@@ -388,6 +391,9 @@ pub(crate) enum MirrorCommand {
         /// Print what is missing or wrong, as `dl verify --every-version` does, and change nothing
         #[arg(long)]
         dry_run: bool,
+        /// With `--theirs`, do not ask for confirmation, which is only done on a terminal
+        #[arg(long)]
+        yes: bool,
     },
 }
 

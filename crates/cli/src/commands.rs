@@ -72,7 +72,7 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
             let at = AtArgs { version: to.version, timestamp: to.timestamp };
             operations::restore(s, &name, state_at(&at)?, dry_run, yes).await
         }
-        Command::Repair { name, dry_run } => operations::repair(s, &name, dry_run).await,
+        Command::Repair { name, dry_run, yes } => operations::repair(s, &name, dry_run, yes).await,
         Command::Alter(args) => operations::alter(s, &args.name, args.changes).await,
         Command::Changes { name, from, to } => operations::changes(s, &name, from, to).await,
         Command::Mirror { command: MirrorCommand::Status { check } } => mirror::status(s, check).await,
@@ -84,7 +84,9 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
         Command::Mirror { command: MirrorCommand::Repair { name, dry_run: true, .. } } => {
             verify(s, Some(&name), VerifyOptions { every_version: true, data: false }).await
         }
-        Command::Mirror { command: MirrorCommand::Repair { name, theirs: true, .. } } => keep_theirs(s, &name).await,
+        Command::Mirror { command: MirrorCommand::Repair { name, theirs: true, yes, .. } } => {
+            keep_theirs(s, &name, yes).await
+        }
         Command::Mirror { command: MirrorCommand::Repair { name, ours: true, .. } } => {
             mirror::keep_ours(s, &name).await
         }
@@ -183,8 +185,10 @@ fn imported_json(imported: &Imported) -> Value {
 }
 
 /// Imports the commits of other writers; other commits of the catalog for the same versions are set aside.
-async fn keep_theirs(s: &CommandContext, name: &str) -> Result<ExitStatus> {
+async fn keep_theirs(s: &CommandContext, name: &str, yes: bool) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
+    let what = format!("commits of the catalog are replaced by those of other writers in {}", entry.name);
+    confirmation::ask(yes, &what)?;
     let progress = Progress::new(format!("importing {}", entry.location), s.global.quiet);
     let show = |done: u64, total: u64| progress.at(done + 1, total + 1);
     let mirror = s.mirror(&catalog).with_future_times(s.settings.future_times);

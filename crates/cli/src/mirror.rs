@@ -85,7 +85,7 @@ pub(crate) async fn repair(s: &CommandContext, name: &str) -> Result<ExitStatus>
 pub(crate) async fn keep_ours(s: &CommandContext, name: &str) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
     let result = s.mirror(&catalog).keep_ours(entry.id).await?;
-    result.published.warnings.iter().for_each(|warning| warn(warning));
+    result.published.warnings.iter().for_each(|warning| warn(&format!("warning: {warning}")));
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&result.to_string())?,

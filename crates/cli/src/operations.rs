@@ -185,8 +185,11 @@ pub(crate) async fn restore(s: &CommandContext, name: &str, to: At, dry_run: boo
 }
 
 /// Removes files that no longer exist from the table; with `dry_run` it only lists them.
-pub(crate) async fn repair(s: &CommandContext, name: &str, dry_run: bool) -> Result<ExitStatus> {
+pub(crate) async fn repair(s: &CommandContext, name: &str, dry_run: bool, yes: bool) -> Result<ExitStatus> {
     let (catalog, entry) = s.table(name).await?;
+    if !dry_run {
+        confirmation::ask(yes, &format!("data files that are lost are removed from {}, with their rows", entry.name))?;
+    }
     let table = DeltaTable::open_in(catalog.clone(), &TableRef::Id(entry.id)).await?;
     let mut finished = table.run(Operation::Repair { dry_run }, &s.write_options()).await?;
     let listed = finished.metrics.get("files_removed").and_then(Value::as_str).unwrap_or("[]");

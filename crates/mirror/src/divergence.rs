@@ -28,7 +28,7 @@ impl Mirror {
         Err(TxnLogError::invalid(format!(
             "{name} is not published: version {version} in its _delta_log was written by another writer ({what}); \
              `dl verify {name}` shows the difference, and `dl mirror repair {name} --ours` moves it out of \
-             {place}/_delta_log and publishes the catalog's version"
+             {place}/_delta_log and publishes the catalog's version, and `--theirs` keeps it"
         )))
     }
 
@@ -71,7 +71,7 @@ impl Mirror {
                 Ok(TxnLogError::invalid(format!(
                     "publishing of {name} stopped: version {version} in {place}/_delta_log was written by another \
                      writer ({what}); nothing was overwritten: `dl verify {name}` shows the difference, and \
-                     `dl mirror repair {name} --ours` keeps the catalog's commits"
+                     `dl mirror repair {name} --ours` keeps the catalog's commits, `--theirs` the other ones"
                 )))
             }
             Failure::Error(e) => {

@@ -7,6 +7,7 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use crate::maintenance::below_table;
 use crate::mirror::Mirror;
 use crate::publish::Published;
 use crate::put::commit_path;
@@ -85,6 +86,10 @@ impl Mirror {
         let offset = Path::from(format!("_delta_log/{newest:020}.j"));
         let mut files = store.list_with_offset(Some(&Path::from("_delta_log")), &offset);
         while let Some(file) = files.try_next().await? {
+            // The hint and the folders come after all commits.
+            if below_table(&file.location).parts().nth(1).is_some_and(|part| part.as_ref().starts_with('_')) {
+                break;
+            }
             let name = file.location.filename().unwrap_or_default();
             let Some((version, kind)) = name.split_once('.') else { continue };
             match version.parse::<Version>() {

@@ -160,7 +160,7 @@ impl Mirror {
         let what = format!("{n} commit{} not published yet", if n == 1 { " is" } else { "s are" });
         let suggested_fix = match &table.mirror {
             MirrorState::Following => "`dl mirror run` publishes what is missing".into(),
-            MirrorState::Diverged { .. } => keep_ours(table),
+            MirrorState::Diverged { .. } => keep_one(table),
         };
         Ok(Some(Finding { version, what, suggested_fix }))
     }
@@ -219,7 +219,7 @@ impl Mirror {
                 }
                 let name = &table.name;
                 let suggested_fix = match there {
-                    Some(there) if !is_torn(&there, &expected) => keep_ours(table),
+                    Some(there) if !is_torn(&there, &expected) => keep_one(table),
                     _ if !was_published => "`dl mirror run` publishes it".into(),
                     Some(_) | None => format!("`dl mirror repair {name}` publishes the catalog's version again"),
                 };
@@ -298,8 +298,11 @@ fn first_difference(expected: &[u8], actual: &[u8]) -> (usize, String, String) {
 }
 
 /// What ends a divergence in favour of the catalog.
-fn keep_ours(table: &TableEntry) -> String {
-    format!("`dl mirror repair {} --ours` moves it out of _delta_log and publishes the catalog's version", table.name)
+fn keep_one(table: &TableEntry) -> String {
+    format!(
+        "`dl mirror repair {} --ours` moves it out of _delta_log and publishes the catalog's version, `--theirs` keeps it",
+        table.name
+    )
 }
 
 fn difference(expected: &Snapshot, files: &[Add], actual: &ReplayedSnapshot) -> Option<String> {
