@@ -15,6 +15,7 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
 use crate::args::{AtArgs, Command, Format, MirrorCommand};
+use crate::confirmation;
 use crate::context::{CommandContext, catalog_alone};
 use crate::exit::ExitStatus;
 use crate::output::warn;
