@@ -20,6 +20,7 @@ Example:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
@@ -77,7 +78,10 @@ async def run(function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -
     try:
         return await asyncio.shield(call)
     except asyncio.CancelledError:
-        await asyncio.wait([call])
+        # Cancelled again, it goes on waiting: what the call uses is free only then.
+        while not call.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([call])
         # Otherwise asyncio logs that the exception was never retrieved.
         call.exception()
         raise
