@@ -1,8 +1,9 @@
 """The package for asyncio: the same methods as coroutines, each run in a thread.
 
-The classes have the names, arguments, results and exceptions of those that they wrap;
-the wrapped object is the attribute ``sync``, which is also what other functions take.
-What needs no I/O is not a coroutine.
+The classes and their methods have the names, arguments, results and exceptions of those
+that they wrap. The wrapped object is the attribute ``sync``, which is also what other
+functions take. It has the methods that are missing here, for `run`: those that are
+rarely used in a server, and those that need no I/O.
 
 A call that is cancelled is waited for, because a thread cannot be stopped: a task ends
 when its call has, and what the call committed stays. A transaction is rolled back.
