@@ -168,7 +168,8 @@ def _limit(value: Any, type_: pa.DataType, highest: bool) -> pa.Scalar | None:
         return None
     try:
         if pa.types.is_timestamp(type_):
-            time = datetime.fromisoformat(value)
+            # Python 3.10 does not know the Z.
+            time = datetime.fromisoformat(value.replace("Z", "+00:00"))
             return pa.scalar(time + _CUT_OFF if highest else time, type_)
         if pa.types.is_date(type_):
             return pa.scalar(date.fromisoformat(value), type_)
@@ -181,7 +182,7 @@ def _limit(value: Any, type_: pa.DataType, highest: bool) -> pa.Scalar | None:
             return pa.scalar(value, type_)
         if pa.types.is_string(type_) or pa.types.is_large_string(type_):
             return pa.scalar(value, type_)
-    except (ArithmeticError, TypeError, ValueError):
+    except (ArithmeticError, AttributeError, TypeError, ValueError):
         # A year beyond the range of datetime, for example: the file is not skipped.
         return None
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from deltalakedb.exceptions import DeltaError, DeltaProtocolError
+from deltalakedb.exceptions import DeltaError
 
 if TYPE_CHECKING:
     import duckdb
@@ -69,14 +69,16 @@ def _dataset(table: DeltaTable) -> Any:
     """
     try:
         return table.to_pyarrow_dataset()
-    except (ImportError, DeltaProtocolError):
+    except (ImportError, DeltaError):
         return None
 
 
 def _imported(name: str, extra: str) -> Any:
     try:
         return importlib.import_module(name)
-    except ImportError:
+    except ModuleNotFoundError as e:
+        if e.name != name:
+            raise
         raise ImportError(
             f"{name} is not installed: install deltalakedb[{extra}]"
         ) from None

@@ -1,8 +1,9 @@
 """The package for asyncio: the same methods as coroutines, each run in a thread.
 
-The classes have the names, arguments, results and exceptions of those that they wrap;
-the wrapped object is the attribute ``sync``, which is also what other functions take.
-What needs no I/O is not a coroutine.
+The classes and their methods have the names, arguments, results and exceptions of those
+that they wrap. The wrapped object is the attribute ``sync``, which is also what other
+functions take. It has the methods that are missing here, for `run`: those that are
+rarely used in a server, and those that need no I/O.
 
 A call that is cancelled is waited for, because a thread cannot be stopped: a task ends
 when its call has, and what the call committed stays. A transaction is rolled back.
@@ -20,6 +21,7 @@ Example:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
@@ -77,7 +79,10 @@ async def run(function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -
     try:
         return await asyncio.shield(call)
     except asyncio.CancelledError:
-        await asyncio.wait([call])
+        # Cancelled again, it goes on waiting: what the call uses is free only then.
+        while not call.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([call])
         # Otherwise asyncio logs that the exception was never retrieved.
         call.exception()
         raise

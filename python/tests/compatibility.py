@@ -163,7 +163,7 @@ def page() -> str:
         "",
         "Public names that `deltalake` does not have. A table is also an Arrow stream (`__arrow_c_stream__`), and tables "
         "and catalogs are shown as HTML in notebooks (`_repr_html_`). [python.md](python.md) describes them. The "
-        "classes of `aio` have the methods of those that they wrap.",
+        "classes of `aio` have most methods of those that they wrap.",
         "",
         "| name | |",
         "|---|---|",

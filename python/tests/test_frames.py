@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import json
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import arro3.core
@@ -105,6 +107,23 @@ def test_a_relation_of_a_table_that_pyarrow_cannot_read(table: DeltaTable) -> No
     with pytest.raises(duckdb.Error, match=r"call to_duckdb\(\) again"):
         relation.fetchall()
     assert table.to_duckdb().filter("id < 10").fetchall() == [(3, None)]
+
+
+def test_a_relation_of_a_table_with_files_elsewhere(
+    table: DeltaTable, path: str
+) -> None:
+    """A shallow clone, whose files datasets of pyarrow do not reach."""
+    first = Path(path) / "_delta_log" / f"{0:020}.json"
+    log = Path(f"{path}-clone") / "_delta_log"
+    log.mkdir(parents=True)
+    actions = [json.loads(line) for line in first.read_text().splitlines()]
+    for action in actions:
+        if "add" in action:
+            action["add"]["path"] = f"{Path(path).as_uri()}/{action['add']['path']}"
+    lines = [json.dumps(action) for action in actions]
+    (log / first.name).write_text("\n".join(lines) + "\n")
+    relation = DeltaTable(f"{path}-clone").to_duckdb()
+    assert relation.filter("id > 1").fetchall() == [(2, "b"), (3, None)]
 
 
 def test_a_relation_keeps_its_version(table: DeltaTable) -> None:
