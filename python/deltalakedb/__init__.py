@@ -17,6 +17,7 @@ Example:
 from __future__ import annotations
 
 import atexit
+import logging  # noqa: F401  its end is registered before that of the package
 
 # isort: off
 from deltalakedb import _compiled as _compiled  # before the compiled half is used

@@ -22,7 +22,7 @@ from deltalakedb._assignments import Clause, assignments
 from deltalakedb._internal import RawCatalog, RawTable, RawTransaction
 from deltalakedb._merger import MergeBuilder
 from deltalakedb._parameters import Parameters, parameters
-from deltalakedb._util import check_type, parse_metrics, place_text
+from deltalakedb._util import check_type, parse_metrics, place_text, warn_caller
 from deltalakedb.exceptions import DeltaError, TransactionClosedError
 from deltalakedb.results import (
     DeleteMetrics,
@@ -585,6 +585,10 @@ class TableTransaction:
         except Exception as e:
             if sys.version_info >= (3, 11):
                 error.add_note(f"Rolling the transaction back failed, too: {e}")
+            else:
+                warn_caller(
+                    RuntimeWarning, f"Rolling the transaction back failed, too: {e}"
+                )
 
     @property
     def versions(self) -> dict[str, int]:

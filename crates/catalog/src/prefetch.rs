@@ -46,6 +46,7 @@ impl<T: Send + 'static> Prefetch<T> {
     }
 
     /// The next item, for a thread that may block.
+    #[cfg(feature = "duckdb")]
     pub(crate) fn next_blocking(&mut self) -> Result<Option<T>> {
         match self {
             Self::Here(items) => Ok(items.next()),

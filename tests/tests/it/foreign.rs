@@ -124,7 +124,7 @@ async fn an_import_beside_unpublished_commits_halts_and_names_the_choice() {
         assert_eq!(halted.kind(), ErrorKind::Invalid, "{halted}");
         let sentence = halted.to_string();
         for part in
-            ["dl mirror run", "dl verify default.t", "dl mirror repair default.t --ours", "or keep the others by"]
+            ["dl mirror run", "dl verify default.t", "dl mirror repair default.t --ours", "`--theirs` the others"]
         {
             assert!(sentence.contains(part), "{sentence}");
         }
