@@ -8,6 +8,7 @@ expose its type.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -45,6 +46,12 @@ _SIGNED = (
 )
 
 
+def _reader(schema: Schema, batches: Iterator[Any]) -> RecordBatchReader:
+    # The last arro3-core for Python 3.10 takes lists only: the rows are in memory.
+    given = batches if sys.version_info >= (3, 11) else list(batches)
+    return RecordBatchReader.from_batches(schema, given)
+
+
 class Stream:
     """Rows for a table, read on demand.
 
@@ -59,7 +66,7 @@ class Stream:
         target = delta_schema(self.reader.schema, existing)
         if not target.equals(self.reader.schema):
             cast = self._recording_errors(_cast(batch, target) for batch in self.reader)
-            self.reader = RecordBatchReader.from_batches(target, cast)
+            self.reader = _reader(target, cast)
         self.schema = target
 
     @contextmanager
@@ -79,7 +86,7 @@ class Stream:
             except IndexError:
                 what = "an empty list of batches has no schema: pass one"
                 raise IndexError(what) from None
-            return RecordBatchReader.from_batches(schema, iter(data))
+            return _reader(schema, iter(data))
         if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
             return RecordBatchReader.from_arrow(data)
         if isinstance(data, Iterator):
@@ -103,7 +110,7 @@ class Stream:
             raise TypeError(f"an iterator must give batches, not {kind}")
         schema = RecordBatch.from_arrow(first).schema
         batches = self._recording_errors(chain((first,), data))
-        return RecordBatchReader.from_batches(schema, batches)
+        return _reader(schema, batches)
 
     def _recording_errors(self, batches: Iterable[Any]) -> Iterator[Any]:
         """The batches; an exception is recorded."""
