@@ -96,7 +96,7 @@ def test_a_relation_has_the_columns_and_rows_that_are_asked_for(
     with duckdb.connect() as connection:
         relation = table.to_duckdb(["id"], "name = 'b'", connection=connection)
         assert (relation.columns, relation.fetchall()) == (["id"], [(2,)])
-    with pytest.raises(Exception, match="nope"):
+    with pytest.raises(duckdb.Error, match='has no column "nope"'):
         table.to_duckdb(["nope"]).fetchall()
 
 

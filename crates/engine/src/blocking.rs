@@ -2,7 +2,7 @@
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 
-/// Starts a call that waits for a disk, beside the tasks of the runtime, and returns the future of its result.
+/// Starts a call that waits for a disk, in a thread for blocking calls, and returns the future of its result.
 pub(crate) fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> impl Future<Output = Result<T>> + Send + 'static {

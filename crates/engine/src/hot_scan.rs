@@ -19,7 +19,6 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, stream};
 
 use crate::blocking::blocking;
-
 use crate::definition::{DELETED_COLUMN, SEQ_COLUMN};
 use crate::row_table::{RowTable, SCOPE};
 
@@ -118,6 +117,7 @@ impl HotScan {
         blocking(move || scan.batch(from)).boxed()
     }
 
+    /// The next rows, from a key on; None if there are no more.
     fn batch(&self, from: Vec<u8>) -> Result<Option<Decoded>> {
         let scan = VersionScan { after: self.after, ..VersionScan::default() };
         let mut versions = self.snapshot.scan(from..self.range.end.clone(), scan)?;
@@ -135,7 +135,7 @@ impl HotScan {
     }
 }
 
-/// Rows, and the key of those after them; None if there are no more.
+/// Rows, and the key after them; None if they are the last.
 type Decoded = (RecordBatch, Option<Vec<u8>>);
 
 /// A batch that is being decoded.
