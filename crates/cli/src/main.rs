@@ -24,6 +24,7 @@ mod lifecycle;
 mod merge;
 mod metrics;
 mod mirror;
+mod open_spans;
 mod operation;
 mod operations;
 mod otlp_recorder;

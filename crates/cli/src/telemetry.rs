@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::MeterProvider;
@@ -25,6 +25,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 use crate::collector::{Collector, warn_of_loss};
+use crate::open_spans::OpenSpans;
 use crate::otlp_recorder::OtlpRecorder;
 use crate::recorder;
 use crate::terminal::has_colours;
@@ -33,12 +34,15 @@ use crate::terminal::has_colours;
 const NAME: &str = "deltalakedb";
 /// How long the end of the process waits for the collector.
 const EXIT_WAIT: Duration = Duration::from_secs(2);
+/// How much of it the spans have to end: one that never ends, because a store does not answer, is not exported.
+const SPANS_WAIT: Duration = Duration::from_millis(500);
 
 /// The exporters of the process.
 #[derive(Default)]
 pub(crate) struct Telemetry {
     collector: Option<Arc<Collector>>,
     traces: Option<SdkTracerProvider>,
+    spans: OpenSpans,
     metrics: Option<SdkMeterProvider>,
 }
 
@@ -49,7 +53,7 @@ impl Telemetry {
         if let Err(why) = telemetry.export(runtime) {
             warn_of_loss(&why);
         }
-        start_log(telemetry.traces.as_ref(), verbose);
+        start_log(telemetry.traces.as_ref(), telemetry.spans.clone(), verbose);
         telemetry
     }
 
@@ -89,6 +93,8 @@ impl Telemetry {
     /// Sends what is left, for at most [`EXIT_WAIT`]. Must be called outside of the runtime, which is still running.
     pub(crate) fn shutdown(self) {
         let Some(collector) = self.collector else { return };
+        let until = Instant::now() + EXIT_WAIT;
+        self.spans.wait(SPANS_WAIT);
         // No message is sent: the channel is closed when both threads have ended.
         let (running, ended) = mpsc::channel::<Infallible>();
         let in_thread = |end: Box<dyn FnOnce() + Send>| {
@@ -109,14 +115,14 @@ impl Telemetry {
             in_thread(Box::new(move || drop(metrics.shutdown_with_timeout(EXIT_WAIT))));
         }
         drop(running);
-        if let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(EXIT_WAIT) {
+        if let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(until.saturating_duration_since(Instant::now())) {
             collector.warn_once(&format!("it does not answer within {} s, and the command ends", EXIT_WAIT.as_secs()));
         }
     }
 }
 
 /// Writes events to standard error, where `RUST_LOG` enables them, and passes spans to the exporter.
-fn start_log(traces: Option<&SdkTracerProvider>, verbose: u8) {
+fn start_log(traces: Option<&SdkTracerProvider>, open: OpenSpans, verbose: u8) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| log_filter(verbose).into());
     // The end of a span is printed with its duration, where RUST_LOG enables the span.
     let colours = has_colours(std::io::stderr().is_terminal());
@@ -124,7 +130,8 @@ fn start_log(traces: Option<&SdkTracerProvider>, verbose: u8) {
     let lines = lines.with_writer(std::io::stderr).with_filter(filter);
     let spans = traces.map(|provider| {
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer(NAME));
-        layer.with_location(false).with_threads(false).with_filter(exported())
+        // A span is counted until the exporter has it.
+        layer.with_location(false).with_threads(false).and_then(open).with_filter(exported())
     });
     tracing_subscriber::registry().with(lines).with(spans).init();
 }
