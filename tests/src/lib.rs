@@ -4,8 +4,10 @@
 #![allow(clippy::print_stderr, reason = "a test that is skipped says why")]
 
 mod databases;
+mod histories;
 pub mod history;
 mod large;
+pub mod row_model;
 pub mod spark;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +26,7 @@ use deltalakedb_log::{At, Catalog, Location, SystemClock, TableEntry, TxnLogErro
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{DeltaTable, Scan, plain};
 use futures::TryStreamExt;
+pub use histories::run_histories;
 pub use large::large_log;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
@@ -99,18 +102,26 @@ pub fn python(modules: &str) -> Option<PathBuf> {
 /// DuckDB reads the same rows of these tables: descriptions for `scripts/check_outside_readers.py`, which get into the
 /// file `list`.
 pub fn read_by_duckdb(list: &Path, tables: Vec<Value>) {
-    read_by("duckdb", list, tables);
+    read_by(&["duckdb"], list, tables);
 }
 
-/// The same for any of its readers.
-pub fn read_by(reader: &str, list: &Path, tables: Vec<Value>) {
+/// The same for any of its readers: each has a process of its own, in which it reads all tables.
+pub fn read_by(readers: &[&str], list: &Path, tables: Vec<Value>) {
     let Some(python) = python("duckdb, deltalake, polars, pyarrow") else { return };
+    let count = tables.len();
     std::fs::write(list, Value::Array(tables).to_string()).unwrap();
     let script = repository().join("scripts/check_outside_readers.py");
-    let checked = Command::new(python).arg(script).arg(list).arg(reader).output().unwrap();
-    let said = String::from_utf8_lossy(&checked.stdout);
-    let differ: Vec<_> = said.lines().filter(|line| !line.ends_with(" same")).collect();
-    assert!(checked.status.success(), "{}\n{}", differ.join("\n"), String::from_utf8_lossy(&checked.stderr));
+    let check = &|reader: &str| Command::new(&python).arg(&script).arg(list).arg(reader).output().unwrap();
+    let checked: Vec<_> = std::thread::scope(|scope| {
+        let runs: Vec<_> = readers.iter().map(|&reader| scope.spawn(move || check(reader))).collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+    for (reader, checked) in readers.iter().zip(checked) {
+        let said = String::from_utf8_lossy(&checked.stdout);
+        let differ: Vec<_> = said.lines().filter(|line| !line.ends_with(" same")).collect();
+        assert!(checked.status.success(), "{}\n{}", differ.join("\n"), String::from_utf8_lossy(&checked.stderr));
+        eprintln!("{reader} read {count} tables");
+    }
 }
 
 /// A program that asks DuckDB, delta-rs and Polars for the tables at the places of its arguments, and prints an object

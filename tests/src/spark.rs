@@ -138,11 +138,12 @@ impl Spark {
     }
 }
 
-/// Spark finds the same columns in the rows of a sample of these tables: objects with the name of the `table`, its
-/// `location` and its `rows`, perhaps with a `version` and with `columns` of their own.
+/// Spark finds the same columns in the rows of a sample of these tables, taken from all parts of the list: objects with
+/// the name of the `table`, its `location` and its `rows`, perhaps with a `version` and with `columns` of their own.
 pub fn read_by_spark<'a>(columns: &str, tables: impl Iterator<Item = &'a Value>) {
     let Some(spark) = spark() else { return };
-    let tables: Vec<_> = tables.take(SAMPLE * soak() as usize).collect();
+    let (tables, sample): (Vec<_>, _) = (tables.collect(), SAMPLE * soak() as usize);
+    let tables: Vec<_> = tables.iter().copied().step_by((tables.len() / sample).max(1)).take(sample).collect();
     let read = |table: &&Value| {
         let version = table["version"].as_u64().map(|version| format!(" VERSION AS OF {version}"));
         let (location, version) = (table["location"].as_str().unwrap(), version.unwrap_or_default());

@@ -4,6 +4,9 @@ mod anomalies;
 mod by_key;
 mod crashes;
 mod histories;
+#[path = "../../../tests/src/row_model.rs"]
+#[allow(unreachable_pub, dead_code, reason = "the file is shared")]
+mod row_model;
 mod statements;
 
 use std::path::PathBuf;

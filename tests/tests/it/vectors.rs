@@ -26,13 +26,12 @@ use deltalakedb_table::{
 };
 use deltalakedb_tests::spark::read_by_spark;
 use deltalakedb_tests::{
-    SeedReport, contents, copy, location, our_state, read_by_duckdb, same_state, seeds, soak, sqlite, their_state,
+    contents, copy, location, our_state, read_by_duckdb, run_histories, same_state, seeds, soak, sqlite, their_state,
 };
 use fastrand::Rng;
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
-use tokio::runtime::Handle;
 
 use self::steps::{Action, Condition, Random, Row, Step};
 
@@ -48,19 +47,13 @@ const PUBLISHED_EVERY: usize = 4;
 async fn random_histories_with_deletion_vectors_equal_a_model() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = sqlite(dir.path()).await;
-    let seeds = seeds(HISTORIES * soak());
-    let runs = seeds.into_iter().map(|seed| {
-        let (root, catalog) = (dir.path().to_path_buf(), catalog.clone());
-        // The future of a vacuum cannot be sent to another thread.
-        tokio::task::spawn_blocking(move || {
-            let _named = SeedReport::new(seed, "sqlite");
-            Handle::current().block_on(run(seed, &root, &catalog))
-        })
+    let root = dir.path().to_path_buf();
+    let runs = run_histories(seeds(HISTORIES * soak()), "sqlite", move |seed| {
+        let (root, catalog) = (root.clone(), catalog.clone());
+        async move { run(seed, &root, &catalog).await }
     });
-    let runs: Vec<_> = futures::stream::iter(runs).buffer_unordered(4).collect().await;
-    let (count, failed) = (runs.len(), runs.iter().filter(|run| run.is_err()).count());
-    assert_eq!(failed, 0, "{failed} of {count} histories failed, see above");
-    let runs: Vec<Played> = runs.into_iter().flatten().collect();
+    let runs = runs.await;
+    let count = runs.len();
     let sum = |of: fn(&Played) -> usize| runs.iter().map(of).sum::<usize>();
     let (vectors, conflicts, rebased) = (sum(|r| r.vectors), sum(|r| r.conflicts), sum(|r| r.rebased));
     eprintln!("{count} histories: {vectors} live vectors seen, {conflicts} conflicts, {rebased} commits rebased");

@@ -1,13 +1,11 @@
 //! Random histories against a model.
 
-use std::collections::BTreeMap;
-
 use fastrand::Rng;
 
 use super::crashes::no_unnamed_files;
+use super::row_model::{self, COLUMNS, Change, Changed, Rows};
 use super::*;
 use crate::cold_snapshot::{ColdFile, ColdSnapshot};
-use crate::random::pick;
 
 /// The histories of a usual run.
 const HISTORIES: u64 = 500;
@@ -18,11 +16,7 @@ const MANY_STEPS: usize = 25;
 /// The failures of a usual run.
 const FAILURES: u64 = 500;
 
-const CREATE: &str = "CREATE SHARED TABLE app.t (v BIGINT, b TEXT, a BIGINT, PRIMARY KEY (a, b))";
-
-const EVERY_ROW: &str = "SELECT a, b, v FROM app.t";
-
-type Model = BTreeMap<(i64, String), Option<i64>>;
+const TABLE: &str = "app.t";
 
 #[test]
 fn random_histories_equal_a_model() {
@@ -34,16 +28,13 @@ fn random_histories_equal_a_model() {
 async fn history(rng: &mut Rng) {
     let mut fixture = Fixture::new().await;
     let mut sessions = vec![fixture.session(), fixture.session()];
-    check(&mut sessions[0], CREATE, &["CREATE SHARED TABLE"]).await;
-    let mut model = Model::new();
+    create(&mut sessions[0]).await;
+    let mut model = Rows::new();
     for step in 0..if rng.u8(0..4) == 0 { MANY_STEPS } else { STEPS } {
         let session = &mut sessions[rng.usize(0..2)];
         match rng.u8(0..13) {
             0..=8 => {
-                let change = random_change(rng, &model);
-                let answer = Box::pin(ask(session, &change.sql)).await;
-                assert_eq!(answer.map_err(|e| e.kind()), change.answer.map(|done| vec![done]), "{}", change.sql);
-                model = change.after;
+                model = change(session, &Change::random(rng, TABLE), &model).await;
             }
             9 | 10 => {
                 check(session, "FLUSH TABLE app.t", &["FLUSH TABLE"]).await;
@@ -51,7 +42,8 @@ async fn history(rng: &mut Rng) {
                 check_cold_snapshot(&fixture).await;
             }
             11 if rng.bool() => {
-                check(session, &format!("DROP TABLE app.t; {CREATE}"), &["DROP TABLE", "CREATE SHARED TABLE"]).await;
+                check(session, "DROP TABLE app.t", &["DROP TABLE"]).await;
+                create(session).await;
                 model.clear();
             }
             _ => {
@@ -80,8 +72,8 @@ fn random_failures_of_the_disk_lose_no_acknowledged_row() {
 async fn failure(rng: &mut Rng) {
     let mut fixture = Fixture::new().await;
     let mut session = fixture.session();
-    check(&mut session, CREATE, &["CREATE SHARED TABLE"]).await;
-    let mut model = Model::new();
+    create(&mut session).await;
+    let mut model = Rows::new();
     // What the statement that failed may have done.
     let mut perhaps = None;
     *fixture.fails_in.lock() = Some(rng.usize(0..12));
@@ -92,12 +84,13 @@ async fn failure(rng: &mut Rng) {
             }
             continue;
         }
-        let change = random_change(rng, &model);
+        let change = Change::random(rng, TABLE);
+        let Changed { rows, answer } = change.after(&model);
         match Box::pin(ask(&mut session, &change.sql)).await {
-            Err(e) if change.answer != Err(e.kind()) => perhaps = Some(change.after),
-            answer => {
-                assert_eq!(answer.map_err(|e| e.kind()), change.answer.map(|done| vec![done]), "{}", change.sql);
-                model = change.after;
+            Err(e) if answer != Err(e.kind()) => perhaps = Some(rows),
+            answered => {
+                assert_eq!(answered.map_err(|e| e.kind()), answer.map(|done| vec![done]), "{}", change.sql);
+                model = rows;
             }
         }
     }
@@ -108,7 +101,7 @@ async fn failure(rng: &mut Rng) {
     }
     fixture.reopen().await.unwrap();
     let mut session = fixture.session();
-    let found = Box::pin(ask(&mut session, EVERY_ROW)).await.unwrap();
+    let found = every_row(&mut session).await;
     let after = perhaps.filter(|after| found == texts_of(after));
     let model = after.unwrap_or(model);
     assert_eq!(found, texts_of(&model));
@@ -132,89 +125,55 @@ async fn check_cold_snapshot(fixture: &Fixture) {
     assert_eq!(rows(&cold), rows(&logged));
 }
 
-/// A statement that changes rows.
-struct Change {
-    sql: String,
-    /// What it answers.
-    answer: std::result::Result<String, ErrorKind>,
-    /// The rows after it.
-    after: Model,
+/// Runs a change, which answers what the model says. Returns the rows after it.
+async fn change(session: &mut SqlSession, change: &Change, model: &Rows) -> Rows {
+    let Changed { rows, answer } = change.after(model);
+    let answered = Box::pin(ask(session, &change.sql)).await;
+    assert_eq!(answered.map_err(|e| e.kind()), answer.map(|done| vec![done]), "{}", change.sql);
+    rows
 }
 
-fn random_change(rng: &mut Rng, model: &Model) -> Change {
-    let mut after = model.clone();
-    let (a, b) = (rng.i64(0..6), pick(rng, &["", "x", "yy"]).to_string());
-    let (sql, answer) = match rng.u8(0..9) {
-        0..=3 => {
-            let v = rng.i64(0..100);
-            let sql = format!("INSERT INTO app.t (a, b, v) VALUES ({a}, '{b}', {v})");
-            let exists = after.contains_key(&(a, b.clone()));
-            after.entry((a, b)).or_insert(Some(v));
-            (sql, if exists { Err(ErrorKind::AlreadyExists) } else { Ok("INSERT 1".to_string()) })
-        }
-        4 | 5 => {
-            let changed = after.iter_mut().filter(|((other, _), _)| *other == a).map(|(_, v)| *v = v.map(|v| v + 1));
-            let n = changed.count();
-            (format!("UPDATE app.t SET v = v + 1 WHERE a = {a}"), Ok(format!("UPDATE {n}")))
-        }
-        6 => {
-            let of_row = has_key(rng, a, &b);
-            let (value, new) = pick(rng, &[("NULL", None), ("7", Some(7)), ("v * 2 + a", Some(-1))]);
-            let old = after.get_mut(&(a, b));
-            let n = old.map(|v| *v = if new == Some(-1) { v.map(|v| v * 2 + a) } else { new }).into_iter().count();
-            (format!("UPDATE app.t SET v = {value} WHERE {of_row}"), Ok(format!("UPDATE {n}")))
-        }
-        7 => {
-            let of_row = has_key(rng, a, &b);
-            let n = after.remove(&(a, b)).into_iter().count();
-            (format!("DELETE FROM app.t WHERE {of_row}"), Ok(format!("DELETE {n}")))
-        }
-        _ => {
-            after.retain(|_, v| v.is_none_or(|v| v < 50));
-            let n = model.len() - after.len();
-            ("DELETE FROM app.t WHERE v >= 50".to_string(), Ok(format!("DELETE {n}")))
-        }
-    };
-    Change { sql, answer, after }
+async fn create(session: &mut SqlSession) {
+    check(session, &row_model::create(TABLE), &["CREATE SHARED TABLE"]).await;
 }
 
-/// A condition that the row with a key satisfies: it is looked up by a statement or by a scan, or found among all rows.
-fn has_key(rng: &mut Rng, a: i64, b: &str) -> String {
-    match rng.u8(0..3) {
-        0 => format!("a = {a} AND '{b}' = b"),
-        1 => format!("b = '{b}' AND a = {a} AND a IS NOT NULL"),
-        _ => format!("a + 0 = {a} AND concat(b, '') = '{b}'"),
-    }
+async fn every_row(session: &mut SqlSession) -> Vec<String> {
+    let sql = format!("SELECT {} FROM app.t", COLUMNS.join(", "));
+    Box::pin(ask(session, &sql)).await.unwrap()
 }
 
 /// Every key that rows may have is looked up.
-async fn check_keys(session: &mut SqlSession, model: &Model) {
-    for (a, b) in (0..6).flat_map(|a| ["", "x", "yy"].map(|b| (a, b))) {
-        let want = model.get(&(a, b.to_string())).map(|v| v.map_or("null".to_string(), |v| v.to_string()));
-        let sql = format!("SELECT v FROM app.t WHERE b = '{b}' AND a = {a}");
+async fn check_keys(session: &mut SqlSession, model: &Rows) {
+    for key in row_model::keys() {
+        let want = model.get(&key).map(|values| values.v.map_or("null".to_string(), |v| v.to_string()));
+        let sql = format!("SELECT v FROM app.t WHERE b = '{}' AND a = {}", key.1, key.0);
         let got = Box::pin(ask(session, &sql)).await.unwrap();
         assert_eq!(got, want.into_iter().collect::<Vec<_>>(), "{sql}");
     }
 }
 
 /// One of several queries has the rows of the model.
-async fn check_table(session: &mut SqlSession, model: &Model, step: usize) {
+async fn check_table(session: &mut SqlSession, model: &Rows, step: usize) {
     let (sql, want) = match step % 4 {
-        0 => ("SELECT count(*) FROM app.t", vec![model.len().to_string()]),
+        0 => ("SELECT count(*) FROM app.t", model.len()),
         1 => {
-            let n = model.iter().filter(|((a, b), v)| *a > 2 && b != "x" && v.is_some()).count();
-            ("SELECT count(v) FROM app.t WHERE a > 2 AND b <> 'x'", vec![n.to_string()])
+            let found = model.iter().filter(|((a, b), values)| *a > 2 && b != "x" && values.v.is_some());
+            ("SELECT count(v) FROM app.t WHERE a > 2 AND b <> 'x'", found.count())
         }
-        _ => (EVERY_ROW, texts_of(model)),
+        _ => {
+            assert_eq!(every_row(session).await, texts_of(model), "step {step}");
+            return;
+        }
     };
     let got = Box::pin(ask(session, sql)).await.unwrap();
-    assert_eq!(got, want, "step {step}: {sql}");
+    assert_eq!(got, [want.to_string()], "step {step}: {sql}");
 }
 
-/// The rows as [`EVERY_ROW`] returns them.
-fn texts_of(model: &Model) -> Vec<String> {
-    let text = |v: &Option<i64>| v.map_or("null".to_string(), |v| v.to_string());
-    let mut rows: Vec<_> = model.iter().map(|((a, b), v)| format!("{a}|{b}|{}", text(v))).collect();
+/// The rows as [`every_row`] returns them.
+fn texts_of(model: &Rows) -> Vec<String> {
+    let text = |value: Option<String>| value.unwrap_or_else(|| "null".to_string());
+    let row = |(key, values)| row_model::texts(key, values).map(text).join("|");
+    let mut rows: Vec<_> = model.iter().map(row).collect();
     rows.sort();
     rows
 }

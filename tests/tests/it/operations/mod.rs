@@ -24,10 +24,10 @@ use deltalakedb_log::{At, Catalog, Commit, Location, SystemClock, TableEntry, Ta
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{DeltaTable, MergeClause, Scan, plain};
 use deltalakedb_tests::{
-    SeedReport, catalog, databases, lines, location, our_rows, our_state, read_by_duckdb, same_state, seeds, soak,
+    catalog, databases, lines, location, our_rows, our_state, read_by_duckdb, run_histories, same_state, seeds, soak,
     their_rows, their_state,
 };
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use serde_json::{Value, json};
 
 pub(crate) use self::random::{Random, Step, TableState};
@@ -47,20 +47,12 @@ async fn random_operations_equal_those_of_delta_rs() {
     }
     let seeds = seeds(if soak() > 1 { 500 } else { SEQUENCES });
     let (root, catalogs) = (dir.path().to_path_buf(), Arc::new(catalogs));
-    let runs = seeds.into_iter().map(|seed| {
+    let played = run_histories(seeds, "everywhere", move |seed| {
         let (root, catalogs) = (root.clone(), catalogs.clone());
-        async move {
-            tokio::spawn(async move {
-                let _named = SeedReport::new(seed, "everywhere");
-                sequence(seed, &root, &catalogs).await
-            })
-            .await
-        }
+        async move { sequence(seed, &root, &catalogs).await }
     });
-    let runs: Vec<_> = futures::stream::iter(runs).buffer_unordered(4).collect().await;
-    let (count, failed) = (runs.len(), runs.iter().filter(|run| run.is_err()).count());
-    assert_eq!(failed, 0, "{failed} of {count} sequences failed, see above");
-    let played: Vec<Played> = runs.into_iter().flatten().collect();
+    let played = played.await;
+    let count = played.len();
     let sum = |of: fn(&Played) -> usize| played.iter().map(of).sum::<usize>();
     let (done, beyond, balanced) = (sum(|p| p.done), sum(|p| p.beyond), sum(|p| p.balanced));
     eprintln!(
