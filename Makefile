@@ -69,8 +69,10 @@ smoke: ## the same on small tables, to see that it runs
 soak: ## the long versions of the random tests
 	@scripts/setup test
 	DELTALAKEDB_SOAK=1 scripts/postgres with cargo test --workspace --exclude deltalakedb-benches --test it -- \
-	  --nocapture random_histories every_file_with_a_matching_row random_operations transactions:: from_scratch::
-	DELTALAKEDB_SOAK=1 cargo test --workspace --exclude deltalakedb-benches --lib -- --nocapture random_queries
+	  --nocapture random_histories every_file_with_a_matching_row random_operations transactions:: from_scratch:: \
+	  a_crash_of_changes_and_flushes
+	DELTALAKEDB_SOAK=1 cargo test --workspace --exclude deltalakedb-benches --lib -- --nocapture random_queries \
+	  random_histories_equal_a_model random_failures_of_the_disk
 	DELTALAKEDB_SOAK=1 scripts/postgres with cargo test -p deltalakedb-catalog --lib -- \
 	  --nocapture a_table_is_made_and_found a_point_costs no_question
 

@@ -26,6 +26,9 @@ mod pseudoterminal;
 mod rebuild;
 mod restored;
 mod rights;
+#[path = "../../../../tests/src/row_model.rs"]
+#[allow(unreachable_pub, dead_code, reason = "the file is shared")]
+mod row_model;
 mod row_tables;
 mod shell;
 mod sql;

@@ -1,64 +1,89 @@
-//! Kill -9 while rows are changed and flushed: no acknowledged row is lost, none is there twice, none comes back.
+//! Kill -9 while rows are changed and flushed, from a seed: no acknowledged row is lost, none is there twice, none comes
+//! back.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use fastrand::Rng;
+use serde_json::Value;
 
 use super::*;
+use crate::row_model::{self, COLUMNS, Change, Changed, Rows, Values, texts};
 
 /// The calls that change the disk.
 const CALLS: &[&str] =
     &["pwrite64", "write", "fsync", "fdatasync", "linkat,link", "rename,renameat,renameat2", "unlink,unlinkat"];
 
-/// The points of a usual run, of all at which the disk changes.
-const POINTS: usize = 40;
+/// The processes that a usual run kills.
+const KILLS: u64 = 500;
 
-/// Each prints a line when it is acknowledged.
-const STATEMENTS: [&str; 6] = [
-    "INSERT INTO t VALUES (21, 'new')",
-    "UPDATE t SET name = 'changed' WHERE id = 3 OR id = 2",
-    "FLUSH TABLE t",
-    "DELETE FROM t WHERE id IN (3, 4, 21)",
-    "INSERT INTO t VALUES (21, 'again')",
-    "FLUSH TABLE t",
-];
+/// How many run at a time, each in a folder of its own.
+const AT_A_TIME: usize = 2;
 
-type Rows = BTreeMap<i64, String>;
+/// Statements of a script; each third is a flush.
+const STATEMENTS: usize = 6;
 
-/// The rows after each number of statements.
-fn states() -> Vec<Rows> {
-    let mut rows: Rows = (2..=20).map(|id| (id, "row".to_string())).collect();
-    let mut states = vec![rows.clone()];
-    rows.insert(21, "new".into());
-    states.push(rows.clone());
-    rows.extend([2, 3].map(|id| (id, "changed".to_string())));
-    states.extend([rows.clone(), rows.clone()]);
-    rows.retain(|id, _| ![3, 4, 21].contains(id));
-    states.push(rows.clone());
-    rows.insert(21, "again".into());
-    states.extend([rows.clone(), rows]);
-    states
+const FLUSH: &str = "FLUSH TABLE t";
+
+/// A change that succeeds and has an effect, and the rows after it.
+fn random_change(rng: &mut Rng, rows: &Rows) -> (String, Rows) {
+    loop {
+        let change = Change::random(rng, "t");
+        let Changed { rows: after, answer } = change.after(rows);
+        if answer.is_ok() && after != *rows {
+            return (change.sql, after);
+        }
+    }
 }
 
-/// A row table with flushed rows, and a deleted one that is not flushed. Its folder stays, since a data directory cannot
-/// be moved; what is in it is kept beside it.
+/// Statements, each of which prints a line when it is acknowledged, and the rows after each number of them.
+struct Script {
+    sql: String,
+    states: Vec<Rows>,
+}
+
+impl Script {
+    fn random(seed: u64, rows: &Rows) -> Self {
+        let (mut rng, mut rows) = (Rng::with_seed(seed), rows.clone());
+        let (mut statements, mut states) = (Vec::new(), vec![rows.clone()]);
+        for n in 1..=STATEMENTS {
+            let (sql, after) = if n % 3 == 0 { (FLUSH.to_string(), rows) } else { random_change(&mut rng, &rows) };
+            rows = after;
+            statements.push(sql);
+            states.push(rows.clone());
+        }
+        Self { sql: statements.join("; "), states }
+    }
+}
+
+/// A row table with flushed rows, of which some are changed since. Its folder stays, since a data directory cannot be
+/// moved; what is in it is kept beside it.
 struct Start {
     place: TestFolder,
     kept: tempfile::TempDir,
+    rows: Rows,
 }
 
 impl Start {
     fn new() -> Self {
         let place = TestFolder::on(Database::Sqlite);
-        let rows: Vec<_> = (1..=20).map(|id| format!("({id}, 'row')")).collect();
-        let rows = rows.join(", ");
-        let sql = format!(
-            "CREATE SHARED TABLE t (id BIGINT PRIMARY KEY, name TEXT); INSERT INTO t VALUES {rows}; FLUSH TABLE t;
-             DELETE FROM t WHERE id = 1"
-        );
-        place.dl(&["sql", "--data", "d", &sql]).good();
+        let keys = row_model::keys().filter(|(a, _)| a % 2 == 0);
+        let mut rows: Rows = keys.map(|(a, b)| ((a, b), Values { v: Some(a), w: None })).collect();
+        let values: Vec<_> = rows.keys().map(|(a, b)| format!("({a}, '{b}', {a})")).collect();
+        let insert = format!("INSERT INTO t (a, b, v) VALUES {}", values.join(", "));
+        let mut statements = vec![row_model::create("t"), insert, FLUSH.to_string()];
+        let mut rng = Rng::with_seed(0);
+        for _ in 0..2 {
+            let (sql, after) = random_change(&mut rng, &rows);
+            statements.push(sql);
+            rows = after;
+        }
+        place.dl(&["sql", "--data", "d", &statements.join("; ")]).good();
         let kept = tempfile::tempdir().unwrap();
         copy(&place.path(""), kept.path());
-        Self { place, kept }
+        Self { place, kept, rows }
     }
 
     fn restore(&self) {
@@ -68,15 +93,78 @@ impl Start {
         }
         copy(self.kept.path(), &self.place.path(""));
     }
+
+    /// The calls of a script at which it can be killed. `strace` counts those of each thread.
+    fn points(&self) -> Vec<(&'static str, usize)> {
+        let script = Script::random(0, &self.rows);
+        let mut points = Vec::new();
+        for call in CALLS {
+            self.restore();
+            let mut of_threads = BTreeMap::<String, usize>::new();
+            for Call { line, .. } in calls_of(&["sql", "--data", "d", &script.sql], &self.place, &trace(call), &[]) {
+                let thread = line.split_whitespace().next().unwrap();
+                *of_threads.entry(thread.to_string()).or_default() += 1;
+            }
+            let most = of_threads.into_values().max().unwrap_or_default();
+            points.extend((1..=most).map(|nth| (*call, nth)));
+        }
+        points
+    }
+
+    /// Kills a script at a point, and checks what is there then. Returns whether it was killed before its end.
+    fn check_killed(&self, seed: u64, (call, nth): (&str, usize)) -> bool {
+        self.restore();
+        let (place, script) = (&self.place, Script::random(seed, &self.rows));
+        let inject = format!("inject={call}:signal=SIGKILL:when={nth}");
+        let options = ["-o", "/dev/null", "-e", &trace(call), "-e", &inject];
+        let ran = traced_as(&["sql", "--data", "d", &script.sql], place, &options, &[]);
+        let at = format!("seed {seed}, killed at {call} {nth}: {ran:?}\n{}", script.sql);
+        assert!(ran.code.is_none_or(|code| code == 0), "{at}");
+
+        let select = format!("SELECT {} FROM t", COLUMNS.join(", "));
+        let flush = format!("{select}; {FLUSH}; {select}");
+        let results = place.dl(&["sql", "--data", "d", "--format", "json", &flush]).json();
+        let (found, flushed) = (rows_of(&results[0]), rows_of(&results[1]));
+        let acknowledged = ran.out.lines().count();
+        let possible = &script.states[acknowledged..=(acknowledged + 1).min(STATEMENTS)];
+        assert!(
+            possible.iter().any(|rows| in_order(rows) == found),
+            "{acknowledged} statements were acknowledged, and there are {found:?}: {at}"
+        );
+        assert_eq!(flushed, found, "{at}");
+        let read = place.dl(&["read", "t", "--columns", &COLUMNS.join(","), "--format", "json"]).json();
+        assert_eq!(rows_of(&read), found, "{at}");
+        place.dl(&["mirror", "run"]).good();
+        place.dl(&["verify", "--every-version", "--data"]).good();
+        assert_eq!(unnamed(&place.path("d/default/t")), Vec::<PathBuf>::new(), "{at}");
+        ran.code.is_none()
+    }
 }
 
-fn rows(ran: Ran) -> Rows {
-    let rows = ran.json();
-    let row = |row: &serde_json::Value| (row["id"].as_i64().unwrap(), row["name"].as_str().unwrap().to_string());
-    let all = rows.as_array().unwrap();
-    let by_id: Rows = all.iter().map(row).collect();
-    assert_eq!(by_id.len(), all.len(), "a row is there twice: {rows}");
-    by_id
+fn trace(call: &str) -> String {
+    format!("trace={call}")
+}
+
+/// A row as text, in the order of [`COLUMNS`].
+type Row = [Option<String>; COLUMNS.len()];
+
+/// The rows of a result in JSON, in order.
+fn rows_of(result: &Value) -> Vec<Row> {
+    let text = |value: &Value| match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    };
+    let mut rows: Vec<_> = result.as_array().unwrap().iter().map(|row| COLUMNS.map(|name| text(&row[name]))).collect();
+    rows.sort();
+    rows
+}
+
+/// The rows of the model, in order.
+fn in_order(rows: &Rows) -> Vec<Row> {
+    let mut rows: Vec<_> = rows.iter().map(|(key, values)| texts(key, values)).collect();
+    rows.sort();
+    rows
 }
 
 /// The data files that no commit names.
@@ -92,38 +180,27 @@ fn unnamed(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn a_crash_of_changes_and_flushes_loses_and_revives_no_row() {
-    let start = Start::new();
-    let script = STATEMENTS.join("; ");
-    let command = ["sql", "--data", "d", &script];
-    let states = states();
-    let mut points = Vec::new();
-    for call in CALLS {
-        start.restore();
-        let count = calls_of(&command, &start.place, &format!("trace={call}"), &[]).len();
-        points.extend((1..=count).map(|nth| (*call, nth)));
+    let starts: Vec<_> = (0..AT_A_TIME).map(|_| Start::new()).collect();
+    let points = &starts[0].points();
+    assert!(points.len() > 100, "{points:?}");
+    let point = |seed: u64| points[seed as usize % points.len()];
+    if let Ok(seed) = std::env::var("DELTALAKEDB_SEED") {
+        let seed = seed.parse().unwrap();
+        starts[0].check_killed(seed, point(seed));
+        return;
     }
-    assert!(points.len() > POINTS, "{} points", points.len());
-    let is_soak = std::env::var("DELTALAKEDB_SOAK").as_deref() == Ok("1");
-    let step = if is_soak { 1 } else { points.len() / POINTS };
-    let mut killed = 0;
-    for (call, nth) in points.iter().step_by(step) {
-        start.restore();
-        let place = &start.place;
-        let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=SIGKILL:when={nth}"));
-        let ran = traced_as(&command, place, &["-o", "/dev/null", "-e", &trace, "-e", &inject], &[]);
-        killed += usize::from(ran.code.is_none());
-        let at = format!("{call} {nth}: {ran:?}");
-        let acknowledged = ran.out.lines().count();
-        let select = ["sql", "--data", "d", "--format", "json", "SELECT id, name FROM t"];
-        let found = rows(place.dl(&select));
-        let possible = &states[acknowledged..=(acknowledged + 1).min(STATEMENTS.len())];
-        assert!(possible.contains(&found), "{at}: {acknowledged} were acknowledged, and there are {found:?}");
-        place.dl(&["sql", "--data", "d", "FLUSH TABLE t"]).good();
-        assert_eq!(rows(place.dl(&select)), found, "{at}");
-        assert_eq!(rows(place.dl(&["read", "t", "--columns", "id,name", "--format", "json"])), found, "{at}");
-        place.dl(&["mirror", "run"]).good();
-        place.dl(&["verify", "--every-version", "--data"]).good();
-        assert_eq!(unnamed(&place.path("d/default/t")), Vec::<PathBuf>::new(), "{at}");
-    }
-    assert!(killed * 2 > POINTS, "killed {killed} times only");
+    let kills = if std::env::var("DELTALAKEDB_SOAK").as_deref() == Ok("1") { 10 * KILLS } else { KILLS };
+    let (next, killed) = (&AtomicU64::new(0), &AtomicU64::new(0));
+    thread::scope(|scope| {
+        for start in &starts {
+            scope.spawn(move || {
+                while killed.load(Ordering::Relaxed) < kills {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    assert!(seed < 2 * kills, "only {killed:?} of {seed} runs were killed before their end");
+                    killed.fetch_add(u64::from(start.check_killed(seed, point(seed))), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    eprintln!("killed {killed:?} of {next:?} runs, at {} points", points.len());
 }
