@@ -105,8 +105,9 @@ async fn run(seed: u64, folder: PathBuf) -> Played {
     history.flush().await;
     history.describe();
     history.close().await;
-    // Other readers need the Delta tables only.
+    // Other readers need the Delta tables only, and a long run has many catalogs.
     std::fs::remove_dir_all(history.data.join("_hot")).unwrap();
+    std::fs::remove_file(folder.join("catalog.db")).unwrap();
     history.played
 }
 
