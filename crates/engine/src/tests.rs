@@ -4,6 +4,7 @@ mod anomalies;
 mod by_key;
 mod crashes;
 mod histories;
+mod key_updates;
 mod statements;
 
 use std::path::PathBuf;

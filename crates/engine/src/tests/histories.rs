@@ -144,7 +144,7 @@ struct Change {
 fn random_change(rng: &mut Rng, model: &Model) -> Change {
     let mut after = model.clone();
     let (a, b) = (rng.i64(0..6), pick(rng, &["", "x", "yy"]).to_string());
-    let (sql, answer) = match rng.u8(0..9) {
+    let (sql, answer) = match rng.u8(0..12) {
         0..=3 => {
             let v = rng.i64(0..100);
             let sql = format!("INSERT INTO app.t (a, b, v) VALUES ({a}, '{b}', {v})");
@@ -169,13 +169,69 @@ fn random_change(rng: &mut Rng, model: &Model) -> Change {
             let n = after.remove(&(a, b)).into_iter().count();
             (format!("DELETE FROM app.t WHERE {of_row}"), Ok(format!("DELETE {n}")))
         }
-        _ => {
+        8 => {
             after.retain(|_, v| v.is_none_or(|v| v < 50));
             let n = model.len() - after.len();
             ("DELETE FROM app.t WHERE v >= 50".to_string(), Ok(format!("DELETE {n}")))
         }
+        _ => return random_key_update(rng, model),
     };
     Change { sql, answer, after }
+}
+
+/// An UPDATE of keys, which stay among those that [`check_keys`] looks up.
+fn random_key_update(rng: &mut Rng, model: &Model) -> Change {
+    let (a, n) = (rng.i64(0..6), rng.i64(0..6));
+    let (b, c) = (pick(rng, &["", "x", "yy"]), pick(rng, &["", "x", "yy"]));
+    let kind = rng.u8(0..7);
+    let (values, condition) = match kind {
+        // No two rows get one key.
+        0 => (format!("a = (a + {n}) % 6"), "TRUE".to_string()),
+        1 => ("b = CASE b WHEN 'x' THEN 'yy' WHEN 'yy' THEN 'x' ELSE b END".to_string(), format!("a <> {n}")),
+        2 => ("v = v + 1, a = a, b = b".to_string(), format!("a >= {a}")),
+        // Rows that are not updated may have the keys, or others of the statement get them.
+        3 => (format!("a = (a + {n}) % 6"), format!("b = '{b}' OR a = {a}")),
+        4 => (format!("b = '{c}'"), format!("a = {a}")),
+        5 => ("a = NULL".to_string(), format!("a = {a}")),
+        _ => (format!("v = a, a = {n}, b = '{c}'"), has_key(rng, a, b)),
+    };
+    let is_updated = |of_a: i64, of_b: &str| match kind {
+        0 => true,
+        1 => of_a != n,
+        2 => of_a >= a,
+        3 => of_b == b || of_a == a,
+        4 | 5 => of_a == a,
+        _ => (of_a, of_b) == (a, b),
+    };
+    let updated = |of_a: i64, of_b: &str, v: Option<i64>| {
+        let (new_a, new_b, new_v) = match kind {
+            0 | 3 => ((of_a + n) % 6, of_b, v),
+            1 if of_b == "x" => (of_a, "yy", v),
+            1 if of_b == "yy" => (of_a, "x", v),
+            2 => (of_a, of_b, v.map(|v| v + 1)),
+            4 => (of_a, c, v),
+            1 | 5 => (of_a, of_b, v),
+            _ => (n, c, Some(of_a)),
+        };
+        ((new_a, new_b.to_string()), new_v)
+    };
+    let (mut after, mut count, mut is_taken) = (Model::new(), 0, false);
+    for ((of_a, of_b), v) in model {
+        let (key, v) = if is_updated(*of_a, of_b) {
+            count += 1;
+            updated(*of_a, of_b, *v)
+        } else {
+            ((*of_a, of_b.clone()), *v)
+        };
+        is_taken |= after.insert(key, v).is_some();
+    }
+    let answer = match kind {
+        5 if count > 0 => Err(ErrorKind::Invalid),
+        _ if is_taken => Err(ErrorKind::AlreadyExists),
+        _ => Ok(format!("UPDATE {count}")),
+    };
+    let after = if answer.is_ok() { after } else { model.clone() };
+    Change { sql: format!("UPDATE app.t SET {values} WHERE {condition}"), answer, after }
 }
 
 /// A condition that the row with a key satisfies: it is looked up by a statement or by a scan, or found among all rows.
