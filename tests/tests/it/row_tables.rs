@@ -51,7 +51,7 @@ const AS_TEXT: &str = "CAST(name AS STRING) AS name, CAST(n AS STRING) AS n, CAS
 fn random_statement(rng: &mut Rng) -> String {
     let (n, v) = (rng.i64(-3..4), rng.i64(0..1_000));
     let name = ["", "a", "bb", "ß"][rng.usize(0..4)];
-    match rng.u8(0..8) {
+    match rng.u8(0..10) {
         0..=3 => format!(
             "INSERT INTO app.t (name, n, v, day, price) SELECT '{name}', {n}, {v}.5, DATE '2024-01-01', {v}.25
              WHERE NOT EXISTS (SELECT 1 FROM app.t WHERE name = '{name}' AND n = {n})"
@@ -59,6 +59,9 @@ fn random_statement(rng: &mut Rng) -> String {
         4 => format!("UPDATE app.t SET v = v + 1, day = NULL WHERE n = {n}"),
         5 => format!("UPDATE app.t SET price = NULL WHERE name = '{name}' AND v > {v}"),
         6 => format!("DELETE FROM app.t WHERE name = '{name}' AND n = {n}"),
+        // No row gets a key that another one keeps.
+        7 => format!("UPDATE app.t SET n = -n, v = v + 1 WHERE name = '{name}'"),
+        8 => "UPDATE app.t SET name = CASE name WHEN 'a' THEN 'bb' WHEN 'bb' THEN 'a' ELSE name END".to_string(),
         _ => format!("DELETE FROM app.t WHERE v > {v} AND n > 0"),
     }
 }

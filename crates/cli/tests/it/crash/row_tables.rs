@@ -13,12 +13,13 @@ const CALLS: &[&str] =
 const POINTS: usize = 40;
 
 /// Each prints a line when it is acknowledged.
-const STATEMENTS: [&str; 6] = [
+const STATEMENTS: [&str; 7] = [
     "INSERT INTO t VALUES (21, 'new')",
     "UPDATE t SET name = 'changed' WHERE id = 3 OR id = 2",
     "FLUSH TABLE t",
     "DELETE FROM t WHERE id IN (3, 4, 21)",
     "INSERT INTO t VALUES (21, 'again')",
+    "UPDATE t SET id = id + 1 WHERE id > 4",
     "FLUSH TABLE t",
 ];
 
@@ -35,6 +36,8 @@ fn states() -> Vec<Rows> {
     rows.retain(|id, _| ![3, 4, 21].contains(id));
     states.push(rows.clone());
     rows.insert(21, "again".into());
+    states.push(rows.clone());
+    rows = rows.into_iter().map(|(id, name)| (if id > 4 { id + 1 } else { id }, name)).collect();
     states.extend([rows.clone(), rows]);
     states
 }
