@@ -48,7 +48,11 @@ impl CommandContext {
         let (assignments, after): (Vec<_>, Vec<_>) = after.into_iter().partition(assigns);
         let config = global.config.clone().or_else(usual_config);
         let single = [before, after].concat();
-        let settings = Settings::read_with_profile(config.as_deref(), global.profile.as_deref(), &single)?;
+        let settings = match cli.command {
+            // They need no settings: a wrong configuration must not break the start of a shell.
+            Command::Completions { .. } | Command::Man { .. } => Settings::default(),
+            _ => Settings::read_with_profile(config.as_deref(), global.profile.as_deref(), &single)?,
+        };
         Ok(Self {
             global,
             settings,
