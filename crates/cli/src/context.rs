@@ -17,12 +17,14 @@ use parking_lot::Mutex;
 use crate::args::{Cli, Command, Global};
 use crate::output::{Output, warn};
 use crate::progress::Progress;
+use crate::recorder::RecordedMetrics;
 
 /// The context of every command: the global options, and the clock.
 pub(crate) struct CommandContext {
     pub(crate) global: Global,
     pub(crate) settings: Settings,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: RecordedMetrics,
     /// The assignments of `dl update`.
     pub(crate) assignments: Vec<String>,
     opened: Mutex<Vec<SqlCatalog>>,
@@ -32,7 +34,7 @@ pub(crate) struct CommandContext {
 impl CommandContext {
     /// A context for the parsed command line, with the settings given before the command. After `dl update`, `--set`
     /// assigns to a column, unless it names a setting.
-    pub(crate) fn new(cli: &mut Cli, before: Vec<String>) -> Result<Self> {
+    pub(crate) fn new(cli: &mut Cli, before: Vec<String>, metrics: RecordedMetrics) -> Result<Self> {
         let mut global = std::mem::take(&mut cli.global);
         // An empty variable is as if it was not set.
         global.catalog = global.catalog.filter(|uri| !uri.is_empty());
@@ -57,6 +59,7 @@ impl CommandContext {
             global,
             settings,
             clock: Arc::new(SystemClock),
+            metrics,
             assignments,
             opened: Mutex::default(),
             mirrors: Mutex::default(),

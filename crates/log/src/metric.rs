@@ -134,6 +134,11 @@ impl Metric {
         self.unit.as_canonical_label()
     }
 
+    /// Whether it is a number that goes up and down.
+    pub const fn is_gauge(&self) -> bool {
+        matches!(self.kind, Kind::Gauge)
+    }
+
     /// The name of its label, if it has one.
     pub const fn label(&self) -> Option<&'static str> {
         self.is_per
