@@ -152,7 +152,8 @@ fn a_table_that_cannot_be_settled_does_not_delay_others() {
 
 #[test]
 fn after_power_failures_the_log_is_finally_complete() {
-    for seed in 0..200 {
+    let tenfold = if std::env::var("DELTALAKEDB_SOAK").as_deref() == Ok("1") { 10 } else { 1 };
+    for seed in 0..200 * tenfold {
         local_runtime(async {
             let (local, dice) = (Local::new("{}", protocol()).await, Dice::new(seed));
             let durability = if seed % 2 == 0 { Durability::Full } else { Durability::Catalog };
