@@ -278,6 +278,20 @@ fn the_gauges_of_a_dropped_table_are_no_longer_sent() {
 }
 
 #[test]
+fn footers_of_data_files_are_counted_where_a_scan_finds_them() {
+    let (place, collector) = (TestFolder::new(), Collector::start("200 OK"));
+    write(&place, &[]).good();
+    let mut command = place.command(&["sql", "SELECT * FROM t; SELECT * FROM t"]);
+    let ran = with(&mut command, &[("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint.as_str())]).output().unwrap();
+    Ran::of(ran).good();
+    let exported = collector.exported(|_| true);
+    for metric in ["misses", "hits"] {
+        let count = exported.value(&format!("deltalakedb_footer_cache_{metric}_total"), &[]);
+        assert!(count.unwrap() >= 1.0, "{metric}: {count:?}");
+    }
+}
+
+#[test]
 fn nothing_is_sent_unless_the_variables_ask_for_it() {
     let collector = Collector::start("200 OK");
     let all = ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint.as_str());
