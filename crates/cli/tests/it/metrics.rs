@@ -247,6 +247,7 @@ fn spans_that_are_enabled_are_printed_with_their_durations() {
         "transaction{kind=\"write\"",
         "outcome=\"committed\"",
         "put_commit{table=default.t version=0}",
+        "put_data_file{path=part-",
         "publish{",
         "time.busy=",
     ] {

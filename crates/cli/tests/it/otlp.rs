@@ -184,7 +184,7 @@ fn a_command_exports_its_spans_and_metrics_before_it_ends() {
     }
     assert!(!exported.resource.contains(&pair("service.name", "another")));
     let spans = exported.span_names();
-    for name in ["command", "publish", "transaction", "put_commit"] {
+    for name in ["command", "publish", "transaction", "put_data_file", "put_commit"] {
         assert!(spans.contains(name), "{name} is not in {spans:?}");
     }
     let committed = exported.spans.iter().filter(|span| span.name == "transaction");
