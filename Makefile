@@ -69,7 +69,8 @@ smoke: ## the same on small tables, to see that it runs
 soak: ## the long versions of the random tests
 	@scripts/setup test
 	DELTALAKEDB_SOAK=1 scripts/postgres with cargo test --workspace --exclude deltalakedb-benches --test it -- \
-	  --nocapture random_histories every_file_with_a_matching_row random_operations transactions:: from_scratch::
+	  --nocapture random_histories every_file_with_a_matching_row random_operations transactions:: from_scratch:: \
+	  under_store_faults after_power_failures
 	DELTALAKEDB_SOAK=1 cargo test --workspace --exclude deltalakedb-benches --lib -- --nocapture random_queries
 	DELTALAKEDB_SOAK=1 scripts/postgres with cargo test -p deltalakedb-catalog --lib -- \
 	  --nocapture a_table_is_made_and_found a_point_costs no_question
