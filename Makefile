@@ -70,7 +70,7 @@ soak: ## the long versions of the random tests
 	@scripts/setup test
 	DELTALAKEDB_SOAK=1 scripts/postgres with cargo test --workspace --exclude deltalakedb-benches --test it -- \
 	  --nocapture random_histories every_file_with_a_matching_row random_operations transactions:: from_scratch:: \
-	  a_crash_of_changes_and_flushes
+	  under_store_faults after_power_failures a_crash_of_changes_and_flushes
 	DELTALAKEDB_SOAK=1 cargo test --workspace --exclude deltalakedb-benches --lib -- --nocapture random_queries \
 	  random_histories_equal_a_model random_failures_of_the_disk
 	DELTALAKEDB_SOAK=1 scripts/postgres with cargo test -p deltalakedb-catalog --lib -- \

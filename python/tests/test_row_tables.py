@@ -47,6 +47,21 @@ def test_rows_are_there_when_the_directory_is_opened_again(data: Path) -> None:
             catalog.execute("INSERT INTO app.notes VALUES (1, 'again')")
 
 
+def test_keys_are_updated(data: Path) -> None:
+    with deltalakedb.connect(data=data) as catalog:
+        catalog.execute(f"{NOTES}; INSERT INTO app.notes VALUES (1, 'a'), (2, 'b')")
+        catalog.execute("FLUSH ALL; UPDATE app.notes SET id = id + 1")
+        catalog.execute("UPDATE app.notes SET id = $1 WHERE id = $2", [7, 3])
+        with pytest.raises(DeltaError, match="id = 7 cannot be inserted"):
+            catalog.execute("UPDATE app.notes SET id = 7 WHERE id = 2")
+        with pytest.raises(DeltaError, match='"id" of app.notes cannot be null'):
+            catalog.execute("UPDATE app.notes SET id = :id", {"id": None})
+        catalog.execute("FLUSH ALL")
+    with deltalakedb.connect(data=data) as catalog:
+        found = rows(catalog, "SELECT * FROM app.notes ORDER BY id")
+        assert found == [{"id": 2, "body": "a"}, {"id": 7, "body": "b"}]
+
+
 def test_a_directory_has_one_catalog(data: Path, tmp_path: Path) -> None:
     with deltalakedb.connect(data=data):
         other = f"deltasql://sqlite/{tmp_path}/other.db"

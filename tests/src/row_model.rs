@@ -100,6 +100,8 @@ enum Effect {
     Delete(Key),
     /// Deletes the rows in which `v` is at least this.
     DeleteFrom(i64),
+    /// Gives rows other keys, or no row if two would have one key.
+    SetKey(KeyUpdate),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -109,9 +111,108 @@ enum NewV {
     DoubledPlusA,
 }
 
+/// An UPDATE of columns of the key, which stays among [`keys`].
+#[derive(Clone, Debug)]
+enum KeyUpdate {
+    /// Adds a number to `a` in all rows.
+    Shift(i64),
+    /// Swaps two values of `b` except where `a` has this value.
+    Swap(i64),
+    /// Sets the key to what it is, and adds 1 to `v`, where `a` is at least this.
+    Keep(i64),
+    /// Adds a number to `a` where `a` or `b` has the value of a key: other rows may have the new key.
+    ShiftSome(i64, Key),
+    /// Sets `b` where `a` has a value: several rows may get one key.
+    Rename(i64, &'static str),
+    /// Sets `a` to NULL where it has this value.
+    Null(i64),
+    /// Gives a row the key of another one, and `v` its old `a`.
+    Move(Key, Key),
+}
+
+impl KeyUpdate {
+    fn random(rng: &mut Rng) -> Self {
+        let (a, n) = (rng.i64(0..NUMBERS), rng.i64(0..NUMBERS));
+        let [b, c] = [(); 2].map(|()| NAMES[rng.usize(..NAMES.len())]);
+        match rng.u8(0..7) {
+            0 => Self::Shift(n),
+            1 => Self::Swap(a),
+            2 => Self::Keep(a),
+            3 => Self::ShiftSome(n, (a, b.to_string())),
+            4 => Self::Rename(a, b),
+            5 => Self::Null(a),
+            _ => Self::Move((a, b.to_string()), (n, c.to_string())),
+        }
+    }
+
+    fn sql(&self, rng: &mut Rng, table: &str) -> String {
+        let (values, condition) = match self {
+            Self::Shift(n) => (format!("a = (a + {n}) % {NUMBERS}"), "TRUE".to_string()),
+            Self::Swap(a) => {
+                let swapped = "b = CASE b WHEN 'x' THEN 'yy' WHEN 'yy' THEN 'x' ELSE b END";
+                (swapped.to_string(), format!("a <> {a}"))
+            }
+            Self::Keep(a) => ("v = v + 1, a = a, b = b".to_string(), format!("a >= {a}")),
+            Self::ShiftSome(n, (a, b)) => (format!("a = (a + {n}) % {NUMBERS}"), format!("b = '{b}' OR a = {a}")),
+            Self::Rename(a, b) => (format!("b = '{b}'"), format!("a = {a}")),
+            Self::Null(a) => ("a = NULL".to_string(), format!("a = {a}")),
+            Self::Move(from, (a, b)) => (format!("v = a, a = {a}, b = '{b}'"), has_key(rng, from)),
+        };
+        format!("UPDATE {table} SET {values} WHERE {condition}")
+    }
+
+    /// The row that a row becomes; `None` if it is not updated.
+    fn of(&self, key: &Key, values: &Values) -> Option<(Key, Values)> {
+        let (a, b) = key;
+        let with_v = |v| Values { v, ..*values };
+        match self {
+            Self::Shift(n) => Some((((a + n) % NUMBERS, b.clone()), *values)),
+            Self::Swap(except) => (a != except).then(|| {
+                let swapped = match b.as_str() {
+                    "x" => "yy",
+                    "yy" => "x",
+                    other => other,
+                };
+                ((*a, swapped.to_string()), *values)
+            }),
+            Self::Keep(from) => (a >= from).then(|| (key.clone(), with_v(values.v.map(|v| v + 1)))),
+            Self::ShiftSome(n, of) => (*b == of.1 || *a == of.0).then(|| (((a + n) % NUMBERS, b.clone()), *values)),
+            Self::Rename(of, name) => (a == of).then(|| ((*a, (*name).to_string()), *values)),
+            Self::Null(of) => (a == of).then(|| (key.clone(), *values)),
+            Self::Move(from, to) => (key == from).then(|| (to.clone(), with_v(Some(*a)))),
+        }
+    }
+
+    fn changed(&self, before: &Rows) -> Changed {
+        let (mut rows, mut count, mut is_taken) = (Rows::new(), 0, false);
+        for (key, values) in before {
+            let updated = self.of(key, values);
+            count += usize::from(updated.is_some());
+            let (key, values) = updated.unwrap_or_else(|| (key.clone(), *values));
+            is_taken |= rows.insert(key, values).is_some();
+        }
+        let answer = match self {
+            Self::Null(_) if count > 0 => Err(ErrorKind::Invalid),
+            _ if is_taken => Err(ErrorKind::AlreadyExists),
+            _ => Ok(format!("UPDATE {count}")),
+        };
+        Changed { rows: if answer.is_ok() { rows } else { before.clone() }, answer }
+    }
+}
+
 impl Change {
     /// A random change of this table.
     pub fn random(rng: &mut Rng, table: &str) -> Self {
+        if rng.u8(0..4) == 0 {
+            let update = KeyUpdate::random(rng);
+            return Self { sql: update.sql(rng, table), effect: Effect::SetKey(update) };
+        }
+        Self::random_in_place(rng, table)
+    }
+
+    /// A random change that gives no row another key, so that of two at the same time none moves rows into what the
+    /// other one has looked at.
+    pub fn random_in_place(rng: &mut Rng, table: &str) -> Self {
         let key = (rng.i64(0..NUMBERS), NAMES[rng.usize(..NAMES.len())].to_string());
         let (a, b) = &key;
         let (sql, effect) = match rng.u8(0..12) {
@@ -191,6 +292,7 @@ impl Change {
                 ("UPDATE", found.map(|(_, values)| values.w = *w).count())
             }
             Effect::Delete(key) => ("DELETE", rows.remove(key).into_iter().count()),
+            Effect::SetKey(update) => return update.changed(before),
             Effect::DeleteFrom(limit) => {
                 rows.retain(|_, values| values.v.is_none_or(|v| v < *limit));
                 ("DELETE", before.len() - rows.len())

@@ -17,12 +17,14 @@ use parking_lot::Mutex;
 use crate::args::{Cli, Command, Global};
 use crate::output::{Output, warn};
 use crate::progress::Progress;
+use crate::recorder::RecordedMetrics;
 
 /// The context of every command: the global options, and the clock.
 pub(crate) struct CommandContext {
     pub(crate) global: Global,
     pub(crate) settings: Settings,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: RecordedMetrics,
     /// The assignments of `dl update`.
     pub(crate) assignments: Vec<String>,
     opened: Mutex<Vec<SqlCatalog>>,
@@ -32,7 +34,7 @@ pub(crate) struct CommandContext {
 impl CommandContext {
     /// A context for the parsed command line, with the settings given before the command. After `dl update`, `--set`
     /// assigns to a column, unless it names a setting.
-    pub(crate) fn new(cli: &mut Cli, before: Vec<String>) -> Result<Self> {
+    pub(crate) fn new(cli: &mut Cli, before: Vec<String>, metrics: RecordedMetrics) -> Result<Self> {
         let mut global = std::mem::take(&mut cli.global);
         // An empty variable is as if it was not set.
         global.catalog = global.catalog.filter(|uri| !uri.is_empty());
@@ -48,11 +50,16 @@ impl CommandContext {
         let (assignments, after): (Vec<_>, Vec<_>) = after.into_iter().partition(assigns);
         let config = global.config.clone().or_else(usual_config);
         let single = [before, after].concat();
-        let settings = Settings::read_with_profile(config.as_deref(), global.profile.as_deref(), &single)?;
+        let settings = match cli.command {
+            // They need no settings: a wrong configuration must not break the start of a shell.
+            Command::Completions { .. } | Command::Man { .. } => Settings::default(),
+            _ => Settings::read_with_profile(config.as_deref(), global.profile.as_deref(), &single)?,
+        };
         Ok(Self {
             global,
             settings,
             clock: Arc::new(SystemClock),
+            metrics,
             assignments,
             opened: Mutex::default(),
             mirrors: Mutex::default(),

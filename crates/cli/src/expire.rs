@@ -4,6 +4,7 @@ use deltalakedb_log::time::parse_duration;
 use deltalakedb_log::{Result, Retention, TxnLogError};
 use deltalakedb_mirror::ExpireOptions;
 use futures::TryStreamExt;
+use serde_json::Value;
 
 use crate::args::{ExpireArgs, Format};
 use crate::context::CommandContext;
@@ -20,7 +21,13 @@ pub(crate) async fn run(s: &CommandContext, args: ExpireArgs) -> Result<ExitStat
     let mut out = s.output();
     match out.format() {
         Format::Table => out.say(&summary_of(&expired, options.dry_run))?,
-        _ => out.document(&described(&expired))?,
+        _ => {
+            let mut document = described(&expired);
+            if options.dry_run {
+                document["dryRun"] = true.into();
+            }
+            out.document(&document)?;
+        }
     }
     Ok(ExitStatus::Success)
 }
@@ -43,10 +50,15 @@ async fn all(s: &CommandContext, options: &ExpireOptions) -> Result<ExitStatus> 
     let catalog = s.catalog(false).await?;
     let mut steps = s.mirror(&catalog).expire_all(options);
     let mut out = s.output();
-    let mut listing = out.listing(COLUMNS.map(String::from).into());
+    // People read it in the result.
+    let is_marked = options.dry_run && out.format() != Format::Table;
+    let mut columns: Vec<String> = COLUMNS.map(String::from).into();
+    columns.extend(is_marked.then(|| "dryRun".to_string()));
+    let mut listing = out.listing(columns);
     let (mut tables, mut failed) = (0, Vec::new());
     while let Some(step) = steps.try_next().await? {
-        let Some(row) = row_of_step(&step, options.dry_run) else { continue };
+        let Some(mut row) = row_of_step(&step, options.dry_run) else { continue };
+        row.extend(is_marked.then_some(Value::Bool(true)));
         tables += 1;
         listing.row(row)?;
         failed.extend(failure(&step).map(TxnLogError::kind));

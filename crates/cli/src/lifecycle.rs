@@ -44,7 +44,7 @@ pub(crate) async fn drop(s: &CommandContext, args: DropArgs) -> Result<ExitStatu
     let entry = match (catalog.find(&table).await?, &table) {
         (Some(entry), _) => entry,
         (None, TableRef::Name(name)) if !args.dry_run => {
-            return drop_inactive(s, &catalog, name, drop_options).await;
+            return drop_inactive(s, &catalog, name, drop_options, args.by).await;
         }
         (None, _) => require(catalog.as_ref(), &table).await?,
     };
@@ -105,8 +105,9 @@ async fn drop_inactive(
     catalog: &Arc<dyn Catalog>,
     name: &TableName,
     drop_options: DropOptions,
+    by: OwnerArgs,
 ) -> Result<ExitStatus> {
-    match deltalakedb_table::drop_inactive(&s.mirror(catalog), name, drop_options, &s.write_options()).await? {
+    match deltalakedb_table::drop_inactive(&s.mirror(catalog), name, drop_options, &options_of(s, by)).await? {
         DroppedInactive::Import(load) => abandoned(s, name, &load.location),
         DroppedInactive::Files(table, deleted) => {
             let place = table.location.to_string();

@@ -17,7 +17,6 @@ mod expanded;
 mod expire;
 mod expiry_report;
 mod generated;
-mod gone_tables;
 mod help;
 mod input;
 mod lifecycle;
@@ -38,6 +37,7 @@ mod rows;
 mod shell;
 mod sql;
 mod sql_session;
+mod table_gauges;
 mod telemetry;
 mod terminal;
 mod values;
@@ -48,6 +48,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use opentelemetry::metrics::Meter;
 use tracing::{Instrument, Span, debug_span};
 
 use crate::args::{Cli, Command, Format, MirrorCommand};
@@ -69,7 +70,7 @@ fn main() -> ExitCode {
         .map_err(|e| TxnLogError::new(ErrorKind::Unavailable, "no threads can be started").with_source(e));
     let ended = ended.and_then(|runtime| {
         let telemetry = Telemetry::start(runtime.handle(), verbose);
-        let ended = runtime.block_on(run(cli, before));
+        let ended = runtime.block_on(run(cli, before, telemetry.meter()));
         // The last requests to the collector need the runtime.
         telemetry.shutdown();
         // A call to a disk that does not answer cannot be stopped, and is not waited for.
@@ -98,11 +99,16 @@ fn is_broken_pipe(e: &TxnLogError) -> bool {
     cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-async fn run(mut cli: Cli, before: Vec<String>) -> Result<ExitStatus> {
-    let is_watch = matches!(&cli.command, Command::Mirror { command: MirrorCommand::Run { watch: true, .. } });
+async fn run(mut cli: Cli, before: Vec<String>, meter: Option<Meter>) -> Result<ExitStatus> {
+    let (is_watch, is_served) = match &cli.command {
+        Command::Mirror { command: MirrorCommand::Run { watch, metrics } } => (*watch, metrics.is_some()),
+        _ => (false, false),
+    };
+    // Before a catalog is opened, so that nothing is missing.
+    let metrics = recorder::install(meter, is_served)?;
     // A watch may run for months: each of its operations is a trace of its own.
     let span = if is_watch { Span::none() } else { debug_span!(target: "deltalakedb::operation", "command") };
-    let session = CommandContext::new(&mut cli, before)?;
+    let session = CommandContext::new(&mut cli, before, metrics)?;
     let command = async {
         let ended = commands::run(&session, cli.command).await;
         session.close().await;

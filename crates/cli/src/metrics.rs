@@ -5,15 +5,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deltalakedb_log::metric::BUCKETS_MS;
-use deltalakedb_log::{Catalog, ErrorKind, Result, TxnLogError};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::gone_tables::GoneTables;
-use crate::recorder;
+use crate::recorder::MetricsText;
 
 /// The maximum size of a request.
 const MAX_REQUEST: usize = 8 << 10;
@@ -26,24 +23,17 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How often recorded durations are added to their buckets.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// A server of metrics: its address is taken, and everything is recorded from now on.
+/// A server of metrics, whose address is taken.
 pub(crate) struct MetricsServer {
     listener: TcpListener,
-    handle: PrometheusHandle,
-    gone: GoneTables,
+    metrics: MetricsText,
     permits: Arc<Semaphore>,
 }
 
 impl MetricsServer {
-    pub(crate) async fn bind(address: &str) -> Result<Self> {
+    pub(crate) async fn bind(address: &str, metrics: MetricsText) -> Result<Self> {
         let listener = TcpListener::bind(address).await.map_err(|e| cannot_serve(address, e))?;
-        let builder = PrometheusBuilder::new().set_buckets(&BUCKETS_MS).map_err(|e| {
-            TxnLogError::new(ErrorKind::Internal, "the buckets of the metrics cannot be set").with_source(e)
-        })?;
-        let prometheus = builder.build_recorder();
-        let handle = prometheus.handle();
-        recorder::add(prometheus)?;
-        Ok(Self { listener, handle, gone: GoneTables::default(), permits: Arc::new(Semaphore::new(PARALLEL)) })
+        Ok(Self { listener, metrics, permits: Arc::new(Semaphore::new(PARALLEL)) })
     }
 
     /// The URL of the metrics.
@@ -54,23 +44,16 @@ impl MetricsServer {
         Ok(format!("http://{address}/metrics"))
     }
 
-    /// Serves metrics, without the gauges of tables that are no longer in the catalog. Never ends.
-    pub(crate) async fn run(self, catalog: &Arc<dyn Catalog>) -> Result<Infallible> {
+    /// Serves metrics. Never ends.
+    pub(crate) async fn run(self) -> Result<Infallible> {
         let server = Arc::new(self);
-        tokio::select! {
-            served = server.clone().answer_all() => served,
-            looked = server.gone.keep(catalog, &server.handle) => looked,
-        }
-    }
-
-    async fn answer_all(self: Arc<Self>) -> Result<Infallible> {
         let mut upkeep = tokio::time::interval(UPKEEP);
         loop {
             tokio::select! {
-                _ = upkeep.tick() => self.handle.run_upkeep(),
-                accepted = self.accept() => match accepted {
+                _ = upkeep.tick() => server.metrics.run_upkeep(),
+                accepted = server.accept() => match accepted {
                     Ok((stream, permit)) => {
-                        tokio::spawn(serve(stream, self.clone(), permit));
+                        tokio::spawn(serve(stream, server.clone(), permit));
                     }
                     Err(e) => {
                         tracing::debug!(error = %e, "a request for metrics was not accepted");
@@ -106,8 +89,7 @@ fn cannot_serve(address: &str, e: io::Error) -> TxnLogError {
 async fn serve(mut stream: TcpStream, server: Arc<MetricsServer>, _permit: OwnedSemaphorePermit) {
     let answered = async {
         let head = read_head(&mut stream).await?;
-        let metrics = || server.gone.without_them(server.handle.render());
-        stream.write_all(answer(&head, metrics).as_bytes()).await?;
+        stream.write_all(answer(&head, || server.metrics.render()).as_bytes()).await?;
         stream.shutdown().await
     };
     match tokio::time::timeout(TIMEOUT, answered).await {

@@ -132,6 +132,9 @@ pub(crate) async fn vacuum(s: &CommandContext, args: VacuumArgs) -> Result<ExitS
     if out.format() != Format::Table {
         let mut document = entry_json(&entry);
         document["committed"] = committed.into();
+        if what.dry_run {
+            document["dryRun"] = true.into();
+        }
         document["metrics"] = serde_json::json!({
             "num_files": gone.files.len(),
             "num_bytes": gone.bytes,
@@ -203,13 +206,21 @@ pub(crate) async fn repair(s: &CommandContext, name: &str, dry_run: bool, yes: b
         (1, false) => format!("{missing} was removed from {name}"),
         (_, false) => format!("{missing} were removed from {name}"),
     };
-    let mut out = s.output();
-    if dry_run && out.format() == Format::Table {
-        files.iter().try_for_each(|file| out.line(file))?;
-        out.say(&sentence)?;
+    if dry_run {
+        let mut out = s.output();
+        if out.format() == Format::Table {
+            files.iter().try_for_each(|file| out.line(file))?;
+            out.say(&sentence)?;
+            return Ok(ExitStatus::Success);
+        }
+        let mut document = entry_json(&entry);
+        document["committed"] = false.into();
+        document["dryRun"] = true.into();
+        document["metrics"] = json!({"dry_run": true, "num_files": files.len(), "files": files});
+        out.document(&document)?;
         return Ok(ExitStatus::Success);
     }
-    finished.metrics = json!({"dry_run": dry_run, "num_files": files.len(), "files": files});
+    finished.metrics = json!({"dry_run": false, "num_files": files.len(), "files": files});
     report(s, &catalog, entry, &finished, &sentence).await
 }
 

@@ -66,6 +66,15 @@ impl Output {
         self.format
     }
 
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
+    /// For bytes of another format. [`Self::flush`] is called after them.
+    pub(crate) fn writer(&mut self) -> &mut (dyn Write + Send) {
+        &mut *self.to
+    }
+
     /// Starts a listing with these columns. A table leaves the cell of a null empty.
     pub(crate) fn listing(&mut self, columns: Vec<String>) -> Listing<'_> {
         let table = BufferedTable { is_coloured: self.is_coloured, ..BufferedTable::default() };
@@ -122,7 +131,7 @@ impl Output {
         self.flush()
     }
 
-    fn flush(&mut self) -> Result<()> {
+    pub(crate) fn flush(&mut self) -> Result<()> {
         self.to.flush().map_err(cannot_write)
     }
 }

@@ -3,10 +3,9 @@
 
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::time::Duration;
 
-use deltalakedb_log::{Catalog, ErrorKind, Result, TableEntry, TxnLogError};
+use deltalakedb_log::{ErrorKind, Result, TableEntry, TxnLogError};
 use deltalakedb_mirror::{ExpireOptions, ExpiryCycle, Mirror, ReconcileEvent, Reconciler};
 use deltalakedb_table::DuckDbMirror;
 use futures::TryStreamExt;
@@ -28,9 +27,8 @@ const EXPIRY_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) async fn run(s: &CommandContext, watch: bool, metrics: Option<&str>) -> Result<ExitStatus> {
     // Before anything is opened, so that a signal always ends the process in an orderly way.
     let stop = if watch { Some(stop_signal()?) } else { None };
-    // The recorder is installed before the catalog is opened, so that nothing is missing.
-    let server = match metrics {
-        Some(address) => Some(MetricsServer::bind(address).await?),
+    let server = match metrics.zip(s.metrics.text.clone()) {
+        Some((address, text)) => Some(MetricsServer::bind(address, text).await?),
         None => None,
     };
     let catalog = s.catalog(false).await?;
@@ -76,14 +74,15 @@ async fn run_on(
         expired = expire(s, mirror) => expired.map(|never| match never {}),
         refreshed = duckdb_mirror::keep(s, mirror.catalog()) => refreshed.map(|never| match never {}),
         alerted = alerting.run() => alerted.map(|never| match never {}),
-        served = serve(server, mirror.catalog()) => served.map(|never| match never {}),
+        served = serve(server) => served.map(|never| match never {}),
+        kept = s.metrics.tables.keep(mirror.catalog()) => kept.map(|never| match never {}),
     }
 }
 
 /// Serves metrics if there is a server.
-async fn serve(server: Option<MetricsServer>, catalog: &Arc<dyn Catalog>) -> Result<Infallible> {
+async fn serve(server: Option<MetricsServer>) -> Result<Infallible> {
     match server {
-        Some(server) => server.run(catalog).await,
+        Some(server) => server.run().await,
         None => std::future::pending().await,
     }
 }

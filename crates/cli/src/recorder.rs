@@ -1,92 +1,96 @@
-//! The recorders of the process: what the crates record through the facade `metrics` goes to each of them.
+//! The recorder of the process: what the crates record through the facade `metrics` goes to every exporter.
 
-use std::sync::Arc;
+use deltalakedb_log::metric::{self, BUCKETS_MS};
+use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_util::layers::{Fanout, FanoutBuilder};
+use opentelemetry::metrics::Meter;
 
-use deltalakedb_log::{ErrorKind, Result, TxnLogError, metric};
-use metrics::{
-    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
-};
-use parking_lot::RwLock;
+use crate::otlp_recorder::OtlpRecorder;
+use crate::table_gauges::TableGauges;
 
-/// The facade takes one recorder for the life of the process; this list may grow.
-static RECORDERS: RwLock<Vec<Box<dyn Recorder + Send + Sync>>> = RwLock::new(Vec::new());
-
-/// Adds a recorder. It gets everything that is recorded from now on.
-pub(crate) fn add(recorder: impl Recorder + Send + Sync + 'static) -> Result<()> {
-    let is_first = {
-        let mut recorders = RECORDERS.write();
-        recorders.push(Box::new(recorder));
-        recorders.len() == 1
-    };
-    if is_first {
-        metrics::set_global_recorder(AllRecorders)
-            .map_err(|e| TxnLogError::new(ErrorKind::Internal, "the metrics cannot be recorded").with_source(e))?;
-    }
-    metric::describe();
-    Ok(())
+/// What is recorded.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RecordedMetrics {
+    /// The gauges of tables.
+    pub(crate) tables: TableGauges,
+    /// All metrics as text, if they are served.
+    pub(crate) text: Option<MetricsText>,
 }
 
-/// Passes everything to each of [`RECORDERS`].
-struct AllRecorders;
+/// All metrics as Prometheus text.
+#[derive(Clone, Debug)]
+pub(crate) struct MetricsText {
+    tables: TableGauges,
+    others: PrometheusHandle,
+}
 
-impl Recorder for AllRecorders {
+impl MetricsText {
+    pub(crate) fn render(&self) -> String {
+        format!("{}{}", self.others.render(), self.tables.render())
+    }
+
+    /// Adds recorded durations to their buckets.
+    pub(crate) fn run_upkeep(&self) {
+        self.others.run_upkeep();
+    }
+}
+
+/// Installs the recorder, once in the life of the process, if metrics are exported with a meter or served as text.
+pub(crate) fn install(meter: Option<Meter>, is_served: bool) -> Result<RecordedMetrics> {
+    let mut recorded = RecordedMetrics::default();
+    if meter.is_none() && !is_served {
+        return Ok(recorded);
+    }
+    let mut others = FanoutBuilder::default();
+    if let Some(meter) = meter {
+        recorded.tables.export(&meter);
+        others = others.add_recorder(OtlpRecorder::new(meter));
+    }
+    if is_served {
+        let builder = PrometheusBuilder::new().set_buckets(&BUCKETS_MS).map_err(|e| {
+            TxnLogError::new(ErrorKind::Internal, "the buckets of the metrics cannot be set").with_source(e)
+        })?;
+        let prometheus = builder.build_recorder();
+        recorded.text = Some(MetricsText { tables: recorded.tables.clone(), others: prometheus.handle() });
+        others = others.add_recorder(prometheus);
+    }
+    let recorder = ProcessRecorder { tables: recorded.tables.clone(), others: others.build() };
+    metrics::set_global_recorder(recorder)
+        .map_err(|e| TxnLogError::new(ErrorKind::Internal, format!("the metrics cannot be recorded: {e}")))?;
+    metric::describe();
+    Ok(recorded)
+}
+
+/// Keeps the gauges of tables, and passes everything else to the exporters.
+struct ProcessRecorder {
+    tables: TableGauges,
+    others: Fanout,
+}
+
+impl Recorder for ProcessRecorder {
     fn describe_counter(&self, name: KeyName, unit: Option<Unit>, meaning: SharedString) {
-        RECORDERS.read().iter().for_each(|one| one.describe_counter(name.clone(), unit, meaning.clone()));
+        self.others.describe_counter(name, unit, meaning);
     }
 
     fn describe_gauge(&self, name: KeyName, unit: Option<Unit>, meaning: SharedString) {
-        RECORDERS.read().iter().for_each(|one| one.describe_gauge(name.clone(), unit, meaning.clone()));
+        self.others.describe_gauge(name, unit, meaning);
     }
 
     fn describe_histogram(&self, name: KeyName, unit: Option<Unit>, meaning: SharedString) {
-        RECORDERS.read().iter().for_each(|one| one.describe_histogram(name.clone(), unit, meaning.clone()));
+        self.others.describe_histogram(name, unit, meaning);
     }
 
     fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
-        let all: Vec<_> = RECORDERS.read().iter().map(|one| one.register_counter(key, metadata)).collect();
-        Counter::from_arc(Arc::new(Each(all)))
+        self.others.register_counter(key, metadata)
     }
 
     fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> Gauge {
-        let all: Vec<_> = RECORDERS.read().iter().map(|one| one.register_gauge(key, metadata)).collect();
-        Gauge::from_arc(Arc::new(Each(all)))
+        self.tables.register(key).unwrap_or_else(|| self.others.register_gauge(key, metadata))
     }
 
     fn register_histogram(&self, key: &Key, metadata: &Metadata<'_>) -> Histogram {
-        let all: Vec<_> = RECORDERS.read().iter().map(|one| one.register_histogram(key, metadata)).collect();
-        Histogram::from_arc(Arc::new(Each(all)))
-    }
-}
-
-/// The same metric in each recorder.
-struct Each<T>(Vec<T>);
-
-impl CounterFn for Each<Counter> {
-    fn increment(&self, value: u64) {
-        self.0.iter().for_each(|one| one.increment(value));
-    }
-
-    fn absolute(&self, value: u64) {
-        self.0.iter().for_each(|one| one.absolute(value));
-    }
-}
-
-impl GaugeFn for Each<Gauge> {
-    fn increment(&self, value: f64) {
-        self.0.iter().for_each(|one| one.increment(value));
-    }
-
-    fn decrement(&self, value: f64) {
-        self.0.iter().for_each(|one| one.decrement(value));
-    }
-
-    fn set(&self, value: f64) {
-        self.0.iter().for_each(|one| one.set(value));
-    }
-}
-
-impl HistogramFn for Each<Histogram> {
-    fn record(&self, value: f64) {
-        self.0.iter().for_each(|one| one.record(value));
+        self.others.register_histogram(key, metadata)
     }
 }

@@ -1,6 +1,4 @@
-//! Prints rows to standard output, in each format, as they arrive.
-
-use std::io::{IsTerminal, Stdout};
+//! Prints rows in each format, as they arrive.
 
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 use deltalakedb_table::{SendableRecordBatchStream, query_error};
@@ -36,9 +34,9 @@ impl<'a> Results<'a> {
                 "--format parquet needs exactly one result with rows, and got {expected}: run one query, or pass \
                  --format json or csv"
             ))),
-            Format::Parquet if std::io::stdout().is_terminal() => Err(TxnLogError::invalid(
+            Format::Parquet if out.is_terminal() => Err(TxnLogError::invalid(
                 "--format parquet writes binary data, which a terminal cannot show: redirect the output, such as > \
-                 rows.parquet",
+                 rows.parquet, or \\o rows.parquet in the shell",
             )),
             _ => Ok(Self { out, several: expected > 1, expanded: false, printed: 0 }),
         }
@@ -59,7 +57,7 @@ impl<'a> Results<'a> {
         }
         self.printed += 1;
         match self.out.format() {
-            Format::Parquet => write_parquet(rows).await,
+            Format::Parquet => write_parquet(self.out, rows).await,
             _ => print(self.out, rows, self.expanded).await,
         }
     }
@@ -123,19 +121,19 @@ async fn print_plan(out: &mut Output, mut rows: SendableRecordBatchStream) -> Re
 const UNREADABLE: &str = "the rows cannot be read to their end";
 
 /// At most one row group is in memory.
-async fn write_parquet(mut rows: SendableRecordBatchStream) -> Result<()> {
+async fn write_parquet(out: &mut Output, mut rows: SendableRecordBatchStream) -> Result<()> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
         .set_max_row_group_row_count(Some(ROW_GROUP))
         .build();
     // Without the Arrow types of our computation: readers use the Parquet types.
     let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-    let writer = ArrowWriter::try_new_with_options(std::io::stdout(), rows.schema(), options);
-    let mut writer: ArrowWriter<Stdout> = writer.map_err(unwritable)?;
+    let mut writer = ArrowWriter::try_new_with_options(out.writer(), rows.schema(), options).map_err(unwritable)?;
     while let Some(batch) = rows.next().await {
         writer.write(&batch.map_err(|e| query_error(e, UNREADABLE))?).map_err(unwritable)?;
     }
-    writer.close().map(|_| ()).map_err(unwritable)
+    writer.close().map_err(unwritable)?;
+    out.flush()
 }
 
 fn unwritable(e: ParquetError) -> TxnLogError {

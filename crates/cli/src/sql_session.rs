@@ -10,6 +10,7 @@ use deltalakedb_log::commit::Committed;
 use deltalakedb_log::{Catalog, ErrorKind, Result, TableRef, TxnLogError};
 use deltalakedb_table::{CommandComplete, Parameters, SqlOptions, SqlResult, SqlSession};
 
+use crate::args::Format;
 use crate::context::CommandContext;
 use crate::output::{Output, warn};
 use crate::report::counted;
@@ -98,10 +99,14 @@ impl<'a> SqlRunner<'a> {
     fn output(&self) -> Result<Output> {
         let out = self.s.output();
         let Some(file) = &self.results.file else { return Ok(out) };
-        let file = file.try_clone().map_err(|e| {
-            TxnLogError::new(ErrorKind::Unavailable, "the file for results cannot be written").with_source(e)
-        })?;
-        Ok(out.with_file(file))
+        let failed =
+            |e| TxnLogError::new(ErrorKind::Unavailable, "the file for results cannot be written").with_source(e);
+        if out.format() == Format::Parquet && file.metadata().map_err(failed)?.len() > 0 {
+            return Err(TxnLogError::invalid(
+                "the file for results has a result already, and a Parquet file has one: choose another one with \\o FILE",
+            ));
+        }
+        Ok(out.with_file(file.try_clone().map_err(failed)?))
     }
 }
 

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::MeterProvider;
+use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{ExporterBuildError, MetricExporter, RetryPolicy, SpanExporter, WithHttpConfig};
 use opentelemetry_sdk::Resource;
@@ -26,8 +26,6 @@ use tracing_subscriber::{Layer, fmt};
 
 use crate::collector::{Collector, warn_of_loss};
 use crate::open_spans::OpenSpans;
-use crate::otlp_recorder::OtlpRecorder;
-use crate::recorder;
 use crate::terminal::has_colours;
 
 /// The name of the service, of the tracer and of the meter.
@@ -83,11 +81,14 @@ impl Telemetry {
             let exporter = MetricExporter::builder().with_http().with_shared_http_client(collector);
             let exporter = exporter.with_retry_policy(retries).build().map_err(wrong)?;
             let provider = SdkMeterProvider::builder().with_resource(resource()).with_periodic_exporter(exporter);
-            let provider = provider.build();
-            recorder::add(OtlpRecorder::new(provider.meter(NAME))).map_err(|e| e.to_string())?;
-            self.metrics = Some(provider);
+            self.metrics = Some(provider.build());
         }
         Ok(())
+    }
+
+    /// The meter for metrics, if they are exported.
+    pub(crate) fn meter(&self) -> Option<Meter> {
+        self.metrics.as_ref().map(|provider| provider.meter(NAME))
     }
 
     /// Sends what is left, for at most [`EXIT_WAIT`]. Must be called outside of the runtime, which is still running.

@@ -6,6 +6,7 @@
 mod by_key;
 mod evaluated;
 mod insert;
+mod key_update;
 mod target;
 
 use std::sync::Arc;
@@ -60,7 +61,7 @@ impl Change {
                     }
                 }
                 let view = hold(engine, table, context, true)?;
-                let evaluated = target.evaluate(&view, context).await?;
+                let evaluated = target.evaluate(engine, &view, context).await?;
                 Ok((view, evaluated))
             }
         }

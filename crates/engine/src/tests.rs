@@ -4,6 +4,7 @@ mod anomalies;
 mod by_key;
 mod crashes;
 mod histories;
+mod key_updates;
 #[path = "../../../tests/src/row_model.rs"]
 #[allow(unreachable_pub, dead_code, reason = "the file is shared")]
 mod row_model;

@@ -89,8 +89,26 @@ pub const CATALOG_CONNECTIONS: Gauge = Gauge(Metric {
     is_per: Some("pool"),
 });
 
+/// Footers of data files that a scan has found in the cache of the process.
+pub const FOOTER_CACHE_HITS: Counter = Counter(Metric {
+    name: "deltalakedb_footer_cache_hits_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    meaning: "footers of data files that scans of this process found in its cache",
+    is_per: None,
+});
+
+/// Footers of data files that a scan had to read.
+pub const FOOTER_CACHE_MISSES: Counter = Counter(Metric {
+    name: "deltalakedb_footer_cache_misses_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    meaning: "footers of data files that scans of this process did not find in its cache",
+    is_per: None,
+});
+
 /// All metrics.
-pub const METRICS: [Metric; 9] = [
+pub const METRICS: [Metric; 11] = [
     METADATA_OPEN_LATENCY.0,
     COMMIT_LATENCY.0,
     MIRROR_LATENCY.0,
@@ -100,6 +118,8 @@ pub const METRICS: [Metric; 9] = [
     FILES_ACTIVE.0,
     COMMIT_QUEUE_LENGTH.0,
     CATALOG_CONNECTIONS.0,
+    FOOTER_CACHE_HITS.0,
+    FOOTER_CACHE_MISSES.0,
 ];
 
 /// The upper bounds of the buckets of histograms, in milliseconds.
@@ -132,6 +152,11 @@ impl Metric {
     /// The symbol of its unit, such as `ms`; empty for a number of things.
     pub fn unit(&self) -> &'static str {
         self.unit.as_canonical_label()
+    }
+
+    /// Whether it is a number that goes up and down.
+    pub const fn is_gauge(&self) -> bool {
+        matches!(self.kind, Kind::Gauge)
     }
 
     /// The name of its label, if it has one.

@@ -39,6 +39,7 @@ mod superseded;
 mod turns;
 mod verify;
 mod whole_transactions;
+mod wrong_row;
 
 pub use behind::check_not_behind;
 pub use checkpoint::Checkpointed;

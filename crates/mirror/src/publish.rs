@@ -113,7 +113,7 @@ impl Mirror {
         loop {
             round += 1;
             let check = turns.check();
-            let entry = self.entry(table).await?;
+            let mut entry = self.entry(table).await?;
             // Later commits are not all published here: their writers publish them as well.
             let last = *last.get_or_insert(entry.current_version + commits::COMMITS);
             self.check_following(&entry).await?;
@@ -129,6 +129,10 @@ impl Mirror {
                 memory.has_checked_last_published = true;
                 self.note_log_found(table);
             }
+            if let Err(e) = self.note_put_elsewhere(&mut entry, &mut memory, &mut published).await {
+                return Err(self.record_failure(&entry, next, Failure::Error(e)).await?);
+            }
+            let next = entry.published_version.map_or(entry.base_version, |v| v + 1);
             published.version = entry.published_version;
             let is_complete = match next.cmp(&entry.current_version) {
                 Ordering::Greater => published.count > 0 || !self.check_for_foreign_commit(&entry).await?,
@@ -164,6 +168,26 @@ impl Mirror {
                 result => result.and(released)?,
             }
         }
+    }
+
+    /// Commits that another process has put on a local disk and not recorded yet count as published: this process syncs
+    /// them with its own. Without this, processes that append to a table in turn would take the lease for most of their
+    /// commits, because each records its own only in a moment.
+    async fn note_put_elsewhere(
+        &self,
+        entry: &mut TableEntry,
+        memory: &mut PublishState,
+        published: &mut Published,
+    ) -> Result<()> {
+        for (version, bytes) in self.put_elsewhere(entry).await? {
+            let commit = Unpublished::new(version, bytes);
+            // The other process may put the checksum later, or may have been killed before it did.
+            let checksum = self.checksum(entry, &commit, memory).await;
+            self.publish_checksum(entry, version, checksum, memory, &mut published.warnings).await;
+            self.note_published(entry, None, version, version).await?;
+            entry.published_version = Some(version);
+        }
+        Ok(())
     }
 
     /// Publishes the only unpublished version. Returns whether it was still the next one. This is the common case of a

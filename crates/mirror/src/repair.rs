@@ -20,6 +20,7 @@ use crate::derived::DerivedFile;
 use crate::maintenance::{RemovableCommits, delete};
 use crate::mirror::Mirror;
 use crate::put::{Failure, commit_path};
+use crate::wrong_row::{import_again, wrong_row};
 
 /// The pause before the missing checksum of the newest version is put: a process that has just published the version puts
 /// it in a moment.
@@ -114,7 +115,8 @@ impl Mirror {
     /// their retention has ended, are not restored. A second call finds nothing to do.
     ///
     /// # Errors
-    /// `Invalid` when another commit exists where one of the catalog's should be: nothing is overwritten.
+    /// `Invalid` when another commit exists where one of the catalog's should be: nothing is overwritten. `Corrupt` when
+    /// rows of the catalog are not those of its commits, because checkpoints are made of rows.
     #[tracing::instrument(target = "deltalakedb::operation", level = "debug", skip_all, fields(%table))]
     pub async fn repair(&self, table: TableId) -> Result<Repaired> {
         let turns = self.turns(table);
@@ -145,7 +147,14 @@ impl Mirror {
         let retained = entry.published_version.filter(|published| *published >= entry.base_version);
         let Some(published) = retained else { return Ok(()) };
         let store = self.store(entry)?;
-        for wrong in self.wrong_files(entry, entry.base_version..=published).await? {
+        let wrong_files = self.wrong_files(entry, entry.base_version..=published).await?;
+        if !wrong_files.is_empty()
+            && let Some(what) = wrong_row(self.catalog.reader(entry.id).as_ref(), entry.base_version, published).await?
+        {
+            let instead = import_again(entry);
+            return Err(TxnLogError::corrupt(format!("{what}, so nothing is made of its rows: {instead}")));
+        }
+        for wrong in wrong_files {
             let version = wrong.version;
             match wrong.file {
                 DerivedFile::Checkpoint(names) => {

@@ -8,11 +8,14 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use deltalakedb_log::stores::Stores;
 use deltalakedb_log::{
-    Catalog, Durability, Lease, LocalFiles, Result, TableEntry, TableId, TableRef, Version, require,
+    Catalog, Durability, Lease, LocalFiles, Result, TableEntry, TableId, TableRef, TxnLogReader, Version, require,
 };
+use object_store::ObjectStore;
 
+use crate::commits;
 use crate::mirror::Mirror;
 use crate::put::{commit_path, read};
 use crate::turns::Unsettled;
@@ -30,19 +33,37 @@ pub async fn record_published(catalog: &dyn Catalog, stores: &dyn Stores, table:
     let (store, reader) = (stores.open(&entry.location, Durability::Full)?, catalog.reader(table));
     let first = entry.published_version.map_or(entry.base_version, |version| version + 1);
     let mut next = first;
-    while next <= entry.current_version {
-        let path = commit_path(next);
-        let (there, expected) = futures::try_join!(read(store.as_ref(), &path), reader.commit_bytes(next))?;
-        if there.is_none() || there != expected {
-            break;
-        }
-        next += 1;
+    while let Some((newest, _)) =
+        put_commits(reader.as_ref(), store.as_ref(), next, entry.current_version).await?.last()
+    {
+        next = newest + 1;
     }
     if next > first {
         LocalFiles::new(folder, Durability::Full).sync((first..next).map(commit_path).collect()).await?;
         catalog.mark_next_published(table, first, next - 1).await?;
     }
     Ok(())
+}
+
+/// The first of these commits, one after the other, whose files exist with the catalog's bytes; at most a batch.
+async fn put_commits(
+    reader: &dyn TxnLogReader,
+    store: &dyn ObjectStore,
+    from: Version,
+    to: Version,
+) -> Result<Vec<(Version, Bytes)>> {
+    let mut put = Vec::new();
+    // Usually nothing was put, and the catalog need not be asked.
+    if from > to || read(store, &commit_path(from)).await?.is_none() {
+        return Ok(put);
+    }
+    for (version, bytes) in commits::next_page(reader, from, to).await? {
+        if read(store, &commit_path(version)).await?.as_ref() != Some(&bytes) {
+            break;
+        }
+        put.push((version, bytes));
+    }
+    Ok(put)
 }
 
 impl Mirror {
@@ -135,6 +156,18 @@ impl Mirror {
     /// The newest version that is put and not settled.
     pub(crate) fn unsettled(&self, table: TableId) -> Option<Version> {
         self.shared.unsettled.lock().get(&table).map(|put| put.to)
+    }
+
+    /// The next commits before the newest, if another process has put them on a local disk and not recorded yet.
+    /// Empty where commits are synced as they are put.
+    pub(crate) async fn put_elsewhere(&self, entry: &TableEntry) -> Result<Vec<(Version, Bytes)>> {
+        let next = entry.published_version.map_or(entry.base_version, |version| version + 1);
+        let is_deferred = self.durability_of_commits(entry) == Durability::Catalog;
+        if !is_deferred || next >= entry.current_version || self.stores.directory(&entry.location).is_none() {
+            return Ok(Vec::new());
+        }
+        let (reader, store) = (self.catalog.reader(entry.id), self.store(entry)?);
+        put_commits(reader.as_ref(), store.as_ref(), next, entry.current_version - 1).await
     }
 
     /// Records that the versions `from` to `to` were put: now, or when they are settled. Without a lease, returns

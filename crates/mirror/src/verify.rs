@@ -25,6 +25,7 @@ use crate::divergence::commit_beyond_newest;
 use crate::maintenance::RemovableCommits;
 use crate::mirror::Mirror;
 use crate::put::{commit_path, describe, is_torn, read};
+use crate::wrong_row::{import_again, wrong_row};
 
 /// An independent reader of a plain `_delta_log`.
 #[async_trait]
@@ -108,6 +109,7 @@ impl Mirror {
             // The independent reader fails on the same missing or foreign commits, and on the same checkpoints: each
             // cause is reported once.
             let agree = |findings: &[Finding]| findings.iter().all(|f| f.version > published);
+            let before = findings.len();
             if agree(&findings) {
                 findings.extend(self.wrong_derived_files(table, first..=published).await?);
             }
@@ -116,6 +118,14 @@ impl Mirror {
                     findings.extend(self.compare(table, replayer, version).await?);
                     progress(version, published);
                 }
+            }
+            if findings.len() > before
+                && let Some(what) =
+                    wrong_row(self.catalog.reader(table.id).as_ref(), table.base_version, published).await?
+            {
+                // Files that are right were compared with wrong rows.
+                findings.truncate(before);
+                findings.push(Finding { version: published, what, suggested_fix: import_again(table) });
             }
             if options.data {
                 findings.extend(self.missing_files(table).await?);

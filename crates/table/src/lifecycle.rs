@@ -89,7 +89,8 @@ pub enum DroppedInactive {
     Files(InactiveTable, DeletedFiles),
 }
 
-/// Abandons an unfinished import, or deletes the remaining files of a table that was dropped with them.
+/// Abandons an unfinished import, in the name of the owner that the table is imported for, or deletes the remaining files
+/// of a table that was dropped with them.
 pub async fn drop_inactive(
     mirror: &Mirror,
     name: &TableName,
@@ -100,6 +101,7 @@ pub async fn drop_inactive(
     for table in catalog.inactive_named(name).await? {
         match table.state {
             TableState::Loading => {
+                options.committer().check(&table.name, table.owner.as_ref())?;
                 catalog.abandon_load(table.id).await?;
                 return Ok(DroppedInactive::Import(table));
             }

@@ -9,8 +9,10 @@ use deltalakedb_log::conformance::actions::{domain, file, remove, txn};
 use deltalakedb_log::conformance::refused;
 use deltalakedb_log::{At, ErrorKind, SeededClock};
 use deltalakedb_mirror::{Finding, Mirror, Published, VerifyOptions};
-use deltalakedb_table::DeltaRs;
-use deltalakedb_tests::{agrees_with_delta_rs, contents, copy, import, location, repository, sqlite};
+use deltalakedb_table::{DeltaRs, DropOptions, WriteOptions, drop_table};
+use deltalakedb_tests::{
+    agrees_with_delta_rs, contents, copy, import, location, python, repository, run_python, sqlite,
+};
 use futures::TryStreamExt;
 
 use crate::shop::Shop;
@@ -267,6 +269,29 @@ async fn verify_finds_a_torn_checkpoint() {
     let findings = shop.findings_of(VerifyOptions::default()).await;
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert!(findings[0].to_string().contains("torn checkpoint"), "{}", findings[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_was_changed_in_the_database_is_not_taken_for_a_wrong_log() {
+    let Some(python) = python("sqlite3") else { return };
+    let run = "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1])\nc.execute(sys.argv[2])\nc.commit()";
+    for (change, says) in [
+        ("UPDATE dl_add_files SET size_bytes = size_bytes + 1", "has other sizes than its commit"),
+        ("UPDATE dl_add_files SET stats = NULL", "has other statistics than its commit"),
+        ("DELETE FROM dl_add_files WHERE removed_version IS NULL", "the catalog has no row for the file"),
+    ] {
+        let shop = Shop::events().await;
+        let log = contents(&shop.root().join("_delta_log"));
+        run_python(&python, run, &[shop.dir.path().join("catalog.db").to_str().unwrap(), change]);
+        shop.found(13, &[says, "`dl drop default.t`, and `dl import"]).await;
+        let error = shop.mirror.repair(shop.id).await;
+        refused(error, ErrorKind::Corrupt, &[says, "`dl import"]);
+        assert!(contents(&shop.root().join("_delta_log")) == log, "{change}: nothing is made of these rows");
+        let (by, options) = (WriteOptions::default(), VerifyOptions { every_version: true, data: true });
+        drop_table(&shop.mirror, shop.id, DropOptions::default(), &by).await.unwrap();
+        let again = import(&shop.catalog, &shop.root(), "t").await.unwrap();
+        assert_eq!(shop.mirror.verify(&again, &DeltaRs, options, &|_, _| {}).await.unwrap(), [], "{change}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

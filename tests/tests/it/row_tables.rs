@@ -174,7 +174,7 @@ impl History {
 
     /// Two sessions change the table at the same time, and the result is that of one change after the other.
     async fn change_concurrently(&mut self) {
-        let changes = [Change::random(&mut self.rng, TABLE), Change::random(&mut self.rng, TABLE)];
+        let changes = [(); 2].map(|()| Change::random_in_place(&mut self.rng, TABLE));
         self.story.push(format!("{} || {}", changes[0].sql, changes[1].sql));
         let (one, other) = self.sessions.split_at_mut(1);
         let one = Box::pin(ask(&mut one[0], &changes[0].sql));

@@ -46,6 +46,8 @@ fn an_option_wins_over_a_variable_a_profile_and_the_file() {
 fn a_given_configuration_replaces_the_usual_one() {
     let place = with_config("this is not TOML");
     check(run(&place, &[], &["tables"]), 1, &["config.toml is not TOML"]);
+    let script = run(&place, &[], &["completions", "bash"]).good();
+    assert!(script.contains("copy-catalog"), "a shell that starts with it has completions: {script}");
     place.write("given.toml", CONFIG);
     for (variables, args) in
         [(&[][..], &["--config", "given.toml", "init"][..]), (&[("DELTALAKEDB_CONFIG", "given.toml")], &["init"])]

@@ -47,7 +47,21 @@ fn a_dry_run_is_described_to_programs() {
         "{described}"
     );
     assert!(described["metrics"]["num_removed_bytes"].as_u64().unwrap() > 0, "{described}");
-    assert_eq!(place.dl(&["drop", "events", "--dry-run", "--json"]).json()["dryRun"], true);
+    for args in [
+        &["drop", "events"][..],
+        &["vacuum", "events", "--retain", "0s", "--force"],
+        &["expire", "events", "--keep", "0s"],
+        &["repair", "events"],
+    ] {
+        let described = place.dl(&[args, &["--dry-run", "--json"]].concat()).json();
+        assert_eq!(described["dryRun"], true, "{args:?}: {described}");
+    }
+    let all = place.dl(&["expire", "--all", "--keep", "0s", "--dry-run", "--json"]).json();
+    assert_eq!((&all[0]["name"], &all[0]["dryRun"]), (&json!("default.events"), &json!(true)), "{all}");
+    for args in [&["repair", "events"][..], &["expire", "events"], &["vacuum", "events"]] {
+        let done = place.dl(&[args, &["--json"]].concat()).json();
+        assert!(done.get("dryRun").is_none(), "{args:?}: {done}");
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod on_terminal;
 mod operating;
 mod operations;
 mod otlp;
+mod outage;
 mod output;
 mod owners;
 mod pseudoterminal;

@@ -24,20 +24,20 @@ fn begin() -> TestFolder {
 }
 
 /// `dl mirror run --watch`, ended with the test. The lines of its standard error are read one by one.
-struct Watch {
+pub(crate) struct Watch {
     child: Child,
     errors: BufReader<std::process::ChildStderr>,
 }
 
 impl Watch {
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let errors = BufReader::new(child.stderr.take().unwrap());
         Self { child, errors }
     }
 
     /// The rest of the next line that begins with this text.
-    fn line(&mut self, begin: &str) -> String {
+    pub(crate) fn line(&mut self, begin: &str) -> String {
         let mut line = String::new();
         while self.errors.read_line(&mut line).unwrap() > 0 {
             if let Some(rest) = line.strip_prefix(begin) {
@@ -247,6 +247,7 @@ fn spans_that_are_enabled_are_printed_with_their_durations() {
         "transaction{kind=\"write\"",
         "outcome=\"committed\"",
         "put_commit{table=default.t version=0}",
+        "put_data_file{path=part-",
         "publish{",
         "time.busy=",
     ] {

@@ -184,7 +184,7 @@ fn a_command_exports_its_spans_and_metrics_before_it_ends() {
     }
     assert!(!exported.resource.contains(&pair("service.name", "another")));
     let spans = exported.span_names();
-    for name in ["command", "publish", "transaction", "put_commit"] {
+    for name in ["command", "publish", "transaction", "put_data_file", "put_commit"] {
         assert!(spans.contains(name), "{name} is not in {spans:?}");
     }
     let committed = exported.spans.iter().filter(|span| span.name == "transaction");
@@ -242,6 +242,53 @@ fn a_watch_exports_while_it_runs_and_at_its_end_beside_prometheus() {
     let rest = collector.exported(|_| true);
     assert!(rest.span_names().contains("put_commit"), "{:?}", rest.span_names());
     assert_eq!(files(&rest), Some(1.0));
+}
+
+#[test]
+fn the_gauges_of_a_dropped_table_are_no_longer_sent() {
+    let (place, collector) = (TestFolder::new(), Collector::start("200 OK"));
+    place.write("rows.csv", "id\n1\n");
+    for name in ["t", "u"] {
+        let write = ["--set", "mirror.mode=background", "write", name, "--location", name, "--input", "rows.csv"];
+        place.dl(&write).good();
+    }
+    let mut command = place.command(&["mirror", "run", "--watch"]);
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", format!("{}/v1/metrics", collector.endpoint)),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "100".to_string()),
+    ];
+    let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let mut watch = with(&mut command, &variables).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let gauge = |exported: &Exported, metric: &str, name: &str| {
+        exported.value(&format!("deltalakedb_{metric}"), &[pair("table", &format!("default.{name}"))])
+    };
+    collector.exported(|exported| ["t", "u"].iter().all(|name| gauge(exported, "files_active", name) == Some(1.0)));
+    place.dl(&["drop", "t", "--yes"]).good();
+    let began = Instant::now();
+    loop {
+        // What is received from now on.
+        let exported = collector.exported(|exported| gauge(exported, "files_active", "u").is_some());
+        if ["files_active", "mirror_lag_seconds"].iter().all(|metric| gauge(&exported, metric, "t").is_none()) {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(90), "the gauges stay");
+    }
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+}
+
+#[test]
+fn footers_of_data_files_are_counted_where_a_scan_finds_them() {
+    let (place, collector) = (TestFolder::new(), Collector::start("200 OK"));
+    write(&place, &[]).good();
+    let mut command = place.command(&["sql", "SELECT * FROM t; SELECT * FROM t"]);
+    let ran = with(&mut command, &[("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint.as_str())]).output().unwrap();
+    Ran::of(ran).good();
+    let exported = collector.exported(|_| true);
+    for metric in ["misses", "hits"] {
+        let count = exported.value(&format!("deltalakedb_footer_cache_{metric}_total"), &[]);
+        assert!(count.unwrap() >= 1.0, "{metric}: {count:?}");
+    }
 }
 
 #[test]

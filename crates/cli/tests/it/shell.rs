@@ -154,6 +154,25 @@ fn commands_change_how_results_are_shown() {
 }
 
 #[test]
+fn a_file_for_results_gets_parquet_too() {
+    let place = TestFolder::new();
+    place.dl(&["init"]).good();
+    let mut shell = Terminal::new(&place, "--quiet --format parquet sql", false);
+    shell.wait_for("dl> ");
+    let shown = shell.line("SELECT 42 AS n;", "dl> ");
+    assert!(shown.contains("which a terminal cannot show") && shown.contains("\\o rows.parquet"), "{shown}");
+    shell.line("\\o rows.parquet", "dl> ");
+    let question = "SELECT 42 AS n UNION ALL SELECT 43 ORDER BY n;";
+    assert_eq!(shell.line(question, "dl> "), question, "nothing is shown");
+    let second = shell.line(question, "dl> ");
+    assert!(second.contains("error: the file for results has a result already"), "{second}");
+    shell.end("\\q\r");
+    let write = ["write", "t", "--location", "t", "--input", "rows.parquet"];
+    place.dl(&write).good();
+    assert_eq!(place.dl(&["read", "t", "--format", "csv"]).good(), "n\n42\n43\n");
+}
+
+#[test]
 fn a_file_is_run_until_its_first_error() {
     let place = TestFolder::new();
     let load = "-- rows\nCREATE TABLE t (id BIGINT) LOCATION 't';\nINSERT INTO t VALUES (1),\n  (2);\n-- one record\n\\x on\n\

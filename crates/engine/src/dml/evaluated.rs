@@ -1,9 +1,10 @@
 //! The changes of a statement at a snapshot.
 
 use arrow::array::{Array, RecordBatch};
-use deltalakedb_log::{Result, Subject, TxnLogError};
+use deltalakedb_log::{ErrorKind, Result, Subject, TxnLogError};
 use deltalakedb_rows::row_store::{ColdPosition, TableChanges};
 use deltalakedb_rows::{CommitRequest, TupleEncoder};
+use deltalakedb_table::datafusion::common::ScalarValue;
 
 use crate::row_table::{RowTable, SCOPE};
 
@@ -40,4 +41,16 @@ pub(super) fn put<'k>(
         changes.put(&SCOPE, key, tuple, replaced)?;
     }
     Ok(())
+}
+
+/// The error for a row whose new key another row has: one of the table, or another one of the statement.
+pub(super) fn exists(table: &RowTable, rows: &RecordBatch, row: usize, in_statement: bool) -> TxnLogError {
+    let values = table.definition.key_columns().map(|column| {
+        let value = rows.column_by_name(column.name()).and_then(|values| ScalarValue::try_from_array(values, row).ok());
+        format!("{} = {}", column.name(), value.map_or_else(String::new, |value| value.to_string()))
+    });
+    let key = values.collect::<Vec<_>>().join(", ");
+    let why = if in_statement { "the statement inserts it twice" } else { "a row has this key" };
+    let message = format!("a row with {key} cannot be inserted into {}: {why}", table.name());
+    TxnLogError::new(ErrorKind::AlreadyExists, message)
 }

@@ -15,7 +15,7 @@ use deltalakedb_table::datafusion::sql::sqlparser::ast::{
 };
 use deltalakedb_table::{GuestContext, query_error};
 
-use super::evaluated::{Evaluated, check_not_null, put};
+use super::evaluated::{Evaluated, check_not_null, exists, put};
 use crate::cold_snapshot::non_empty;
 use crate::defaults::DefaultValues;
 use crate::floats::normalized;
@@ -214,16 +214,4 @@ fn places(table: &RowTable, named: &[ObjectName]) -> Result<Vec<usize>> {
         places.push(place);
     }
     Ok(places)
-}
-
-/// The error for a row whose key exists.
-fn exists(table: &RowTable, rows: &RecordBatch, row: usize, in_statement: bool) -> TxnLogError {
-    let values = table.definition.key_columns().map(|column| {
-        let value = rows.column_by_name(column.name()).and_then(|values| ScalarValue::try_from_array(values, row).ok());
-        format!("{} = {}", column.name(), value.map_or_else(String::new, |value| value.to_string()))
-    });
-    let key = values.collect::<Vec<_>>().join(", ");
-    let why = if in_statement { "the statement inserts it twice" } else { "a row has this key" };
-    let message = format!("a row with {key} cannot be inserted into {}: {why}", table.name());
-    TxnLogError::new(ErrorKind::AlreadyExists, message)
 }

@@ -19,9 +19,11 @@ use deltalakedb_table::{FILE_COLUMN, GuestContext, POSITION_COLUMN, query_error}
 
 use super::by_key::ByKey;
 use super::evaluated::{Evaluated, check_not_null, put};
+use super::key_update::{KeyUpdate, before_update, column_of};
 use crate::cold_snapshot::non_empty;
 use crate::floats::normalized;
 use crate::names::column_named;
+use crate::row_engine::RowEngine;
 use crate::row_table::{RowTable, SCOPE};
 use crate::table_view::{TableView, encoded_keys};
 
@@ -29,10 +31,19 @@ use crate::table_view::{TableView, encoded_keys};
 pub(super) struct TargetQuery {
     /// The columns of the table that are needed, with their new values, then where the row is.
     query: Query,
-    /// Whether it deletes the rows, of which it has the keys only.
-    deletes: bool,
+    effect: Effect,
     /// The same change without a query.
     by_key: Option<ByKey>,
+}
+
+/// What is done with the rows of a [`TargetQuery`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    /// They are deleted. The query has their keys only.
+    Delete,
+    Update,
+    /// Their keys are updated, too. The query has also the keys before the update.
+    UpdateKeys,
 }
 
 impl TargetQuery {
@@ -51,7 +62,7 @@ impl TargetQuery {
             table.definition.key_columns().map(|column| (column.name().to_string(), identifier(column.name())));
         let by_key = ByKey::new(table, &target, delete.selection.as_ref(), None);
         let query = query(table, target, columns.collect(), delete.selection)?;
-        Ok(Self { query, deletes: true, by_key })
+        Ok(Self { query, effect: Effect::Delete, by_key })
     }
 
     pub(super) fn of_update(table: &RowTable, update: Update) -> Result<Self> {
@@ -85,13 +96,6 @@ impl TargetQuery {
                 let message = format!("{} has no column {name}: it has {}", table.name(), known.join(", "));
                 return Err(TxnLogError::invalid(message).about(Subject::UnknownColumn(column)));
             };
-            if table.definition.key_columns().any(|key| key.name() == column) {
-                return Err(TxnLogError::invalid(format!(
-                    "the column {column:?} of {} cannot be updated, because it is in the primary key: delete the row \
-                     and insert it again",
-                    table.name()
-                )));
-            }
             if assigned.iter().any(|(other, _)| *other == column) {
                 let message = format!("an UPDATE of {} sets the column {column:?} twice: remove one", table.name());
                 return Err(TxnLogError::invalid(message));
@@ -99,9 +103,16 @@ impl TargetQuery {
             *value = assignment.value.clone();
             assigned.push((column, assignment.value));
         }
-        let by_key = ByKey::new(table, &update.table, update.selection.as_ref(), Some(&assigned));
+        let is_assigned = |key: &str| assigned.iter().any(|(column, _)| column == key);
+        let (effect, by_key) = if table.definition.key_columns().any(|key| is_assigned(key.name())) {
+            let keys = table.definition.key_columns();
+            columns.extend(keys.map(|key| (before_update(key.name()), identifier(key.name()))));
+            (Effect::UpdateKeys, None)
+        } else {
+            (Effect::Update, ByKey::new(table, &update.table, update.selection.as_ref(), Some(&assigned)))
+        };
         let query = query(table, update.table, columns, update.selection)?;
-        Ok(Self { query, deletes: false, by_key })
+        Ok(Self { query, effect, by_key })
     }
 
     /// The same change without a query, if it is that of a row by its key.
@@ -109,14 +120,19 @@ impl TargetQuery {
         self.by_key.as_ref()
     }
 
-    pub(super) async fn evaluate(&self, view: &TableView, context: &GuestContext<'_>) -> Result<Evaluated> {
+    pub(super) async fn evaluate(
+        &self,
+        engine: &RowEngine,
+        view: &TableView,
+        context: &GuestContext<'_>,
+    ) -> Result<Evaluated> {
         let table = &view.table;
         let failed = |e| query_error(e, &format!("the rows of {} cannot be found", table.name()));
         let plan = context.plan(self.query.clone()).await?;
         let typed = plan.schema().columns().into_iter().map(|column| {
             let name = column.name.clone();
             let value = deltalakedb_table::datafusion::logical_expr::Expr::Column(column);
-            match table.definition.column(&name) {
+            match table.definition.column(column_of(&name)) {
                 Some(column) => Ok(value.cast_to(column.field().data_type(), plan.schema())?.alias(name)),
                 None => Ok(column_named(&name)),
             }
@@ -124,12 +140,20 @@ impl TargetQuery {
         let typed = typed.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let plan = LogicalPlanBuilder::from(plan).project(typed).and_then(LogicalPlanBuilder::build).map_err(failed)?;
         let batches = DataFrame::new(context.session.state(), plan).collect().await.map_err(failed)?;
-        let mut request = CommitRequest::at(view.snapshot.seq());
-        let mut rows = 0;
-        for batch in non_empty(batches) {
-            rows += batch.num_rows() as u64;
-            self.add(&mut request, view, &normalized(table, &batch)?)?;
+        let found = non_empty(batches).map(|rows| normalized(table, &rows)).collect::<Result<Vec<_>>>()?;
+        if self.effect == Effect::UpdateKeys {
+            let mut update = KeyUpdate::new(view);
+            for rows in found {
+                let positions = positions(&rows)?;
+                update.add(rows, positions)?;
+            }
+            return update.evaluate(engine.session()).await;
         }
+        let mut request = CommitRequest::at(view.snapshot.seq());
+        for rows in &found {
+            self.add(&mut request, view, rows)?;
+        }
+        let rows = found.iter().map(|rows| rows.num_rows() as u64).sum();
         Ok(Evaluated { request, rows })
     }
 
@@ -138,7 +162,7 @@ impl TargetQuery {
         let keys = encoded_keys(table, rows)?;
         let positions = positions(rows)?;
         let changes = request.table(table.id, view.cold.generation);
-        if self.deletes {
+        if self.effect == Effect::Delete {
             for (key, position) in keys.iter().zip(positions) {
                 changes.delete(&SCOPE, key, position);
             }

@@ -13,7 +13,7 @@ const KEYS: [(&str, &str); 4] = [
     ("id = 4 AND name = 'nobody' AND day = DATE '2024-01-01'", "id * 1 = 4"),
 ];
 
-const VALUES: [&str; 25] = [
+const VALUES: [&str; 31] = [
     "n = n + 1",
     "n = 7, s = name",
     "n = id, x = id, m = id",
@@ -39,6 +39,12 @@ const VALUES: [&str; 25] = [
     "n = nosuch",
     "n = _seq - _seq",
     "s = CAST(at AS TEXT), at = NULL",
+    "id = id, n = n + 1",
+    "id = id + 10, s = name, n = id",
+    "name = NULL",
+    "id = 'one'",
+    "id = 1, name = 'a', day = '2024-01-01'",
+    "day = day + INTERVAL '1 day'",
 ];
 
 #[tokio::test]

@@ -11,13 +11,14 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
 use crate::simulation::{World, commit};
 
-/// How many schedules.
+/// How many schedules; ten times as many with `DELTALAKEDB_SOAK=1`.
 const SCHEDULES: u64 = 2_500;
 
 #[test]
 fn under_store_faults_the_log_is_in_order_and_finally_complete() {
     let only = std::env::var("SCHEDULE").ok().map(|seed| seed.parse().expect("SCHEDULE is a seed"));
-    let seeds = only.map_or(0..SCHEDULES, |seed: u64| seed..seed + 1);
+    let tenfold = if std::env::var("DELTALAKEDB_SOAK").as_deref() == Ok("1") { 10 } else { 1 };
+    let seeds = only.map_or(0..SCHEDULES * tenfold, |seed: u64| seed..seed + 1);
     for seed in seeds {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

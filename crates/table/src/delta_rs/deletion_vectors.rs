@@ -85,6 +85,7 @@ pub(crate) struct WrittenVectors {
 }
 
 /// Writes the deletion vectors of data files into one new file of their table.
+#[tracing::instrument(name = "put_deletion_vectors", target = "deltalakedb::store", level = "debug", skip_all, fields(%table))]
 pub(crate) async fn write_vectors(
     table: &Location,
     options: &WriteOptions,

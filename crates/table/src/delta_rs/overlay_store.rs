@@ -19,6 +19,7 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use tracing::{Instrument, Span, debug_span};
 
 use super::log::{LogFile, SnapshotLog};
 use super::upload_tracker::{self, UploadTracker};
@@ -102,13 +103,19 @@ impl fmt::Display for OverlayStore {
     }
 }
 
+/// The span of a data file that is put or uploaded.
+fn put_span(path: &Path) -> Span {
+    debug_span!(target: "deltalakedb::store", "put_data_file", %path)
+}
+
 #[async_trait]
 impl ObjectStore for OverlayStore {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         match self.log_name(path) {
             None => {
                 self.puts.begin(path);
-                self.puts.keep(self.inner.put_opts(path, payload, options).await, upload_tracker::nothing())
+                let put = self.inner.put_opts(path, payload, options).instrument(put_span(path));
+                self.puts.keep(put.await, upload_tracker::nothing())
             }
             Some(name) if name.ends_with(".tmp") => {
                 self.log.temporary().insert(name, payload.into());
@@ -123,7 +130,9 @@ impl ObjectStore for OverlayStore {
             return Err(not_in_files(path));
         }
         self.puts.begin(path);
-        Ok(self.puts.watch(self.inner.put_multipart_opts(path, options).await?))
+        let span = put_span(path);
+        let upload = self.inner.put_multipart_opts(path, options).instrument(span.clone()).await?;
+        Ok(self.puts.watch(upload, span))
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {

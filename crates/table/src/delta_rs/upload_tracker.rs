@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use object_store::path::Path;
 use object_store::{Error, MultipartUpload, PutPayload, PutResult, Result, UploadPart};
 use parking_lot::Mutex;
+use tracing::{Instrument, Span};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct UploadTracker(Arc<Mutex<State>>);
@@ -44,9 +45,9 @@ impl UploadTracker {
         }))
     }
 
-    /// A multipart upload whose failures are recorded.
-    pub(super) fn watch(&self, upload: Box<dyn MultipartUpload>) -> Box<dyn MultipartUpload> {
-        Box::new(Watched { upload, puts: self.clone() })
+    /// A multipart upload whose failures are recorded; the span ends with it.
+    pub(super) fn watch(&self, upload: Box<dyn MultipartUpload>, span: Span) -> Box<dyn MultipartUpload> {
+        Box::new(Watched { upload, puts: self.clone(), span })
     }
 }
 
@@ -59,12 +60,13 @@ pub(super) fn nothing() -> PutResult {
 struct Watched {
     upload: Box<dyn MultipartUpload>,
     puts: UploadTracker,
+    span: Span,
 }
 
 #[async_trait]
 impl MultipartUpload for Watched {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        let (part, puts) = (self.upload.put_part(data), self.puts.clone());
+        let (part, puts) = (self.upload.put_part(data).instrument(self.span.clone()), self.puts.clone());
         Box::pin(async move { puts.keep(part.await, ()) })
     }
 
@@ -73,7 +75,7 @@ impl MultipartUpload for Watched {
             self.abort().await?;
             return Ok(nothing());
         }
-        self.puts.keep(self.upload.complete().await, nothing())
+        self.puts.keep(self.upload.complete().instrument(self.span.clone()).await, nothing())
     }
 
     async fn abort(&mut self) -> Result<()> {

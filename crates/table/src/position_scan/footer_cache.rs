@@ -10,7 +10,7 @@ use datafusion::execution::cache::cache_manager::{
 };
 use datafusion::execution::cache::default_cache::DefaultCache;
 use datafusion::execution::cache::{Cache, CacheEntryInfo};
-use deltalakedb_log::{Location, Result};
+use deltalakedb_log::{Location, Result, metric};
 use object_store::path::Path;
 
 use crate::delta_rs::table_url;
@@ -38,7 +38,10 @@ impl TableFooters {
 
 impl Cache<Path, CachedFileMetadataEntry> for TableFooters {
     fn get(&self, path: &Path) -> Option<CachedFileMetadataEntry> {
-        FOOTERS.get(&self.key(path))
+        let footer = FOOTERS.get(&self.key(path));
+        let lookups = if footer.is_some() { metric::FOOTER_CACHE_HITS } else { metric::FOOTER_CACHE_MISSES };
+        lookups.add(1);
+        footer
     }
 
     fn put(&self, path: &Path, footer: CachedFileMetadataEntry) -> Option<CachedFileMetadataEntry> {
