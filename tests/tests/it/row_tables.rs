@@ -55,7 +55,7 @@ async fn random_histories_of_row_tables_equal_a_model_in_other_readers() {
 #[derive(Default)]
 struct Played {
     changes: usize,
-    /// Changes that were refused, because they inserted a key that existed.
+    /// Changes that were refused, because two rows would have one key or a key would be null.
     refused: usize,
     /// Pairs of concurrent changes.
     concurrent: usize,
