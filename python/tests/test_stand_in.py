@@ -11,9 +11,10 @@ import deltalake
 import pytest
 
 import deltalakedb
-from deltalakedb._stand_in import DELTALAKE_VERSION
+from deltalakedb._stand_in import DELTALAKE_VERSION, SUBMODULES
 from deltalakedb.exceptions import DeltaError
 
+from .compat.helpers import submodules
 from .conftest import read
 from .test_surface import MODULES
 
@@ -42,6 +43,12 @@ for module in {MODULES}:
             assert getattr(theirs, name) is getattr(ours, name), name
     assert importlib.util.find_spec(f"deltalake{{suffix}}") is not None
 """)
+
+
+def test_every_submodule_of_deltalake_has_its_twin() -> None:
+    # The private base class of `fs.fs_handler` is one with it here.
+    without_twin = {"fs._base_handler"}
+    assert set(SUBMODULES) == set(submodules(private=True)) - without_twin
 
 
 def test_no_module_is_loaded_twice() -> None:

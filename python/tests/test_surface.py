@@ -15,21 +15,9 @@ import pytest
 
 import deltalakedb
 
-MODULES = [
-    "",
-    "exceptions",
-    "fs",
-    "fs.fs_handler",
-    "query",
-    "schema",
-    "table",
-    "transaction",
-    "warnings",
-    "writer",
-    "writer.convert_to",
-    "writer.properties",
-    "writer.writer",
-]
+from .compat.helpers import submodules
+
+MODULES = ["", *submodules()]
 
 # Public names of `deltalake` that are internal.
 INTERNAL = {
