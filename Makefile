@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
-.PHONY: help demo test rust python tasks golden speed bench smoke soak ci fmt lint doc docs examples wheel
+.PHONY: help demo test rust python integrations tasks golden speed bench smoke soak ci fmt lint doc docs examples wheel
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export DELTALAKEDB_VENV ?= $(HOME)/.cache/deltalakedb/venv
@@ -15,7 +15,7 @@ export DUCKDB_LIB_DIR ?= $(DELTALAKEDB_LIBDUCKDB)
 export ROCKSDB_LIB_DIR ?= $(DELTALAKEDB_LIBROCKSDB)
 
 help: ## list the targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: ## the tour, its tables read again by DuckDB and delta-rs
 	@scripts/setup python
@@ -36,6 +36,10 @@ rust: ## the tests in Rust
 python: ## the tests of the Python package
 	@scripts/setup test
 	scripts/skipped scripts/postgres with scripts/python test
+
+integrations: ## Dagster, dlt, Daft and others with the package in the place of `deltalake`
+	@scripts/setup integrations
+	scripts/python integrations
 
 tasks: ## ten tasks by the documentation alone, with a wheel of this checkout in an empty folder
 	@scripts/setup test
@@ -82,7 +86,7 @@ examples: ## run the programs in examples/
 	  echo "$$example"; cargo run --quiet --example "$$(basename "$$example" .rs)"; \
 	done
 
-ci: lint doc docs test examples demo ## what CI runs
+ci: lint doc docs test integrations examples demo ## what CI runs
 	@cargo build --bin dl && scripts/check_readme && scripts/check_tasks
 
 fmt: ## format the code

@@ -33,7 +33,7 @@ _PACKAGE = "deltalakedb"
 _NAME = "deltalake"
 # Submodules of `deltalake`, and those private ones that a library could import: found
 # here, they are not loaded a second time under the other name.
-_SUBMODULES = (
+SUBMODULES = (
     "_internal",
     "_util",
     "exceptions",
@@ -130,7 +130,7 @@ def install() -> None:
                 f"{_NAME} has been imported in this process: call {_PACKAGE}.install() "
                 "before any library imports it"
             )
-        modules = {f"{_NAME}.{name}": _imported(name) for name in _SUBMODULES}
+        modules = {f"{_NAME}.{name}": _imported(name) for name in SUBMODULES}
         modules[_NAME] = StandIn()
         for name, method in _PRIVATE_METHODS.items():
             setattr(RawTable, name, method)

@@ -27,6 +27,9 @@ class TableFeatures(Enum):
     def __repr__(self) -> str:
         return f"TableFeatures.{self.name}"
 
+    def __int__(self) -> int:
+        return list(TableFeatures).index(self)
+
     @property
     def protocol_name(self) -> str:
         """The name in the log."""

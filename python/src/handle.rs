@@ -9,9 +9,10 @@ use deltalakedb_log::canonical_path;
 use deltalakedb_log::snapshot::Head;
 use deltalakedb_log::stores::{ConfiguredStores, Stores, environment};
 use deltalakedb_log::{
-    At, ErrorKind, Location, Predicate, Result, Subject, TableEntry, TableId, TableName, TableRef, TxnLogError,
-    Version, require,
+    At, Catalog, ErrorKind, Location, MemoryCatalog, Predicate, Result, Subject, SystemClock, TableEntry, TableId,
+    TableName, TableRef, TxnLogError, Version, require,
 };
+use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{DeltaTable, Operation, OperationResult, WriteOptions, predicate_from_sql};
 use pyo3::prelude::*;
 use serde_json::Value;
@@ -139,6 +140,17 @@ impl TableHandle {
             *self = Self::of_entry(connection, entry, Some(self.head.version)).await?;
         }
         Ok(())
+    }
+
+    /// The table in a catalog in memory: for what needs a catalog and changes none, on a table that is in none.
+    pub(crate) async fn in_memory(&self) -> Result<DeltaTable> {
+        let clock = Arc::new(SystemClock);
+        let catalog: Arc<dyn Catalog> = Arc::new(MemoryCatalog::new(clock.clone()));
+        let stores = self.table.stores();
+        let mirror = Mirror::new(catalog.clone(), clock).with_stores(stores.clone());
+        let name: TableName = "table".parse()?;
+        let imported = mirror.import(self.table.location(), Some(&name), &|_, _| {}).await?;
+        Ok(DeltaTable::of_entry(catalog, imported.table).with_stores(stores.clone()))
     }
 
     /// Runs an operation, publishes it, and moves to its version.

@@ -11,15 +11,22 @@ import inspect
 import re
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from tests.compat.differences import DEFECTS, DIFFERENCES
-from tests.test_surface import CLASSES, MODULES, defined, members, shape
+from tests.test_surface import (
+    CLASSES,
+    MODULES,
+    NOT_CALLED,
+    defined,
+    members,
+    protocols,
+    shape,
+)
 
 # Modules that only this package has.
 OURS = ["catalog", "results", "aio"]
 OURS_INTERNAL = {"action_json"}
-# A method of `DeltaTable` that others call.
-PROVIDER = "DeltaTable.__datafusion_table_provider__"
 
 PAGE = Path(__file__).parents[2] / "docs" / "python-compatibility.md"
 SUITE = Path(__file__).parent / "compat"
@@ -33,6 +40,7 @@ compares this page with what that program writes. `deltalakedb` follows `deltala
 | here | means |
 |---|---|
 | yes | the name is there and takes the same arguments with the same defaults, as far as Python can tell |
+| yes, with other arguments | arguments that `deltalake` takes are taken, and some more |
 | yes, ignores `a` | the argument `a` is taken and does nothing; the docstring says so |
 | raises `E` | it is there, and calling it is always the error `E` |
 
@@ -42,10 +50,10 @@ that they do not use is compared by its arguments only.
 """
 
 
-def reach(module: str, path: str) -> tuple[object, object]:
+def reach(module: str, path: str) -> tuple[Any, Any]:
     suffix = f".{module}" if module else ""
-    theirs: object = importlib.import_module(f"deltalake{suffix}")
-    ours: object = importlib.import_module(f"deltalakedb{suffix}")
+    theirs: Any = importlib.import_module(f"deltalake{suffix}")
+    ours: Any = importlib.import_module(f"deltalakedb{suffix}")
     for part in path.split("."):
         theirs, ours = getattr(theirs, part, None), getattr(ours, part, None)
     return theirs, ours
@@ -53,13 +61,11 @@ def reach(module: str, path: str) -> tuple[object, object]:
 
 def here(module: str, path: str) -> str:
     theirs, ours = reach(module, path)
-    if ours is None and theirs is not None:
+    if ours is None:
         owner, _, member = path.rpartition(".")
-        annotated = (
-            getattr(reach(module, owner)[1], "__annotations__", {}) if owner else {}
-        )
-        return "yes" if member in annotated else "no"
-    if callable(theirs) and shape(theirs) != shape(ours):
+        has_it = owner and member in members(reach(module, owner)[1])
+        return "yes" if has_it else "no"
+    if callable(theirs) and path not in NOT_CALLED and shape(theirs) != shape(ours):
         return "yes, with other arguments"
     if error := always_raised(ours):
         return f"raises `{error}`"
@@ -91,13 +97,15 @@ def used() -> set[str]:
     found: set[str] = set()
     for file in SUITE.glob("*.py"):
         # Lists of all names do not count as use.
-        if file.name in ("signatures.py", "test_api.py"):
-            continue
+        has_lists = file.name in ("signatures.py", "test_api.py")
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Attribute):
                 found.add(node.attr)
-            elif isinstance(node, ast.Constant) and str(node.value).isidentifier():
-                found.add(str(node.value))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                # Programs for other processes, too.
+                found.update(re.findall(r"\bdl\.(\w+)", node.value))
+                if node.value.isidentifier() and not has_lists:
+                    found.add(node.value)
     return found
 
 
@@ -153,10 +161,8 @@ def page() -> str:
                 theirs, _ = reach(module, name)
                 lines += [
                     line(module, f"{name}.{member}")
-                    for member in members(theirs)  # type: ignore[arg-type]
+                    for member in members(theirs) + protocols(theirs)
                 ]
-            if (module, name) == ("table", "DeltaTable"):
-                lines.append(line(module, PROVIDER))
         lines.append("")
     lines += [
         "## What is added",

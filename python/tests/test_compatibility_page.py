@@ -6,7 +6,7 @@ import re
 
 import deltalakedb
 from deltalakedb import DeltaTable
-from tests.compatibility import PAGE, PROVIDER, added, always_raised, ignored, page
+from tests.compatibility import PAGE, added, always_raised, ignored, page
 
 
 def test_the_page_is_what_the_packages_are() -> None:
@@ -15,6 +15,29 @@ def test_the_page_is_what_the_packages_are() -> None:
 
 def test_nothing_is_missing() -> None:
     assert re.findall(r"^\| `[^`]*` \| no \|", page(), re.M) == []
+
+
+def test_the_names_of_every_kind_are_there() -> None:
+    """Members that no instance and no class lists, too."""
+    lines = page().splitlines()
+    for name, here in {
+        "Compression.from_str": "yes",
+        "CommitProperties.custom_metadata": "yes",
+        "DeltaTable.__datafusion_table_provider__": "raises `NotImplementedError`",
+        "DeltaTable.version": "yes",
+        "FilterType": "yes",
+        "PYARROW_AVAILABLE": "yes",
+        "Schema.__arrow_c_schema__": "yes",
+    }.items():
+        assert f"| `{name}` | {here} | yes |" in lines
+    listed = {line.split("`")[1] for line in lines if line.startswith("| `")}
+    pythons = {"DeltaError.add_note", "ProtocolVersions.index", "TYPE_CHECKING"}
+    assert listed & pythons == set()
+
+
+def test_every_name_is_used() -> None:
+    """By the tests that both packages pass."""
+    assert re.findall(r"^\| `([^`]*)` \| [^|]* \| no \|", page(), re.M) == []
 
 
 def test_what_does_nothing_is_told() -> None:
@@ -40,4 +63,3 @@ def test_what_is_added_is_listed_once() -> None:
     ):
         assert name in names
     assert [name for name, text in added() if not text] == []
-    assert f"| `{PROVIDER}` | raises `NotImplementedError` | no |" in page()

@@ -1,4 +1,4 @@
-"""The Python code of the guides and the examples runs."""
+"""The Python code of the guides and the examples runs; their Rust is in examples."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,23 +31,24 @@ customers = sales = pa.table({"day": ["a", "b"], "amount": [1.0, 2.0]})
 EXAMPLES = sorted((TREE / "examples").glob("*.py"))
 
 
-BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
+FILES = [TREE / "README.md", *sorted((TREE / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
 
 
-def blocks_of(page: Path) -> list[str]:
+def blocks_of(page: Path, language: str = "python") -> list[str]:
     """Its code, each block after as many empty lines as precede it in the page."""
     text = page.read_text()
     return [
-        "\n" * text.count("\n", 0, block.start(1)) + block[1]
+        "\n" * text.count("\n", 0, block.start(2)) + block[2]
         for block in BLOCK.finditer(text)
+        if block[1] == language
     ]
 
 
 PAGES = {
-    str(page.relative_to(TREE)): blocks
-    for page in [TREE / "README.md", *sorted((TREE / "docs").glob("*.md"))]
-    if (blocks := blocks_of(page))
+    str(page.relative_to(TREE)): blocks for page in FILES if (blocks := blocks_of(page))
 }
+RUST = [(page.name, block) for page in FILES for block in blocks_of(page, "rust")]
 # `print(…)  # what it prints`
 PRINTED = re.compile(r"^( *)print\((.*)\)  # (.*)$", re.M)
 
@@ -119,6 +121,14 @@ def make_tables_of_the_python_guide(
     deltalakedb.write_deltalake(f"{tmp_path}/orders", rows)
     with deltalakedb.begin() as tx:
         tx.write("sales.orders", rows)
+
+
+@pytest.mark.parametrize(("page", "block"), RUST, ids=[page for page, _ in RUST])
+def test_rust_is_a_part_of_an_example(page: str, block: str) -> None:
+    """Which is compiled and run."""
+    programs = [file.read_text() for file in (TREE / "examples").glob("*.rs")]
+    here = textwrap.indent(block.strip("\n"), "    ")
+    assert any(f"\n{here}\n" in program for program in programs), page
 
 
 def test_there_are_examples() -> None:

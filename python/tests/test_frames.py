@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import json
 import subprocess
 import sys
@@ -200,18 +199,3 @@ def test_a_catalog_in_a_notebook(table: DeltaTable) -> None:
         assert found[0] == catalog.uri
         assert {"default.table", "0", "following"} <= set(found)
     assert "is closed: connect again" in Cells(catalog._repr_html_()).texts[-1]
-
-
-def test_datafusion(table: DeltaTable) -> None:
-    """The error names ways that work."""
-    if importlib.util.find_spec("datafusion") is None:
-        pytest.skip("datafusion is not installed: see docs/python.md")
-    from datafusion import SessionContext
-
-    context = SessionContext()
-    with pytest.raises(NotImplementedError, match=r"from_arrow\(\), .*QueryBuilder"):
-        context.register_table("orders", table)
-    assert context.from_arrow(table).count() == 3
-    context.register_table("orders", table.to_pyarrow_dataset())
-    found = context.sql("SELECT max(id) AS highest FROM orders")
-    assert found.to_pydict() == {"highest": [3]}

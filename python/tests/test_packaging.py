@@ -16,6 +16,11 @@ from deltalakedb import _compiled
 
 PYTHON = Path(__file__).parents[1]
 TREE = PYTHON.parent
+# Those of `tool.maturin` in the files of the projects.
+FEATURES = {
+    "python": ["--no-default-features", "--features", "bundled,pyo3/extension-module"],
+    "with-duckdb": ["--features", "pyo3/extension-module"],
+}
 
 
 def source_of(project: Path, folder: Path) -> Path:
@@ -34,12 +39,33 @@ def test_the_source_distribution_has_all_that_is_compiled(
     tmp_path: Path, project: Path
 ) -> None:
     source = source_of(project, tmp_path)
-    # Outside of the repository: every path in a manifest is found.
-    cargo = ["cargo", "metadata", "--offline", "--no-deps", "--format-version", "1"]
-    run = subprocess.run(
-        cargo, cwd=source / "python", capture_output=True, text=True, check=False
+    # Outside of the repository: every path in a manifest is found, and every crate in
+    # the version of the lock file.
+    cargo = [
+        "cargo",
+        "tree",
+        "--offline",
+        "--edges",
+        "normal,build",
+        "--prefix",
+        "none",
+    ]
+    found = [
+        subprocess.run(
+            [*cargo, *FEATURES[project.name]],
+            cwd=folder / "python",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for folder in (source, TREE)
+    ]
+    assert found[0].returncode == 0, found[0].stderr
+    there, here = (
+        {" ".join(line.split()[:2]) for line in run.stdout.splitlines()}
+        for run in found
     )
-    assert run.returncode == 0, run.stderr
+    assert there == here
     for crate in ["catalog", "engine", "rows", "table"]:
         script = source / "crates" / crate / "build.rs"
         assert script.read_text() == (TREE / "crates" / "rpath.rs").read_text()

@@ -23,6 +23,7 @@ READS: dict[str, Callable[[str], object]] = {
     "history": lambda path: DeltaTable(path).history(),
     "files": lambda path: DeltaTable(path).file_uris(),
     "repair, dry": lambda path: DeltaTable(path).repair(dry_run=True),
+    "vacuum, dry": lambda path: DeltaTable(path).vacuum(),
 }
 
 
@@ -50,6 +51,17 @@ def test_a_table_of_a_catalog_that_is_not_there(tmp_path: Path) -> None:
     assert not (tmp_path / "nope.db").exists()
     write_deltalake(uri, ids(1))
     assert read(uri) == [1]
+
+
+def test_a_dry_vacuum_registers_no_table(embedded: str, path: str) -> None:
+    deltalake.write_deltalake(path, ids(1))
+    (removed,) = deltalake.DeltaTable(path).file_uris()
+    deltalake.write_deltalake(path, ids(2), mode="overwrite")
+    before = sorted(Path(path).rglob("*"))
+    found = DeltaTable(path).vacuum(0, enforce_retention_duration=False)
+    assert found == [Path(removed).name]
+    assert deltalakedb.connect().tables() == []
+    assert sorted(Path(path).rglob("*")) == before
 
 
 def older(file: Path) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import importlib
 import inspect
 import subprocess
 import sys
+import textwrap
+from enum import Enum
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,21 +19,9 @@ import pytest
 
 import deltalakedb
 
-MODULES = [
-    "",
-    "exceptions",
-    "fs",
-    "fs.fs_handler",
-    "query",
-    "schema",
-    "table",
-    "transaction",
-    "warnings",
-    "writer",
-    "writer.convert_to",
-    "writer.properties",
-    "writer.writer",
-]
+from .compat.helpers import submodules
+
+MODULES = ["", *submodules()]
 
 # Public names of `deltalake` that are internal.
 INTERNAL = {
@@ -41,6 +33,7 @@ INTERNAL = {
     "RawDeltaTable",
     "deprecate_positional_commit_args",
     "encode_partition_value",
+    "logger",
     "try_get_deltatable",
     "try_get_table_and_table_uri",
     "write_deltalake_rust",
@@ -59,11 +52,27 @@ def defined(module: ModuleType) -> list[str]:
     own = {
         name
         for name, value in vars(module).items()
-        if not name.startswith("_")
+        if getattr(value, "__module__", "").startswith("deltalake")
         and not isinstance(value, ModuleType)
-        and getattr(value, "__module__", module.__name__).startswith("deltalake")
     }
-    return sorted((listed | own) - INTERNAL)
+    names = listed | {
+        name for name in own | assigned(module) if not name.startswith("_")
+    }
+    return sorted(names - INTERNAL)
+
+
+def assigned(module: ModuleType) -> set[str]:
+    """The constants and types that a module defines, which do not know their module."""
+    targets: list[ast.expr] = []
+    statements = ast.parse(inspect.getsource(module)).body
+    for node in statements:
+        if isinstance(node, (ast.If, ast.Try)):
+            statements += [*node.body, *node.orelse]
+        elif isinstance(node, ast.Assign):
+            targets += node.targets
+        elif isinstance(node, ast.AnnAssign):
+            targets.append(node.target)
+    return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
 NAMES = [(module, name) for module in MODULES for name in defined(modules(module)[0])]
@@ -87,7 +96,40 @@ def test_what_is_ours() -> None:
 
 
 def members(cls: type) -> list[str]:
-    return [name for name in dir(cls) if not name.startswith("_")]
+    """The public members of a class, but for those that come from Python."""
+    found = set(attributes(cls))
+    for base in cls.__mro__:
+        if base is not Enum and getattr(builtins, base.__name__, None) is not base:
+            found |= vars(base).keys()
+    return sorted(name for name in found if not name.startswith("_"))
+
+
+def attributes(cls: type) -> list[str]:
+    """The attributes that instances of a class have, as far as it says so in Python."""
+    found = [name for base in cls.__mro__ for name in inspect.get_annotations(base)]
+    try:
+        source = textwrap.dedent(inspect.getsource(cls))
+    except (OSError, TypeError):
+        return found
+    return found + [
+        node.attr
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
+    ]
+
+
+def protocols(cls: type) -> list[str]:
+    """The special methods that others call, such as ``__arrow_c_schema__``."""
+    # Those of object, and how values are copied.
+    pythons = {*dir(object), "__getnewargs__"}
+    return sorted(
+        name
+        for name, value in vars(cls).items()
+        if name.startswith("__") and callable(value) and name not in pythons
+    )
 
 
 CLASSES = sorted(
@@ -102,8 +144,8 @@ CLASSES = sorted(
 @pytest.mark.parametrize(("module", "name"), CLASSES)
 def test_every_member_is_here(module: str, name: str) -> None:
     theirs, ours = (getattr(m, name) for m in modules(module))
-    attributes = {*dir(ours), *getattr(ours, "__annotations__", {})}
-    assert set(members(theirs)) - attributes == set()
+    assert set(members(theirs)) - {*members(ours), *dir(ours)} == set()
+    assert [name for name in protocols(theirs) if not hasattr(ours, name)] == []
 
 
 def shape(function: Any) -> list[tuple[str, str, str]] | None:
@@ -130,7 +172,7 @@ def callables() -> list[tuple[str, str]]:
             found += [
                 (module, f"{name}.{member}")
                 for member in members(value)
-                if callable(getattr(value, member))
+                if callable(getattr(value, member, None))
             ]
     return found
 

@@ -76,7 +76,9 @@ impl RawTable {
         };
         let mut held = self.get();
         let held = wait(py, async move {
-            held.register_on_first_write().await?;
+            if !dry_run {
+                held.register_on_first_write().await?;
+            }
             Ok(held)
         })?;
         let options = with(py, held.options(), None, commit)?;
@@ -86,7 +88,11 @@ impl RawTable {
                 // Vacuum keeps the files of the version that is recorded as published.
                 connection.settled_mirror().await?;
             }
-            let gone = held.table.vacuum(&what, &options).await?;
+            let table = match &held.registration {
+                None if what.dry_run => held.in_memory().await?,
+                _ => held.table.clone(),
+            };
+            let gone = table.vacuum(&what, &options).await?;
             if !what.dry_run {
                 held.committed(hooks.as_ref()).await;
             }

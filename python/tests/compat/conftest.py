@@ -16,20 +16,10 @@ from typing import Any
 import pytest
 
 from .differences import DEFECTS, DIFFERENCES
-from .helpers import sample
+from .helpers import sample, submodules
 
 PACKAGE = os.environ.get("COMPAT_PACKAGE", "deltalake")
 SQL_BACKED = PACKAGE == "deltalakedb"
-SUBMODULES = (
-    "exceptions",
-    "fs",
-    "query",
-    "schema",
-    "table",
-    "transaction",
-    "warnings",
-    "writer",
-)
 
 body_passed = pytest.StashKey[bool]()
 
@@ -69,7 +59,7 @@ def pytest_runtest_makereport(
 def dl() -> ModuleType:
     """The package under test, its submodules loaded."""
     package = importlib.import_module(PACKAGE)
-    for name in SUBMODULES:
+    for name in submodules():
         importlib.import_module(f"{PACKAGE}.{name}")
     return package
 

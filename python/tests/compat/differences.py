@@ -231,6 +231,18 @@ DEFECTS: dict[str, Defect] = {
         "copy_file() passes a parameter that does not exist",
         (TypeError,),
     ),
+    "test_defect_delete_dir_contents": Defect(
+        "delete_dir_contents() calls a method that does not exist",
+        (AttributeError,),
+    ),
+    "test_defect_delete_dir_contents_of_the_root": Defect(
+        "delete_dir_contents() of the whole table calls a method that does not exist",
+        (AttributeError,),
+    ),
+    "test_defect_delete_root_dir_contents": Defect(
+        "delete_root_dir_contents() calls a method that does not exist",
+        (AttributeError,),
+    ),
     "test_defect_write_through_pyarrow": Defect(
         "the output stream refuses the buffers pyarrow hands it",
         (TypeError,),

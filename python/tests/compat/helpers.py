@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -10,9 +11,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import deltalake
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+
+def submodules(*, private: bool = False) -> list[str]:
+    """The submodules of ``deltalake``, as ``writer.properties``: the public, or all."""
+    found = pkgutil.walk_packages(deltalake.__path__, f"{deltalake.__name__}.")
+    names = sorted(module.name.partition(".")[2] for module in found)
+    return [name for name in names if private or "._" not in f".{name}"]
 
 
 def sample(count: int = 3) -> pa.Table:

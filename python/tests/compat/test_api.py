@@ -234,6 +234,22 @@ def test_supported_features(dl):
     assert dl.table.MAX_SUPPORTED_READER_VERSION == 3
 
 
+def test_constants_of_the_table_module(dl):
+    assert dl.table.MAX_SUPPORTED_PYARROW_WRITER_VERSION == 7
+    assert dl.table.NOT_SUPPORTED_PYARROW_WRITER_VERSIONS == [3, 4, 5, 6]
+    assert dl.table.NOT_SUPPORTED_READER_VERSION < 1
+    assert dl.table.FSCK_METRICS_FILES_REMOVED_LABEL == "files_removed"
+
+
+def test_types_of_filters(dl):
+    table = dl.table
+    assert table.FilterConjunctionType == list[table.FilterLiteralType]
+    assert table.FilterDNFType == list[table.FilterConjunctionType]
+    assert table.FilterDNFType in table.FilterType.__args__
+    assert str in table.FilePruningPredicateType.__args__
+    assert table.PartitionFilterType.__origin__ is list
+
+
 def test_protocol_versions_is_a_named_tuple(dl):
     protocol = dl.table.ProtocolVersions(1, 2, None, None)
     assert protocol == (1, 2, None, None)
@@ -273,6 +289,7 @@ def test_table_features_members(dl):
         "IdentityColumns",
         "Invariants",
         "RowTracking",
+        "TimestampNanos",
         "TimestampWithoutTimezone",
         "V2Checkpoint",
         "VariantType",
@@ -285,6 +302,12 @@ def test_table_features_members_compare(dl):
     assert dl.TableFeatures.AppendOnly != dl.TableFeatures.Invariants
     assert isinstance(dl.TableFeatures.AppendOnly, dl.TableFeatures)
     assert repr(dl.TableFeatures.AppendOnly) == "TableFeatures.AppendOnly"
+    assert dl.TableFeatures.TimestampNanos != dl.TableFeatures.TimestampWithoutTimezone
+
+
+def test_table_features_have_numbers(dl):
+    assert dl.TableFeatures.ColumnMapping.__int__() == 0
+    assert int(dl.TableFeatures.VariantTypePreview) == 15
 
 
 def test_data_types_of_the_package_survive_json(dl):

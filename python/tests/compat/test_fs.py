@@ -99,6 +99,47 @@ def test_delete_dir(filesystem, path):
     assert not (directory / "file").exists()
 
 
+def make_files(path: str, *names: str) -> list[Path]:
+    files = [Path(path) / name for name in names]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x")
+    return files
+
+
+def test_defect_delete_dir_contents(handler, path):
+    *inside, outside = make_files(path, "junk/a", "junk/b/c", "junk2")
+    handler.delete_dir_contents("junk")
+    assert [file for file in inside if file.exists()] == []
+    assert outside.exists()
+
+
+@pytest.mark.parametrize("root", ["", "/"])
+def test_defect_delete_dir_contents_of_the_root(handler, path, root):
+    (junk,) = make_files(path, "junk/a")
+    with pytest.raises(ValueError, match="delete_dir_contents"):
+        handler.delete_dir_contents(root)
+    assert junk.exists()
+
+
+@pytest.mark.no_mirror_check
+def test_defect_delete_root_dir_contents(handler, path):
+    (junk,) = make_files(path, "junk/a")
+    handler.delete_root_dir_contents()
+    assert not junk.exists()
+    assert not (Path(path) / COMMIT).exists()
+
+
+def test_selectors_and_paths_of_the_handler(handler):
+    selector = pa_fs.FileSelector("nope", allow_not_found=True)
+    assert handler.get_file_info_selector(selector) == []
+    assert handler.normalize_path("_delta_log/a b") == "_delta_log/a b"
+
+
+def test_pyarrow_is_there(dl):
+    assert dl.fs.fs_handler.PYARROW_AVAILABLE is True
+
+
 def test_move(filesystem, path):
     (Path(path) / "from").write_bytes(b"x")
     filesystem.move("from", "to")

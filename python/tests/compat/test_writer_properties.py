@@ -50,6 +50,16 @@ def test_writer_properties_attributes(dl):
     assert properties.column_properties == {"x": column}
 
 
+def test_column_properties_attributes(dl):
+    bloom = dl.BloomFilterProperties(True, 0.1, 5)
+    assert (bloom.set_bloom_filter_enabled, bloom.fpp, bloom.ndv) == (True, 0.1, 5)
+    column = dl.ColumnProperties(False, "PAGE", bloom, "PLAIN")
+    assert column.dictionary_enabled is False
+    assert column.statistics_enabled == "PAGE"
+    assert column.bloom_filter_properties is bloom
+    assert column.encoding == "PLAIN"
+
+
 def test_writer_properties_text(dl):
     text = str(dl.WriterProperties(max_row_group_size=5, compression="zstd"))
     assert text.startswith("WriterProperties(data_page_size_limit: None")
@@ -120,6 +130,9 @@ def test_compression_enum(dl):
 def test_encoding_enum(dl):
     encoding = dl.writer.properties.Encoding
     assert encoding.from_str("plain") is encoding.PLAIN
+    assert [one.value for one in encoding] == [one.name for one in encoding]
+    later = {encoding.BYTE_STREAM_SPLIT, encoding.DELTA_LENGTH_BYTE_ARRAY, encoding.RLE}
+    assert later < set(encoding)
     with raises_exactly(ValueError, "nope is not a valid Encoding"):
         encoding.from_str("nope")
 

@@ -60,6 +60,22 @@ fn an_import_changes_no_file_and_a_second_one_continues() {
 }
 
 #[test]
+fn a_text_with_a_dot_is_a_name_or_else_a_location() {
+    let place = TestFolder::new();
+    place.copy_events("events.delta");
+    place.dl(&["import", "events.delta", "--as", "sales.events"]).good();
+    let name_of = |text: &str| place.dl(&["show", text, "--json"]).json()["name"].clone();
+    for text in ["events.delta", "./events.delta", "sales.events"] {
+        assert_eq!(name_of(text), "sales.events", "{text}");
+    }
+    // A name of the catalog is before a folder.
+    place.copy_events("another");
+    place.dl(&["import", "another", "--as", "events.delta"]).good();
+    assert_eq!(name_of("events.delta"), "events.delta");
+    assert_eq!(name_of("./events.delta"), "sales.events");
+}
+
+#[test]
 fn a_foreign_commit_stops_publishing_and_is_not_overwritten() {
     let place = TestFolder::with_events();
     let foreign = place.path("events/_delta_log/00000000000000000014.json");

@@ -72,3 +72,30 @@ fn a_dry_run_creates_no_catalog() {
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.err.contains("there is no catalog") && !place.path("meta.db").exists(), "{ran:?}");
 }
+
+#[test]
+fn reading_creates_no_catalog() {
+    let place = TestFolder::new();
+    place.copy_events("events");
+    let commands: [&[&str]; 12] = [
+        &["tables"],
+        &["show", "events"],
+        &["history", "events"],
+        &["files", "events"],
+        &["snapshot", "events"],
+        &["read", "./events"],
+        &["changes", "events", "--from", "0"],
+        &["sql", "SELECT 1"],
+        &["mirror", "status"],
+        &["verify", "--all"],
+        &["vacuum", "events", "--dry-run"],
+        &["expire", "--all", "--dry-run"],
+    ];
+    let before = place.content();
+    for command in commands {
+        let ran = place.dl(command);
+        assert_eq!(ran.code, Some(1), "{command:?}: {ran:?}");
+        assert!(ran.err.contains("there is no catalog") && !place.path("meta.db").exists(), "{command:?}: {ran:?}");
+    }
+    assert_eq!(place.content(), before);
+}
