@@ -1,5 +1,6 @@
 //! The row tables of a data directory.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io::Write;
@@ -7,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use deltalakedb_log::commit::{Committed, NewTable};
-use deltalakedb_log::listing::tables;
 use deltalakedb_log::{
     Catalog, Clock, ErrorKind, Location, Result, TableEntry, TableId, TableName, TableOwner, TableRef, TxnLogError,
     require,
@@ -19,7 +19,6 @@ use deltalakedb_rows::storage::rocks::{RocksOptions, RocksStorage};
 use deltalakedb_rows::{RowSnapshot, SeqClock};
 use deltalakedb_table::datafusion::prelude::SessionContext;
 use deltalakedb_table::{DeltaTable, DropOptions, WriteOptions, drop_table, query_session};
-use futures::TryStreamExt;
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
@@ -29,6 +28,7 @@ use crate::cold_table::is_cold_table;
 use crate::definition::TableDefinition;
 use crate::flush::Flusher;
 use crate::key_lookup::KeyedFiles;
+use crate::known_tables::{KnownTables, owned_tables, unknown_table};
 use crate::row_table::RowTable;
 use crate::table_view::TableView;
 
@@ -73,12 +73,18 @@ impl RowEngine {
     /// Flushes that a crash interrupted are finished first, or undone.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if another engine has the directory open; [`ErrorKind::Corrupt`] if it is damaged, or
-    /// if it and the catalog are not of the same time.
+    /// [`ErrorKind::Unavailable`] if another engine has the directory open; [`ErrorKind::Corrupt`] if it is damaged, if
+    /// it lacks the hot rows of a table of the catalog, or if it and the catalog are not of the same time.
     pub async fn open(folder: &Path, catalog: Arc<dyn Catalog>, options: WriteOptions) -> Result<Self> {
         let folder = data_directory(folder)?;
-        check_place(&folder, catalog.identity().await?.0)?;
         let hot = folder.join(HOT);
+        if !RocksStorage::exists(&hot)
+            && let Some(table) = owned_tables(&catalog, &owner_of(&folder)?).await?.first()
+        {
+            // Before anything is created.
+            return Err(unknown_table(&table.name, &folder));
+        }
+        check_place(&folder, catalog.identity().await?.0)?;
         let storage = blocking(move || RocksStorage::open(&hot, &RocksOptions::default())).await?;
         Self::open_storage(&folder, Arc::new(storage), catalog, options).await
     }
@@ -90,7 +96,7 @@ impl RowEngine {
         catalog: Arc<dyn Catalog>,
         options: WriteOptions,
     ) -> Result<Self> {
-        let owner: TableOwner = format!("rows:{}", folder.display()).parse()?;
+        let owner = owner_of(folder)?;
         let clock = options.clock.clone();
         let store = Arc::new(blocking(move || RowStore::open(storage, NODE, clock)).await?);
         let (metadata, applications) = Default::default();
@@ -145,8 +151,12 @@ impl RowEngine {
         let location = Location::of_folder(&place).ok_or_else(|| {
             TxnLogError::invalid(format!("the row table {name} cannot be created in {}", place.display()))
         })?;
+        let creation = self.options.clock.new_uuid();
+        self.known_tables().begin_creation(creation, location.clone()).await?;
         let new = NewTable { owner: Some(self.owner.clone()), ..NewTable::new(name.clone(), location) };
+        // If this fails, it may be unknown whether there is a table: the intent is left for the next open.
         let created = cold.spec.create(self.catalog.as_ref(), new, &cold.schema, &self.options).await?;
+        self.known_tables().created(created.table, creation).await?;
         let entry = require(self.catalog.as_ref(), &TableRef::Id(created.table)).await?;
         let table = self.open_table(entry).await?;
         self.tables.write().insert(name, table);
@@ -162,6 +172,8 @@ impl RowEngine {
             .with_stores(self.options.stores.clone())
             .with_durability(self.options.durability);
         mirror.publish(table.id).await?;
+        // If the drop fails, the next open finds out whether the table is there.
+        self.known_tables().dropping(table.id).await?;
         drop_table(&mirror, table.id, DropOptions::default(), &self.options).await?;
         self.tables.write().remove(name);
         self.committed.lock().retain(|commit| commit.table != table.id);
@@ -231,6 +243,10 @@ impl RowEngine {
         Err(TxnLogError::new(ErrorKind::Conflict, "tables were flushed again and again: run the statement again"))
     }
 
+    fn known_tables(&self) -> KnownTables {
+        KnownTables::new(self.store.clone())
+    }
+
     fn flusher(&self) -> Flusher {
         Flusher {
             store: self.store.clone(),
@@ -242,12 +258,10 @@ impl RowEngine {
 
     /// Opens the tables that the engine owns, and finishes their flushes. Returns those that are to be published.
     async fn open_tables(&self) -> Result<Vec<TableId>> {
-        let mut entries = tables(self.catalog.clone(), None);
+        let entries = owned_tables(&self.catalog, &self.owner).await?;
+        self.known_tables().check(self.catalog.as_ref(), &entries, &self.folder).await?;
         let mut unpublished = Vec::new();
-        while let Some(entry) = entries.try_next().await? {
-            if entry.owner.as_ref() != Some(&self.owner) {
-                continue;
-            }
+        for entry in entries {
             let name = entry.name.clone();
             let table = self.open_table(entry).await?;
             let finished = self.flusher().finish_unfinished(&table).await;
@@ -287,15 +301,18 @@ impl RowEngine {
         let snapshot = self.store.snapshot()?;
         let hot = snapshot.cold(table.id).cut;
         let cold = table.cold_at(&snapshot).map(|cold| cold.cut).unwrap_or_default();
-        let (older, than) = match hot.cmp(&cold) {
-            std::cmp::Ordering::Equal => return Ok(()),
-            std::cmp::Ordering::Less => ("the hot rows", "the catalog"),
-            std::cmp::Ordering::Greater => ("the catalog", "the hot rows"),
-        };
         let (name, folder) = (table.name(), self.folder.display());
+        let (older, remedy) = match hot.cmp(&cold) {
+            Ordering::Equal => return Ok(()),
+            Ordering::Less => (format!("the hot rows of {name} are older than the catalog"), String::new()),
+            // Flushes that were published are in the log.
+            Ordering::Greater => {
+                (format!("the catalog is older than the hot rows of {name}"), format!("run `dl import {name}`, or "))
+            }
+        };
         Err(TxnLogError::corrupt(format!(
-            "{older} of {name} are older than {than}: {folder} has the cut {hot} and the Delta table {cold}; restore \
-             both from backups of one time"
+            "{older}, because {folder} has the cut {hot} and the Delta table {cold}: {remedy}restore both from backups of \
+             one time"
         )))
     }
 }
@@ -313,6 +330,11 @@ impl fmt::Debug for RowEngine {
 /// exist.
 pub fn own_catalog(folder: &Path) -> Result<PathBuf> {
     Ok(data_directory(folder)?.join("catalog.db"))
+}
+
+/// The owner of the tables of a data directory.
+fn owner_of(folder: &Path) -> Result<TableOwner> {
+    format!("rows:{}", folder.display()).parse()
 }
 
 /// The absolute path of a data directory, which is created if it does not exist.

@@ -5,6 +5,7 @@ mod by_key;
 mod crashes;
 mod histories;
 mod key_updates;
+mod known_tables;
 mod large_rows;
 mod statements;
 

@@ -1,6 +1,7 @@
 //! `dl sql --data`: row tables.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::Stdio;
 
 use crate::bad_input::check;
@@ -82,12 +83,86 @@ fn a_directory_that_cannot_be_opened_is_refused_in_one_sentence() {
     check(place.dl(&[&select[..], &other].concat()), 1, &["has its tables in another catalog"]);
     place.write("file", "");
     check(place.dl(&["sql", "--data", "file", "SELECT 1"]), 1, &["file cannot be used"]);
-    // As if the hot rows were lost.
+}
+
+/// Replaces the SQLite file of the catalog by another one.
+fn restore_catalog(place: &TestFolder, from: &str) {
+    for beside in ["meta.db-wal", "meta.db-shm"] {
+        let _ = std::fs::remove_file(place.path(beside));
+    }
+    std::fs::copy(place.path(from), place.path("meta.db")).unwrap();
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_missed_before_the_first_flush() {
+    let place = TestFolder::new();
+    let sql = format!("{CREATE}; INSERT INTO app.t VALUES (1, 'a'), (2, 'b')");
+    place.dl(&["sql", "--data", "d", &sql]).good();
+    let select = ["sql", "--data", "d", "SELECT count(*) FROM app.t"];
+    let says = ["the catalog has the row table app.t of", "/d, and its hot rows are not there", "mount the directory"];
     std::fs::rename(place.path("d/_hot"), place.path("hot")).unwrap();
-    check(place.dl(&select), 1, &["the hot rows of app.t are older than the catalog", "backups of one time"]);
-    std::fs::remove_dir_all(place.path("d/_hot")).unwrap();
+    check(place.dl(&select), 1, &says);
+    assert!(!place.path("d/_hot").exists());
     std::fs::rename(place.path("hot"), place.path("d/_hot")).unwrap();
+    // As if its volume were not mounted.
+    std::fs::rename(place.path("d"), place.path("volume")).unwrap();
+    check(place.dl(&select), 1, &says);
+    check(place.dl(&["sql", "--data", "d", "INSERT INTO app.t VALUES (1, 'other')"]), 1, &says);
+    std::fs::remove_dir(place.path("d")).unwrap();
+    std::fs::rename(place.path("volume"), place.path("d")).unwrap();
     assert!(place.dl(&select).good().contains('2'));
+}
+
+#[test]
+fn a_directory_and_a_catalog_of_different_times_are_refused() {
+    let place = TestFolder::new();
+    place.dl(&["sql", "--data", "d", "SELECT 1"]).good();
+    std::fs::copy(place.path("meta.db"), place.path("first.db")).unwrap();
+    place.dl(&["sql", "--data", "d", &format!("{CREATE}; INSERT INTO app.t VALUES (1, 'a'), (2, 'b')")]).good();
+    std::fs::copy(place.path("meta.db"), place.path("second.db")).unwrap();
+    copy_folder(&place.path("d/_hot"), &place.path("hot"));
+    place.dl(&["sql", "--data", "d", "FLUSH TABLE app.t"]).good();
+    let select = ["sql", "--data", "d", "SELECT count(*) FROM app.t"];
+
+    // The catalog is older: what was flushed is imported from the log.
+    restore_catalog(&place, "second.db");
+    check(place.dl(&select), 1, &["the catalog is older than the hot rows of app.t", "run `dl import app.t`"]);
+    place.dl(&["import", "app.t"]).good();
+    assert!(place.dl(&select).good().contains('2'));
+
+    // So old that it does not have the table.
+    std::fs::copy(place.path("meta.db"), place.path("third.db")).unwrap();
+    restore_catalog(&place, "first.db");
+    let says = ["hot rows of the table", "which the catalog does not have because it is older", "backups of one time"];
+    check(place.dl(&select), 1, &says);
+    check(place.dl(&["sql", "--data", "d", CREATE]), 1, &says);
+    restore_catalog(&place, "third.db");
+
+    // The hot rows are older.
+    std::fs::remove_dir_all(place.path("d/_hot")).unwrap();
+    copy_folder(&place.path("hot"), &place.path("d/_hot"));
+    check(place.dl(&select), 1, &["the hot rows of app.t are older than the catalog", "backups of one time"]);
+}
+
+#[test]
+fn a_table_that_another_program_dropped_in_the_name_of_the_engine_is_not_missed() {
+    let place = with_rows();
+    let shown = place.dl(&["--format", "json", "show", "app.t"]).json();
+    let owner = shown["owner"].as_str().unwrap();
+    place.dl(&["drop", "app.t", "--owner", owner, "--yes"]).good();
+    for _ in 0..2 {
+        place.dl(&["sql", "--data", "d", "SELECT 1"]).good();
+    }
+    place.dl(&["undrop", "app.t", "--owner", owner]).good();
+    assert!(place.dl(&["sql", "--data", "d", "SELECT count(*) FROM app.t"]).good().contains('2'));
 }
 
 #[test]
