@@ -187,12 +187,24 @@ impl RowEngine {
         Ok(std::mem::take(&mut *self.committed.lock()))
     }
 
-    /// Flushes all tables, and returns the commits as [`Self::flush_table`] does.
+    /// Flushes all tables, and returns the commits as [`Self::flush_table`] does. A table that cannot be flushed does not
+    /// keep the others from it: the first error is returned when all were tried.
     pub async fn flush_all(&self) -> Result<Vec<Committed>> {
+        let mut failed = None;
         for name in self.table_names() {
-            self.flusher().flush(&self.table(&name)?).await?;
+            // It may have been dropped in the meantime.
+            let Some(table) = self.find(&name) else { continue };
+            let Err(e) = self.flusher().flush(&table).await else { continue };
+            if failed.is_none() {
+                failed = Some(e);
+            } else {
+                tracing::warn!("{name} could not be flushed either: {e}");
+            }
         }
-        Ok(std::mem::take(&mut *self.committed.lock()))
+        match failed {
+            Some(e) => Err(e),
+            None => Ok(std::mem::take(&mut *self.committed.lock())),
+        }
     }
 
     /// Ends writing. Rows stay hot that were not flushed.

@@ -65,6 +65,12 @@ fn what_another_engine_appends_to_the_delta_table_is_found_and_not_adopted() {
     // No row is lost, doubled or theirs.
     let rows = ["sql", "--data", "d", "--format", "csv", "SELECT * FROM app.t ORDER BY id"];
     assert_eq!(place.dl(&rows).out, "id,name\n1,a\n2,b\n3,c\n");
+    // Tables after it are flushed.
+    let other = CREATE.replace("app.t", "app.u");
+    place.dl(&["sql", "--data", "d", &format!("{other}; INSERT INTO app.u VALUES (1, 'a')")]).good();
+    let flush = place.dl(&["sql", "--data", "d", "FLUSH ALL"]);
+    assert!(flush.code != Some(0) && flush.err.contains("00000000000000000002.json"), "{flush:?}");
+    assert_eq!(place.dl(&["read", "app.u", "--columns", "id", "--format", "csv"]).good(), "id\n1\n");
     std::fs::remove_file(&foreign).unwrap();
     place.dl(&["sql", "--data", "d", "FLUSH TABLE app.t"]).good();
     place.dl(&["verify", "app.t"]).good();
