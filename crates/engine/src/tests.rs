@@ -2,6 +2,7 @@
 
 mod anomalies;
 mod by_key;
+mod contention;
 mod crashes;
 mod histories;
 mod key_updates;
