@@ -35,7 +35,9 @@ pub async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table:
         }
         // The commits in between may have been removed, because they are older than a checkpoint.
         let checkpoint = led_to.filter(|version| *version > entry.current_version);
-        let beyond = next.or_else(|| Some((checkpoint?, "a checkpoint".into())));
+        let beyond = next.or_else(|| {
+            Some(LaterVersion { version: checkpoint?, what: "a checkpoint".into(), is_foreign_commit: false })
+        });
         let other = match state {
             PublishedState::Other(version, what) => Some((version, what)),
             PublishedState::Gone(_) | PublishedState::Same => None,
@@ -48,8 +50,9 @@ pub async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table:
         if (now.current_version, now.published_version) != (entry.current_version, entry.published_version) {
             continue;
         }
-        for (version, _) in [&other, &beyond].into_iter().flatten() {
-            check_not_superseded(catalog, &entry, store, *version).await?;
+        let versions = [other.as_ref().map(|(version, _)| *version), beyond.as_ref().map(|beyond| beyond.version)];
+        for version in versions.into_iter().flatten() {
+            check_not_superseded(catalog, &entry, store, version).await?;
         }
         let (name, place) = (&entry.name, &entry.location);
         return Err(TxnLogError::invalid(match (beyond, other) {
@@ -57,30 +60,46 @@ pub async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table:
                 "version {version} in {place}/_delta_log differs from that of {name} in the catalog ({what}): \
                  `dl verify {name}` shows the difference"
             ),
-            (Some((version, what)), None) => format!(
-                "the catalog is at version {} of {name} and {place}/_delta_log has version {version} ({what}): run \
-                 `dl import {name}` to import it",
-                entry.current_version
-            ),
+            (Some(LaterVersion { version, what, is_foreign_commit }), None) => {
+                let remedy = if is_foreign_commit && entry.owner.is_some() {
+                    "only its owner commits to the table, so move that file out of _delta_log".to_string()
+                } else {
+                    format!("run `dl import {name}` to import it")
+                };
+                format!(
+                    "the catalog is at version {} of {name} and {place}/_delta_log has version {version} ({what}): \
+                     {remedy}",
+                    entry.current_version
+                )
+            }
             (None, None) => return Ok(()),
         }));
     }
 }
 
-/// The version in `_delta_log` after the catalog's newest, and what it is.
-async fn next(catalog: &dyn Catalog, entry: &TableEntry, store: &dyn ObjectStore) -> Result<Option<(Version, String)>> {
-    let next = entry.current_version + 1;
-    let path = commit_path(next);
+/// A version in `_delta_log` after the catalog's newest.
+struct LaterVersion {
+    version: Version,
+    /// A description.
+    what: String,
+    /// Whether it is a commit that was not made in this catalog.
+    is_foreign_commit: bool,
+}
+
+/// The version in `_delta_log` after the catalog's newest.
+async fn next(catalog: &dyn Catalog, entry: &TableEntry, store: &dyn ObjectStore) -> Result<Option<LaterVersion>> {
+    let version = entry.current_version + 1;
+    let path = commit_path(version);
     let Some(there) = read(store, &path).await? else { return Ok(None) };
-    let what = describe(&path, &there);
+    let mut what = describe(&path, &there);
     let own = Commit::parse(there, "a commit in _delta_log")
         .ok()
         .and_then(|commit| deltalakedb_log::commit::catalog_of(commit.info()?));
-    Ok(Some(if own == Some(catalog.identity().await?.0.to_string()) {
-        (next, format!("{what}, committed in this catalog before it was restored"))
-    } else {
-        (next, what)
-    }))
+    let is_foreign_commit = own != Some(catalog.identity().await?.0.to_string());
+    if !is_foreign_commit {
+        what.push_str(", committed in this catalog before it was restored");
+    }
+    Ok(Some(LaterVersion { version, what, is_foreign_commit }))
 }
 
 /// The content of `_delta_log` at the catalog's newest published version and the next.

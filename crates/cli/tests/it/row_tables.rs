@@ -61,6 +61,7 @@ fn what_another_engine_appends_to_the_delta_table_is_found_and_not_adopted() {
     let flush = place.dl(&["sql", "--data", "d", "INSERT INTO app.t VALUES (3, 'c'); FLUSH TABLE app.t"]);
     assert_ne!(flush.code, Some(0), "{flush:?}");
     assert!(flush.err.contains("00000000000000000002.json") && flush.err.contains("another"), "{flush:?}");
+    assert!(flush.err.contains("move that file out of _delta_log") && !flush.err.contains("dl import"), "{flush:?}");
     assert_eq!(std::fs::read_to_string(&foreign).unwrap(), theirs);
     // No row is lost, doubled or theirs.
     let rows = ["sql", "--data", "d", "--format", "csv", "SELECT * FROM app.t ORDER BY id"];
