@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use deltalakedb_log::commit::{Committed, NewTable};
+use deltalakedb_log::namespaces::all_namespaces;
 use deltalakedb_log::{
     Catalog, Clock, ErrorKind, Location, Result, TableEntry, TableId, TableName, TableOwner, TableRef, TxnLogError,
     require,
@@ -29,6 +30,7 @@ use crate::definition::TableDefinition;
 use crate::flush::Flusher;
 use crate::key_lookup::KeyedFiles;
 use crate::known_tables::{KnownTables, owned_tables, unknown_table};
+use crate::names::DEFAULT_NAMESPACE;
 use crate::row_table::RowTable;
 use crate::table_view::TableView;
 
@@ -135,12 +137,13 @@ impl RowEngine {
         self.tables.read().keys().cloned().collect()
     }
 
-    /// Creates a row table. None if `if_not_exists` and there is a table of that name.
+    /// Creates a row table in a namespace that exists. None if `if_not_exists` and there is a table of that name.
     pub async fn create_table(&self, definition: TableDefinition, if_not_exists: bool) -> Result<Option<Committed>> {
         let name = definition.name().clone();
         if if_not_exists && self.catalog.find(&TableRef::Name(name.clone())).await?.is_some() {
             return Ok(None);
         }
+        self.check_namespace(&name.namespace).await?;
         let cold = definition.cold_table()?;
         let mut place = self.folder.join(&name.namespace).join(&name.name);
         if place.exists() {
@@ -161,6 +164,18 @@ impl RowEngine {
         let table = self.open_table(entry).await?;
         self.tables.write().insert(name, table);
         Ok(Some(created))
+    }
+
+    /// An error if a namespace does not exist. The catalog would create it with its first table.
+    async fn check_namespace(&self, name: &str) -> Result<()> {
+        let exists = name == DEFAULT_NAMESPACE
+            || all_namespaces(self.catalog.as_ref()).await?.iter().any(|existing| existing == name);
+        if exists {
+            Ok(())
+        } else {
+            let message = format!("there is no namespace {name}: create it with CREATE NAMESPACE {name}");
+            Err(TxnLogError::not_found(message))
+        }
     }
 
     /// Drops a row table, which is flushed before. As other tables, the Delta table can be undropped for

@@ -8,6 +8,7 @@ mod histories;
 mod key_updates;
 mod known_tables;
 mod large_rows;
+mod namespaces;
 mod statements;
 
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use deltalakedb_log::{ErrorKind, MemoryCatalog, Result, SeededClock, TxnLogError};
+use deltalakedb_log::{CatalogNamespaces, ErrorKind, MemoryCatalog, Result, SeededClock, TxnLogError};
 use deltalakedb_rows::storage::memory::MemoryDisk;
 use deltalakedb_table::{SqlOptions, SqlResult, SqlSession, WriteOptions, query_error};
 use futures::TryStreamExt;
@@ -25,7 +26,7 @@ use self::crashes::FailingStorage;
 use crate::guest::RowTables;
 use crate::row_engine::RowEngine;
 
-/// An engine in a folder of its own.
+/// An engine in a folder of its own, with the namespace `app`.
 pub(crate) struct Fixture {
     folder: tempfile::TempDir,
     disk: MemoryDisk,
@@ -47,6 +48,7 @@ impl Fixture {
             engine: None,
             fails_in: Arc::default(),
         };
+        fixture.catalog.create_namespace("app", None).await.unwrap();
         fixture.reopen().await.unwrap();
         fixture
     }

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use crate::bad_input::check;
 use crate::test_folder::TestFolder;
 
-const CREATE: &str = "CREATE SHARED TABLE app.t (id BIGINT PRIMARY KEY, name TEXT)";
+const CREATE: &str = "CREATE NAMESPACE IF NOT EXISTS app; CREATE SHARED TABLE app.t (id BIGINT PRIMARY KEY, name TEXT)";
 
 fn with_rows() -> TestFolder {
     let place = TestFolder::new();

@@ -92,7 +92,7 @@ async fn a_table_whose_drop_failed_or_was_undone_is_there_with_its_rows() {
 
     check(&mut fixture.session(), "DROP TABLE app.t", &["DROP TABLE"]).await;
     fixture.reopen().await.unwrap();
-    assert_eq!(fixture.engine().table_names(), []);
+    assert!(fixture.engine().table_names().is_empty());
     let owner = format!("rows:{}", fixture.engine().folder().display()).parse().unwrap();
     let committer = Committer { name: None, owner: Some(owner) };
     fixture.catalog.undrop_table(id, None, &committer).await.unwrap();
