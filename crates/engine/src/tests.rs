@@ -4,6 +4,7 @@ mod anomalies;
 mod by_key;
 mod contention;
 mod crashes;
+mod errors;
 mod histories;
 mod key_updates;
 mod known_tables;
