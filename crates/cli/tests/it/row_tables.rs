@@ -169,7 +169,13 @@ fn a_table_that_another_program_dropped_in_the_name_of_the_engine_is_not_missed(
         place.dl(&["sql", "--data", "d", "SELECT 1"]).good();
     }
     place.dl(&["undrop", "app.t", "--owner", owner]).good();
-    assert!(place.dl(&["sql", "--data", "d", "SELECT count(*) FROM app.t"]).good().contains('2'));
+    let select = ["sql", "--data", "d", "SELECT count(*) FROM app.t"];
+    assert!(place.dl(&select).good().contains('2'));
+    // The engine's own DROP, and what it advises.
+    place.dl(&["sql", "--data", "d", "INSERT INTO app.t VALUES (3, 'c'); DROP TABLE app.t"]).good();
+    check(place.dl(&select), 1, &[&format!("`dl undrop app.t --owner '{owner}'` restores it")]);
+    place.dl(&["undrop", "app.t", "--owner", owner]).good();
+    assert!(place.dl(&select).good().contains('3'));
 }
 
 #[test]
