@@ -1,11 +1,10 @@
 //! `dl sql --data`: row tables.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::Stdio;
 
 use crate::bad_input::check;
-use crate::test_folder::TestFolder;
+use crate::test_folder::{TestFolder, copy};
 
 const CREATE: &str = "CREATE NAMESPACE IF NOT EXISTS app; CREATE SHARED TABLE app.t (id BIGINT PRIMARY KEY, name TEXT)";
 
@@ -100,14 +99,6 @@ fn restore_catalog(place: &TestFolder, from: &str) {
     std::fs::copy(place.path(from), place.path("meta.db")).unwrap();
 }
 
-fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
-}
-
 #[test]
 fn a_directory_that_is_not_there_is_missed_before_the_first_flush() {
     let place = TestFolder::new();
@@ -135,7 +126,7 @@ fn a_directory_and_a_catalog_of_different_times_are_refused() {
     std::fs::copy(place.path("meta.db"), place.path("first.db")).unwrap();
     place.dl(&["sql", "--data", "d", &format!("{CREATE}; INSERT INTO app.t VALUES (1, 'a'), (2, 'b')")]).good();
     std::fs::copy(place.path("meta.db"), place.path("second.db")).unwrap();
-    copy_folder(&place.path("d/_hot"), &place.path("hot"));
+    copy(&place.path("d/_hot"), &place.path("hot"));
     place.dl(&["sql", "--data", "d", "FLUSH TABLE app.t"]).good();
     let select = ["sql", "--data", "d", "SELECT count(*) FROM app.t"];
 
@@ -155,7 +146,7 @@ fn a_directory_and_a_catalog_of_different_times_are_refused() {
 
     // The hot rows are older.
     std::fs::remove_dir_all(place.path("d/_hot")).unwrap();
-    copy_folder(&place.path("hot"), &place.path("d/_hot"));
+    copy(&place.path("hot"), &place.path("d/_hot"));
     check(place.dl(&select), 1, &["the hot rows of app.t are older than the catalog", "backups of one time"]);
 }
 
