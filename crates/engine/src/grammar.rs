@@ -120,10 +120,17 @@ fn command(tokens: &[TokenWithSpan]) -> Result<Option<(Command, usize)>> {
 /// Whether a change is one in the name of a user: `DELETE FROM app.notes AS USER 'alice'`.
 fn is_as_user(tokens: &[TokenWithSpan]) -> bool {
     let tokens = tokens.iter().map(|token| &token.token).filter(|token| !matches!(token, Token::Whitespace(_)));
-    let is_word = |token: &Token, name: &str| matches!(token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(name));
-    tokens.take(AS_USER_END).collect::<Vec<_>>().windows(3).any(|next| {
+    let first: Vec<_> = tokens.take(AS_USER_END).collect();
+    first.windows(3).any(|next| {
         is_word(next[0], "AS") && is_word(next[1], "USER") && matches!(next[2], Token::SingleQuotedString(_))
     })
+}
+
+fn is_word(token: &Token, name: &str) -> bool {
+    match token {
+        Token::Word(word) => word.quote_style.is_none() && word.value.eq_ignore_ascii_case(name),
+        _ => false,
+    }
 }
 
 fn not_yet(statement: &str) -> TxnLogError {
