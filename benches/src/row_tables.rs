@@ -33,7 +33,8 @@ const PAUSES: i64 = 9;
 /// Flushes of the table.
 const FLUSHES: i64 = 20;
 
-const CREATE: &str = "CREATE SHARED TABLE app.items (id BIGINT PRIMARY KEY, k BIGINT, v DOUBLE, s TEXT)";
+const CREATE: &str = "CREATE NAMESPACE IF NOT EXISTS app;
+    CREATE SHARED TABLE app.items (id BIGINT PRIMARY KEY, k BIGINT, v DOUBLE, s TEXT)";
 
 /// Statements of one row by its key.
 struct Kind {

@@ -27,7 +27,10 @@ def rows(catalog: Catalog, sql: str, params: Any = None) -> list[dict[str, Any]]
     return pa.table(catalog.execute(sql, params)).to_pylist()
 
 
-NOTES = "CREATE SHARED TABLE app.notes (id BIGINT PRIMARY KEY, body TEXT)"
+NOTES = (
+    "CREATE NAMESPACE IF NOT EXISTS app; "
+    "CREATE SHARED TABLE app.notes (id BIGINT PRIMARY KEY, body TEXT)"
+)
 
 
 def test_rows_are_there_when_the_directory_is_opened_again(data: Path) -> None:

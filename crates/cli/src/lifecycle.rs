@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use deltalakedb_log::lifecycle::undrop_command;
 use deltalakedb_log::listing::inactive_tables;
 use deltalakedb_log::lookup::find_dropped;
 use deltalakedb_log::{Catalog, Location, Result, TableEntry, TableName, TableRef, TableState, require};
@@ -79,7 +80,8 @@ pub(crate) async fn drop(s: &CommandContext, args: DropArgs) -> Result<ExitStatu
     out.say(&match (dropped.deleted, until) {
         (Some(deleted), _) => format!("{name} is dropped: {}", described_deletion(deleted, &place.to_string())),
         (None, Some(until)) => {
-            format!("{name} is dropped: `dl undrop {name}` restores it until {}; its files stay at {place}", iso(until))
+            let command = undrop_command(name, entry.owner.as_ref());
+            format!("{name} is dropped: `{command}` restores it until {}; its files stay at {place}", iso(until))
         }
         (None, None) => format!("{name} is dropped, its files stay at {place}"),
     })?;

@@ -29,7 +29,8 @@ use crate::table_view::TableView;
 /// How often a statement is evaluated.
 const ATTEMPTS: usize = 100;
 
-/// A statement whose commit conflicted so often waits for others of which that is true, too.
+/// A statement whose commit failed so often waits for others of which that is true, too, and for the flush that runs; the
+/// next flush of the table waits for the statement, which could take longer than the time between two flushes.
 const UNORDERED: usize = 3;
 
 /// A statement that changes rows of one table.
@@ -90,7 +91,7 @@ pub(crate) async fn run(
     let mut turn = None;
     for attempt in 0..ATTEMPTS {
         if attempt == UNORDERED {
-            turn = Some(table.contended.lock().await);
+            turn = Some((table.contended.lock().await, table.flushing.lock().await));
         }
         // The snapshot of the view is kept until the answer.
         let (_view, Evaluated { request, rows }) = change.evaluate(engine, table, context).await?;

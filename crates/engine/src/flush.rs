@@ -32,7 +32,7 @@ use crate::blocking::blocking;
 use crate::cold_snapshot::{APPLICATION, ColdFile, ColdSnapshot, FileTags};
 use crate::cold_table::file_encoding;
 use crate::definition::seq_field;
-use crate::intent::{FlushCommit, FlushIntent};
+use crate::intent::{EngineIntent, FlushCommit, FlushIntent};
 use crate::key_lookup::KeyedFile;
 use crate::row_table::{RowTable, SCOPE};
 use crate::table_view::TableView;
@@ -106,8 +106,11 @@ impl Flusher {
     pub(crate) async fn finish_unfinished(&self, table: &Arc<RowTable>) -> Result<()> {
         let store = self.store.clone();
         let intents = blocking(move || store.intents()).await?;
-        let intents = intents.iter().map(FlushIntent::from_stored).collect::<Result<Vec<_>>>()?;
-        for intent in intents.into_iter().filter(|intent| intent.table == table.id) {
+        for intent in intents.iter().map(EngineIntent::from_stored).collect::<Result<Vec<_>>>()? {
+            let EngineIntent::Flush(intent) = intent else { continue };
+            if intent.table != table.id {
+                continue;
+            }
             match &intent.commit {
                 None => self.remove_unnamed(table, &intent).await?,
                 Some(flush) => {

@@ -62,6 +62,9 @@ const FLUSH: &str = "expected FLUSH TABLE NAME, of one table, or FLUSH ALL";
 /// The number of tokens from which on an item of a list is refused: the parser needs stack for each token.
 const MAX_ITEM_TOKENS: usize = 256;
 
+/// `AS USER 'alice'` is within this number of tokens, after the name of the table.
+const AS_USER_END: usize = 8;
+
 impl RowStatement {
     /// Parses the tokens of one statement, which may include white space; `None` if it is not one of row tables.
     ///
@@ -102,8 +105,36 @@ fn command(tokens: &[TokenWithSpan]) -> Result<Option<(Command, usize)>> {
         ["CREATE", "OR", "REPLACE", kind @ ("SHARED" | "USER" | "STREAM"), "TABLE"] => Err(TxnLogError::invalid(
             format!("CREATE OR REPLACE {kind} TABLE is not supported: use DROP TABLE and CREATE SHARED TABLE"),
         )),
+        ["COMPACT", "TABLE", ..] => Err(not_yet("COMPACT TABLE")),
+        ["KILL", "JOB", ..] => Err(not_yet("KILL JOB")),
+        ["SHOW", "JOBS", ..] => Err(not_yet("SHOW JOBS")),
+        ["SHOW", "MANIFEST", ..] => Err(not_yet("SHOW MANIFEST")),
+        [verb @ ("CREATE" | "ALTER" | "DROP"), "USER", ..] => Err(not_yet(&format!("{verb} USER"))),
+        ["EXECUTE", "AS", ..] => Err(not_yet("EXECUTE AS USER")),
+        ["AS", "USER", ..] => Err(not_yet("AS USER")),
+        ["INSERT" | "UPDATE" | "DELETE", ..] if is_as_user(tokens) => Err(not_yet("AS USER")),
         _ => Ok(None),
     }
+}
+
+/// Whether a change is one in the name of a user: `DELETE FROM app.notes AS USER 'alice'`.
+fn is_as_user(tokens: &[TokenWithSpan]) -> bool {
+    let tokens = tokens.iter().map(|token| &token.token).filter(|token| !matches!(token, Token::Whitespace(_)));
+    let first: Vec<_> = tokens.take(AS_USER_END).collect();
+    first.windows(3).any(|next| {
+        is_word(next[0], "AS") && is_word(next[1], "USER") && matches!(next[2], Token::SingleQuotedString(_))
+    })
+}
+
+fn is_word(token: &Token, name: &str) -> bool {
+    match token {
+        Token::Word(word) => word.quote_style.is_none() && word.value.eq_ignore_ascii_case(name),
+        _ => false,
+    }
+}
+
+fn not_yet(statement: &str) -> TxnLogError {
+    TxnLogError::invalid(format!("{statement} is not supported yet"))
 }
 
 /// An error for an item of a list that is so long that it could exhaust the stack of the parser, which limits only some

@@ -22,8 +22,10 @@ use crate::blocking::blocking;
 use crate::definition::{DELETED_COLUMN, SEQ_COLUMN};
 use crate::row_table::{RowTable, SCOPE};
 
-/// The rows of a batch.
+/// A batch ends at this number of rows, or of bytes in their keys and tuples: the offsets of an Arrow column of texts have
+/// 32 bits, and a batch is in memory as a whole.
 const BATCH_ROWS: usize = 8_192;
+const BATCH_BYTES: usize = 16 << 20;
 
 /// The newest hot versions after a `_seq`, in order of their keys, of the rows that are not deleted.
 #[derive(Clone)]
@@ -122,11 +124,12 @@ impl HotScan {
         let scan = VersionScan { after: self.after, ..VersionScan::default() };
         let mut versions = self.snapshot.scan(from..self.range.end.clone(), scan)?;
         let mut batch = HotBatch::new(self, BATCH_ROWS)?;
-        let mut next = None;
+        let (mut next, mut bytes) = (None, 0);
         while let Some(version) = versions.next_row()? {
             let primary_key = HotKey::parse(version.key)?.primary_key;
             batch.append(primary_key, version.seq, version.tuple)?;
-            if batch.seqs.len() == BATCH_ROWS {
+            bytes += primary_key.len() + version.tuple.len();
+            if batch.seqs.len() == BATCH_ROWS || bytes >= BATCH_BYTES {
                 next = Some(ScopeKeys::new(self.table.id, &SCOPE).after_row(primary_key));
                 break;
             }

@@ -1,8 +1,8 @@
-//! What a flush is about to do, stored before it does it.
+//! What the engine is about to do outside the row store, stored before it does it.
 
 use bytes::Bytes;
 use deltalakedb_log::action::{Action, Commit, Version};
-use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
+use deltalakedb_log::{ErrorKind, Location, Result, TableId, TxnLogError};
 use deltalakedb_rows::row_store::Intent;
 use deltalakedb_rows::seq::SeqId;
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,21 @@ use uuid::Uuid;
 
 /// The version of the stored form.
 const FORMAT: u32 = 1;
+
+/// What is not finished.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum EngineIntent {
+    Flush(FlushIntent),
+    Create(CreateIntent),
+}
+
+/// A table that is being created.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct CreateIntent {
+    pub(crate) id: Uuid,
+    /// The place of the new cold table. The catalog assigns its id.
+    pub(crate) location: Location,
+}
 
 /// A flush of a table that is not finished.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,9 +49,15 @@ pub(crate) struct FlushCommit {
 #[serde(deny_unknown_fields)]
 struct Stored {
     format: u32,
-    table: Uuid,
+    /// Of a flush.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    table: Option<Uuid>,
+    /// Of a flush.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     commit: Option<StoredCommit>,
+    /// Of a creation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    creates: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -48,21 +69,10 @@ struct StoredCommit {
     actions: String,
 }
 
-impl FlushIntent {
-    pub(crate) fn to_stored(&self) -> Result<Intent> {
-        let commit = self.commit.as_ref().map(|FlushCommit { base, cut, actions }| StoredCommit {
-            base: *base,
-            cut: cut.as_i64(),
-            actions: String::from_utf8_lossy(&Commit::render(actions)).into_owned(),
-        });
-        let content = serde_json::to_vec(&Stored { format: FORMAT, table: self.table.0, commit });
-        let content = content
-            .map_err(|e| TxnLogError::new(ErrorKind::Internal, "a flush cannot be written as JSON").with_source(e))?;
-        Ok(Intent { id: self.id, content })
-    }
-
+impl EngineIntent {
     pub(crate) fn from_stored(intent: &Intent) -> Result<Self> {
-        let origin = format!("the stored flush {}", intent.id);
+        let id = intent.id;
+        let origin = format!("the stored intent {id}");
         let damaged = |what: &str| TxnLogError::corrupt(format!("{origin} is damaged: {what}"));
         let stored: Stored =
             serde_json::from_slice(&intent.content).map_err(|e| damaged("it is not readable").with_source(e))?;
@@ -80,8 +90,39 @@ impl FlushIntent {
                 actions,
             })
         });
-        Ok(Self { id: intent.id, table: TableId(stored.table), commit: commit.transpose()? })
+        match (stored.table, commit.transpose()?, stored.creates) {
+            (Some(table), commit, None) => Ok(Self::Flush(FlushIntent { id, table: TableId(table), commit })),
+            (None, None, Some(location)) => {
+                let location = Location::stored(&location).map_err(|e| damaged("its location").with_source(e))?;
+                Ok(Self::Create(CreateIntent { id, location }))
+            }
+            _ => Err(damaged("it is neither a flush nor the creation of a table")),
+        }
     }
+}
+
+impl CreateIntent {
+    pub(crate) fn to_stored(&self) -> Result<Intent> {
+        let creates = Some(self.location.url().to_string());
+        stored(self.id, &Stored { format: FORMAT, table: None, commit: None, creates })
+    }
+}
+
+impl FlushIntent {
+    pub(crate) fn to_stored(&self) -> Result<Intent> {
+        let commit = self.commit.as_ref().map(|FlushCommit { base, cut, actions }| StoredCommit {
+            base: *base,
+            cut: cut.as_i64(),
+            actions: String::from_utf8_lossy(&Commit::render(actions)).into_owned(),
+        });
+        stored(self.id, &Stored { format: FORMAT, table: Some(self.table.0), commit, creates: None })
+    }
+}
+
+fn stored(id: Uuid, content: &Stored) -> Result<Intent> {
+    let content = serde_json::to_vec(content)
+        .map_err(|e| TxnLogError::new(ErrorKind::Internal, "an intent cannot be written as JSON").with_source(e))?;
+    Ok(Intent { id, content })
 }
 
 #[cfg(test)]
@@ -97,19 +138,26 @@ mod tests {
         let commit = FlushCommit { base: 7, cut: SeqId::try_from(9).unwrap(), actions: vec![Action::Txn(txn)] };
         for commit in [None, Some(commit)] {
             let intent = FlushIntent { id: Uuid::from_u128(1), table: TableId(Uuid::from_u128(2)), commit };
-            assert_eq!(FlushIntent::from_stored(&intent.to_stored().unwrap()).unwrap(), intent);
+            let stored = intent.to_stored().unwrap();
+            assert_eq!(EngineIntent::from_stored(&stored).unwrap(), EngineIntent::Flush(intent));
         }
+        let location = Location::of_folder(std::path::Path::new("/data/app/a b")).unwrap();
+        let intent = CreateIntent { id: Uuid::from_u128(1), location };
+        let stored = intent.to_stored().unwrap();
+        assert_eq!(EngineIntent::from_stored(&stored).unwrap(), EngineIntent::Create(intent));
     }
 
     #[test]
     fn damaged_and_newer_intents_are_refused() {
         let read = |content: &str| {
-            FlushIntent::from_stored(&Intent { id: Uuid::nil(), content: content.into() }).unwrap_err().to_string()
+            EngineIntent::from_stored(&Intent { id: Uuid::nil(), content: content.into() }).unwrap_err().to_string()
         };
         assert!(read("{").contains("is damaged"));
         let table = Uuid::nil();
         assert!(read(&format!(r#"{{"format":2,"table":"{table}"}}"#)).contains("newer version"));
         let bad_cut = format!(r#"{{"format":1,"table":"{table}","commit":{{"base":1,"cut":-1,"actions":""}}}}"#);
         assert!(read(&bad_cut).contains("is damaged"));
+        assert!(read(r#"{"format":1}"#).contains("is damaged"));
+        assert!(read(&format!(r#"{{"format":1,"table":"{table}","creates":"file:///a"}}"#)).contains("is damaged"));
     }
 }

@@ -25,6 +25,7 @@ mod guest;
 mod hot_scan;
 mod intent;
 mod key_lookup;
+mod known_tables;
 mod literal;
 mod names;
 mod overlay;

@@ -5,10 +5,13 @@ use deltalakedb_table::datafusion::common::Column;
 use deltalakedb_table::datafusion::logical_expr::Expr;
 use deltalakedb_table::datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 
-/// The table that a statement names; without a namespace it is in `default`.
+/// The namespace of names without one. It need not be created.
+pub(crate) const DEFAULT_NAMESPACE: &str = "default";
+
+/// The table that a statement names; without a namespace it is in [`DEFAULT_NAMESPACE`].
 pub(crate) fn table_name(name: &ObjectName) -> Result<TableName> {
     match parts(name).as_deref() {
-        Some([table]) => format!("default.{table}").parse(),
+        Some([table]) => format!("{DEFAULT_NAMESPACE}.{table}").parse(),
         Some([namespace, table]) => format!("{namespace}.{table}").parse(),
         _ => name.to_string().parse(),
     }

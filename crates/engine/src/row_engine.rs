@@ -1,5 +1,6 @@
 //! The row tables of a data directory.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io::Write;
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use deltalakedb_log::commit::{Committed, NewTable};
-use deltalakedb_log::listing::tables;
+use deltalakedb_log::namespaces::all_namespaces;
 use deltalakedb_log::{
     Catalog, Clock, ErrorKind, Location, Result, TableEntry, TableId, TableName, TableOwner, TableRef, TxnLogError,
     require,
@@ -19,7 +20,6 @@ use deltalakedb_rows::storage::rocks::{RocksOptions, RocksStorage};
 use deltalakedb_rows::{RowSnapshot, SeqClock};
 use deltalakedb_table::datafusion::prelude::SessionContext;
 use deltalakedb_table::{DeltaTable, DropOptions, WriteOptions, drop_table, query_session};
-use futures::TryStreamExt;
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
@@ -29,6 +29,8 @@ use crate::cold_table::is_cold_table;
 use crate::definition::TableDefinition;
 use crate::flush::Flusher;
 use crate::key_lookup::KeyedFiles;
+use crate::known_tables::{KnownTables, owned_tables, unknown_table};
+use crate::names::DEFAULT_NAMESPACE;
 use crate::row_table::RowTable;
 use crate::table_view::TableView;
 
@@ -73,12 +75,18 @@ impl RowEngine {
     /// Flushes that a crash interrupted are finished first, or undone.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if another engine has the directory open; [`ErrorKind::Corrupt`] if it is damaged, or
-    /// if it and the catalog are not of the same time.
+    /// [`ErrorKind::Unavailable`] if another engine has the directory open; [`ErrorKind::Corrupt`] if it is damaged, if
+    /// it lacks the hot rows of a table of the catalog, or if it and the catalog are not of the same time.
     pub async fn open(folder: &Path, catalog: Arc<dyn Catalog>, options: WriteOptions) -> Result<Self> {
         let folder = data_directory(folder)?;
-        check_place(&folder, catalog.identity().await?.0)?;
         let hot = folder.join(HOT);
+        if !RocksStorage::exists(&hot)
+            && let Some(table) = owned_tables(&catalog, &owner_of(&folder)?).await?.first()
+        {
+            // Before anything is created.
+            return Err(unknown_table(&table.name, &folder));
+        }
+        check_place(&folder, catalog.identity().await?.0)?;
         let storage = blocking(move || RocksStorage::open(&hot, &RocksOptions::default())).await?;
         Self::open_storage(&folder, Arc::new(storage), catalog, options).await
     }
@@ -90,7 +98,7 @@ impl RowEngine {
         catalog: Arc<dyn Catalog>,
         options: WriteOptions,
     ) -> Result<Self> {
-        let owner: TableOwner = format!("rows:{}", folder.display()).parse()?;
+        let owner = owner_of(folder)?;
         let clock = options.clock.clone();
         let store = Arc::new(blocking(move || RowStore::open(storage, NODE, clock)).await?);
         let (metadata, applications) = Default::default();
@@ -129,12 +137,13 @@ impl RowEngine {
         self.tables.read().keys().cloned().collect()
     }
 
-    /// Creates a row table. None if `if_not_exists` and there is a table of that name.
+    /// Creates a row table in a namespace that exists. None if `if_not_exists` and there is a table of that name.
     pub async fn create_table(&self, definition: TableDefinition, if_not_exists: bool) -> Result<Option<Committed>> {
         let name = definition.name().clone();
         if if_not_exists && self.catalog.find(&TableRef::Name(name.clone())).await?.is_some() {
             return Ok(None);
         }
+        self.check_namespace(&name.namespace).await?;
         let cold = definition.cold_table()?;
         let mut place = self.folder.join(&name.namespace).join(&name.name);
         if place.exists() {
@@ -145,12 +154,28 @@ impl RowEngine {
         let location = Location::of_folder(&place).ok_or_else(|| {
             TxnLogError::invalid(format!("the row table {name} cannot be created in {}", place.display()))
         })?;
+        let creation = self.options.clock.new_uuid();
+        self.known_tables().begin_creation(creation, location.clone()).await?;
         let new = NewTable { owner: Some(self.owner.clone()), ..NewTable::new(name.clone(), location) };
+        // If this fails, it may be unknown whether there is a table: the intent is left for the next open.
         let created = cold.spec.create(self.catalog.as_ref(), new, &cold.schema, &self.options).await?;
+        self.known_tables().created(created.table, creation).await?;
         let entry = require(self.catalog.as_ref(), &TableRef::Id(created.table)).await?;
         let table = self.open_table(entry).await?;
         self.tables.write().insert(name, table);
         Ok(Some(created))
+    }
+
+    /// An error if a namespace does not exist. The catalog would create it with its first table.
+    async fn check_namespace(&self, name: &str) -> Result<()> {
+        let exists = name == DEFAULT_NAMESPACE
+            || all_namespaces(self.catalog.as_ref()).await?.iter().any(|existing| existing == name);
+        if exists {
+            Ok(())
+        } else {
+            let message = format!("there is no namespace {name}: create it with CREATE NAMESPACE {name}");
+            Err(TxnLogError::not_found(message))
+        }
     }
 
     /// Drops a row table, which is flushed before. As other tables, the Delta table can be undropped for
@@ -162,6 +187,8 @@ impl RowEngine {
             .with_stores(self.options.stores.clone())
             .with_durability(self.options.durability);
         mirror.publish(table.id).await?;
+        // If the drop fails, the next open finds out whether the table is there.
+        self.known_tables().dropping(table.id).await?;
         drop_table(&mirror, table.id, DropOptions::default(), &self.options).await?;
         self.tables.write().remove(name);
         self.committed.lock().retain(|commit| commit.table != table.id);
@@ -175,12 +202,24 @@ impl RowEngine {
         Ok(std::mem::take(&mut *self.committed.lock()))
     }
 
-    /// Flushes all tables, and returns the commits as [`Self::flush_table`] does.
+    /// Flushes all tables, and returns the commits as [`Self::flush_table`] does. A table that cannot be flushed does not
+    /// keep the others from it: the first error is returned when all were tried.
     pub async fn flush_all(&self) -> Result<Vec<Committed>> {
+        let mut failed = None;
         for name in self.table_names() {
-            self.flusher().flush(&self.table(&name)?).await?;
+            // It may have been dropped in the meantime.
+            let Some(table) = self.find(&name) else { continue };
+            let Err(e) = self.flusher().flush(&table).await else { continue };
+            if failed.is_none() {
+                failed = Some(e);
+            } else {
+                tracing::warn!("{name} could not be flushed either: {e}");
+            }
         }
-        Ok(std::mem::take(&mut *self.committed.lock()))
+        match failed {
+            Some(e) => Err(e),
+            None => Ok(std::mem::take(&mut *self.committed.lock())),
+        }
     }
 
     /// Ends writing. Rows stay hot that were not flushed.
@@ -231,6 +270,10 @@ impl RowEngine {
         Err(TxnLogError::new(ErrorKind::Conflict, "tables were flushed again and again: run the statement again"))
     }
 
+    fn known_tables(&self) -> KnownTables {
+        KnownTables::new(self.store.clone())
+    }
+
     fn flusher(&self) -> Flusher {
         Flusher {
             store: self.store.clone(),
@@ -242,12 +285,10 @@ impl RowEngine {
 
     /// Opens the tables that the engine owns, and finishes their flushes. Returns those that are to be published.
     async fn open_tables(&self) -> Result<Vec<TableId>> {
-        let mut entries = tables(self.catalog.clone(), None);
+        let entries = owned_tables(&self.catalog, &self.owner).await?;
+        self.known_tables().check(self.catalog.as_ref(), &entries, &self.folder).await?;
         let mut unpublished = Vec::new();
-        while let Some(entry) = entries.try_next().await? {
-            if entry.owner.as_ref() != Some(&self.owner) {
-                continue;
-            }
+        for entry in entries {
             let name = entry.name.clone();
             let table = self.open_table(entry).await?;
             let finished = self.flusher().finish_unfinished(&table).await;
@@ -287,15 +328,18 @@ impl RowEngine {
         let snapshot = self.store.snapshot()?;
         let hot = snapshot.cold(table.id).cut;
         let cold = table.cold_at(&snapshot).map(|cold| cold.cut).unwrap_or_default();
-        let (older, than) = match hot.cmp(&cold) {
-            std::cmp::Ordering::Equal => return Ok(()),
-            std::cmp::Ordering::Less => ("the hot rows", "the catalog"),
-            std::cmp::Ordering::Greater => ("the catalog", "the hot rows"),
-        };
         let (name, folder) = (table.name(), self.folder.display());
+        let (older, remedy) = match hot.cmp(&cold) {
+            Ordering::Equal => return Ok(()),
+            Ordering::Less => (format!("the hot rows of {name} are older than the catalog"), String::new()),
+            // Flushes that were published are in the log.
+            Ordering::Greater => {
+                (format!("the catalog is older than the hot rows of {name}"), format!("run `dl import {name}`, or "))
+            }
+        };
         Err(TxnLogError::corrupt(format!(
-            "{older} of {name} are older than {than}: {folder} has the cut {hot} and the Delta table {cold}; restore \
-             both from backups of one time"
+            "{older}, because {folder} has the cut {hot} and the Delta table {cold}: {remedy}restore both from backups of \
+             one time"
         )))
     }
 }
@@ -313,6 +357,11 @@ impl fmt::Debug for RowEngine {
 /// exist.
 pub fn own_catalog(folder: &Path) -> Result<PathBuf> {
     Ok(data_directory(folder)?.join("catalog.db"))
+}
+
+/// The owner of the tables of a data directory.
+fn owner_of(folder: &Path) -> Result<TableOwner> {
+    format!("rows:{}", folder.display()).parse()
 }
 
 /// The absolute path of a data directory, which is created if it does not exist.

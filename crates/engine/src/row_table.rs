@@ -35,7 +35,7 @@ pub(crate) struct RowTable {
     pub(crate) cold_columns: SchemaRef,
     /// One flush at a time.
     pub(crate) flushing: tokio::sync::Mutex<()>,
-    /// Held by statements whose commits conflicted often.
+    /// Held by statements whose commits failed often, which then take `flushing`, too.
     pub(crate) contended: tokio::sync::Mutex<()>,
     /// The newest cold snapshots, oldest first.
     cold: RwLock<VecDeque<Arc<ColdSnapshot>>>,

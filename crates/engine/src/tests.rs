@@ -2,9 +2,14 @@
 
 mod anomalies;
 mod by_key;
+mod contention;
 mod crashes;
+mod errors;
 mod histories;
 mod key_updates;
+mod known_tables;
+mod large_rows;
+mod namespaces;
 #[path = "../../../tests/src/row_model.rs"]
 #[allow(unreachable_pub, dead_code, reason = "the file is shared")]
 mod row_model;
@@ -15,7 +20,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use deltalakedb_log::{ErrorKind, MemoryCatalog, Result, SeededClock, TxnLogError};
+use deltalakedb_log::{CatalogNamespaces, ErrorKind, MemoryCatalog, Result, SeededClock, TxnLogError};
 use deltalakedb_rows::storage::memory::MemoryDisk;
 use deltalakedb_table::{SqlOptions, SqlResult, SqlSession, WriteOptions, query_error};
 use futures::TryStreamExt;
@@ -25,7 +30,7 @@ use self::crashes::FailingStorage;
 use crate::guest::RowTables;
 use crate::row_engine::RowEngine;
 
-/// An engine in a folder of its own.
+/// An engine in a folder of its own, with the namespace `app`.
 pub(crate) struct Fixture {
     folder: tempfile::TempDir,
     disk: MemoryDisk,
@@ -47,6 +52,7 @@ impl Fixture {
             engine: None,
             fails_in: Arc::default(),
         };
+        fixture.catalog.create_namespace("app", None).await.unwrap();
         fixture.reopen().await.unwrap();
         fixture
     }

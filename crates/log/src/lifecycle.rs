@@ -212,6 +212,14 @@ impl DropMode {
     }
 }
 
+/// The command that restores a dropped table.
+pub fn undrop_command(name: &TableName, owner: Option<&TableOwner>) -> String {
+    match owner {
+        Some(owner) => format!("dl undrop {name} --owner '{owner}'"),
+        None => format!("dl undrop {name}"),
+    }
+}
+
 /// A table that is not live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InactiveTable {
@@ -266,7 +274,7 @@ impl InactiveTable {
             TableState::Live => format!("`dl show {name}` shows it"),
             TableState::Dropped => {
                 let until = self.retained_until.map(|ms| format!(" until {}", format_ms(ms))).unwrap_or_default();
-                format!("`dl undrop {name}` restores it{until}")
+                format!("`{}` restores it{until}", undrop_command(name, self.owner.as_ref()))
             }
             TableState::Deleting => format!("`dl drop {name} --delete-files` deletes what is left of them"),
             TableState::Deleted => "it cannot be restored".into(),
@@ -428,6 +436,9 @@ mod tests {
             let said = table(state).is_not_live().to_string();
             assert!(said.contains(says), "{said}");
         }
+        let owned = InactiveTable { owner: Some("rows:/my data".parse().unwrap()), ..table(TableState::Dropped) };
+        let said = owned.is_not_live().to_string();
+        assert!(said.contains("`dl undrop sales.orders --owner 'rows:/my data'` restores it until"), "{said}");
         assert!(table(TableState::Dropped).check_undrop(1_700_000_000_999).is_ok());
         let over = table(TableState::Dropped).check_undrop(1_700_000_001_000).unwrap_err();
         assert_eq!(over.kind(), ErrorKind::NotFound);

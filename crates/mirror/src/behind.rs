@@ -9,11 +9,12 @@
 
 use deltalakedb_log::stores::Stores;
 use deltalakedb_log::{
-    Catalog, Commit, Durability, ErrorKind, Result, TableEntry, TableId, TableRef, TxnLogError, Version, require,
+    Catalog, Durability, ErrorKind, Result, TableEntry, TableId, TableRef, TxnLogError, Version, require,
 };
 use object_store::ObjectStore;
 
 use crate::checkpoint::{hint, hinted};
+use crate::later_commit::LaterCommit;
 use crate::put::{commit_path, describe, is_torn, read};
 use crate::repair::{Listed, nothing_left};
 use crate::superseded::check_not_superseded;
@@ -26,8 +27,11 @@ pub async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table:
         let store = stores.open(&entry.location, Durability::Full)?;
         let store = store.as_ref();
         let hint = async { Ok(hint(store).await?.and_then(|hint| hinted(&hint))) };
-        let (next, led_to, state) =
-            futures::try_join!(next(catalog, &entry, store), hint, published_state(catalog, &entry, store))?;
+        let (next, led_to, state) = futures::try_join!(
+            LaterCommit::find(catalog, &entry, store),
+            hint,
+            published_state(catalog, &entry, store)
+        )?;
         if let (None, None, PublishedState::Gone(last)) = (&next, led_to, &state)
             && Listed::read(store).await?.is_empty()
         {
@@ -35,7 +39,10 @@ pub async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table:
         }
         // The commits in between may have been removed, because they are older than a checkpoint.
         let checkpoint = led_to.filter(|version| *version > entry.current_version);
-        let beyond = next.or_else(|| Some((checkpoint?, "a checkpoint".into())));
+        let beyond = match (next, checkpoint) {
+            (Some(commit), _) => Some(Beyond::commit(&entry, commit)),
+            (None, checkpoint) => checkpoint.map(|version| Beyond::checkpoint(&entry, version)),
+        };
         let other = match state {
             PublishedState::Other(version, what) => Some((version, what)),
             PublishedState::Gone(_) | PublishedState::Same => None,
@@ -48,8 +55,9 @@ pub async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table:
         if (now.current_version, now.published_version) != (entry.current_version, entry.published_version) {
             continue;
         }
-        for (version, _) in [&other, &beyond].into_iter().flatten() {
-            check_not_superseded(catalog, &entry, store, *version).await?;
+        let versions = [other.as_ref().map(|(version, _)| *version), beyond.as_ref().map(|beyond| beyond.version)];
+        for version in versions.into_iter().flatten() {
+            check_not_superseded(catalog, &entry, store, version).await?;
         }
         let (name, place) = (&entry.name, &entry.location);
         return Err(TxnLogError::invalid(match (beyond, other) {
@@ -57,9 +65,8 @@ pub async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table:
                 "version {version} in {place}/_delta_log differs from that of {name} in the catalog ({what}): \
                  `dl verify {name}` shows the difference"
             ),
-            (Some((version, what)), None) => format!(
-                "the catalog is at version {} of {name} and {place}/_delta_log has version {version} ({what}): run \
-                 `dl import {name}` to import it",
+            (Some(Beyond { version, what, remedy }), None) => format!(
+                "the catalog is at version {} of {name} and {place}/_delta_log has version {version} ({what}): {remedy}",
                 entry.current_version
             ),
             (None, None) => return Ok(()),
@@ -67,20 +74,37 @@ pub async fn check_not_behind(catalog: &dyn Catalog, stores: &dyn Stores, table:
     }
 }
 
-/// The version in `_delta_log` after the catalog's newest, and what it is.
-async fn next(catalog: &dyn Catalog, entry: &TableEntry, store: &dyn ObjectStore) -> Result<Option<(Version, String)>> {
-    let next = entry.current_version + 1;
-    let path = commit_path(next);
-    let Some(there) = read(store, &path).await? else { return Ok(None) };
-    let what = describe(&path, &there);
-    let own = Commit::parse(there, "a commit in _delta_log")
-        .ok()
-        .and_then(|commit| deltalakedb_log::commit::catalog_of(commit.info()?));
-    Ok(Some(if own == Some(catalog.identity().await?.0.to_string()) {
-        (next, format!("{what}, committed in this catalog before it was restored"))
-    } else {
-        (next, what)
-    }))
+/// A version in `_delta_log` after the catalog's newest.
+struct Beyond {
+    version: Version,
+    /// A description.
+    what: String,
+    /// What to do.
+    remedy: String,
+}
+
+impl Beyond {
+    fn commit(entry: &TableEntry, commit: LaterCommit) -> Self {
+        let remedy = if commit.can_be_imported(entry) {
+            import(entry)
+        } else {
+            let name = &entry.name;
+            format!("only its owner commits to {name}, and `dl mirror repair {name} --ours` moves it out of _delta_log")
+        };
+        let LaterCommit { version, mut what, is_own } = commit;
+        if is_own {
+            what.push_str(", committed in this catalog before it was restored");
+        }
+        Self { version, what, remedy }
+    }
+
+    fn checkpoint(entry: &TableEntry, version: Version) -> Self {
+        Self { version, what: "a checkpoint".into(), remedy: import(entry) }
+    }
+}
+
+fn import(entry: &TableEntry) -> String {
+    format!("run `dl import {}` to import it", entry.name)
 }
 
 /// The content of `_delta_log` at the catalog's newest published version and the next.

@@ -1,10 +1,10 @@
 //! Commits in `_delta_log` that are not the catalog's: the table stops, and nothing is overwritten.
 
 use deltalakedb_log::{Artifact, MirrorState, Result, TableEntry, TxnLogError, Version, metric};
-use object_store::ObjectStore;
 
+use crate::later_commit::LaterCommit;
 use crate::mirror::Mirror;
-use crate::put::{Failure, commit_path, describe, is_torn, read};
+use crate::put::{Failure, commit_path, is_torn, read};
 use crate::superseded::check_not_superseded;
 
 impl Mirror {
@@ -36,10 +36,12 @@ impl Mirror {
     /// was restored from a backup: the table stops. Returns `true` if the entry is outdated, because versions were
     /// committed and published here since it was read.
     pub(crate) async fn check_for_foreign_commit(&self, entry: &TableEntry) -> Result<bool> {
-        let Some((version, what)) = commit_beyond_newest(entry, self.store(entry)?.as_ref()).await? else {
-            return Ok(false);
-        };
+        let found = LaterCommit::find(self.catalog.as_ref(), entry, self.store(entry)?.as_ref()).await?;
+        let Some(commit) = found else { return Ok(false) };
         let (name, place) = (&entry.name, &entry.location);
+        let import =
+            if commit.can_be_imported(entry) { format!("`dl import {name}` imports it, and ") } else { String::new() };
+        let LaterCommit { version, what, .. } = commit;
         if !self.catalog.set_mirror(entry, &MirrorState::Diverged { version, what: what.clone() }).await? {
             return Ok(true);
         }
@@ -47,8 +49,7 @@ impl Mirror {
         check_not_superseded(self.catalog.as_ref(), entry, self.store(entry)?.as_ref(), version).await?;
         Err(TxnLogError::invalid(format!(
             "publishing of {name} stopped: version {version} in {place}/_delta_log is not in the catalog ({what}); \
-             `dl verify {name}` shows it: `dl import {name}` imports it, and `dl mirror repair {name} --ours` moves it out \
-             of the log"
+             `dl verify {name}` shows it: {import}`dl mirror repair {name} --ours` moves it out of the log"
         )))
     }
 
@@ -86,14 +87,4 @@ impl Mirror {
             }
         }
     }
-}
-
-/// A description of the commit after the newest version of the catalog.
-pub(crate) async fn commit_beyond_newest(
-    table: &TableEntry,
-    store: &dyn ObjectStore,
-) -> Result<Option<(Version, String)>> {
-    let version = table.current_version + 1;
-    let path = commit_path(version);
-    Ok(read(store, &path).await?.map(|there| (version, describe(&path, &there))))
 }

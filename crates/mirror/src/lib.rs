@@ -20,6 +20,7 @@ mod expiry;
 mod idle;
 mod import;
 mod keep_theirs;
+mod later_commit;
 mod lease;
 mod lifecycle;
 mod maintenance;

@@ -21,7 +21,7 @@ use object_store::path::Path;
 use crate::checksum::{self, configurations, txn_versions};
 use crate::commits;
 use crate::derived::WrongFile;
-use crate::divergence::commit_beyond_newest;
+use crate::later_commit::LaterCommit;
 use crate::maintenance::RemovableCommits;
 use crate::mirror::Mirror;
 use crate::put::{commit_path, describe, is_torn, read};
@@ -177,21 +177,23 @@ impl Mirror {
 
     /// A commit in `_delta_log` after the newest of the catalog.
     async fn foreign_commit(&self, table: &TableEntry) -> Result<Option<Finding>> {
-        let mut beyond = commit_beyond_newest(table, self.store(table)?.as_ref()).await?;
+        let mut beyond = LaterCommit::find(self.catalog.as_ref(), table, self.store(table)?.as_ref()).await?;
         if beyond.is_some() {
             // A version that was committed here since the entry was read is not another writer's.
             let current = self.entry(table.id).await?.current_version;
-            beyond.take_if(|(version, _)| *version <= current);
+            beyond.take_if(|commit| commit.version <= current);
         }
+        let Some(commit) = beyond else { return Ok(None) };
         let name = &table.name;
         let import = match table.oldest_unpublished() {
-            None => format!("`dl import {name}` imports it"),
-            Some(_) => format!("`dl mirror run` and then `dl import {name}` import it"),
+            _ if !commit.can_be_imported(table) => String::new(),
+            None => format!("`dl import {name}` imports it, and "),
+            Some(_) => format!("`dl mirror run` and then `dl import {name}` import it, and "),
         };
-        Ok(beyond.map(|(version, what)| Finding {
-            version,
-            what: format!("{what} is not in the catalog"),
-            suggested_fix: format!("{import}, and `dl mirror repair {name} --ours` moves it out of the log"),
+        Ok(Some(Finding {
+            version: commit.version,
+            what: format!("{} is not in the catalog", commit.what),
+            suggested_fix: format!("{import}`dl mirror repair {name} --ours` moves it out of the log"),
         }))
     }
 

@@ -4,6 +4,7 @@
 //! that was changed in the database by hand makes files of `_delta_log` look wrong that are right.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use deltalakedb_log::action::{Action, Add};
 use deltalakedb_log::{Commit, FileDetails, FileKey, Result, TableEntry, TxnLogReader, Version, first_commit};
@@ -58,7 +59,7 @@ async fn files_of_commits(reader: &dyn TxnLogReader, base: Version, version: Ver
             }
             for action in actions {
                 if let Action::Add(add) = action {
-                    files.insert(add.key(), add);
+                    files.insert(add.key(), Arc::unwrap_or_clone(add));
                 }
             }
             next = newest + 1;

@@ -34,7 +34,7 @@ pub use cold::{ColdPosition, ColdVersion, PendingDelete};
 pub use collect::Collected;
 pub use commit::{CommitOutcome, CommitRequest, RowConflict, TableChanges};
 pub use exclusive::{ColdSwap, Exclusive};
-pub use meta::Intent;
+pub use meta::{Intent, TableMark};
 use sequencer::Sequencer;
 pub use snapshot::{NewestVersion, RowSnapshot};
 use state::{Recovered, State};
@@ -111,6 +111,11 @@ impl RowStore {
     /// The clock that assigns each `_seq`, for ids that must be unique with them.
     pub fn clock(&self) -> &SeqClock {
         &self.sequencer.clock
+    }
+
+    /// The marks of the tables that have one, by id.
+    pub fn marks(&self) -> Result<Vec<(TableId, TableMark)>> {
+        meta::marks(&*self.sequencer.state.storage.snapshot()?)
     }
 
     /// The intents, by id.

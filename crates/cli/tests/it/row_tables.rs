@@ -4,9 +4,9 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use crate::bad_input::check;
-use crate::test_folder::TestFolder;
+use crate::test_folder::{TestFolder, copy};
 
-const CREATE: &str = "CREATE SHARED TABLE app.t (id BIGINT PRIMARY KEY, name TEXT)";
+const CREATE: &str = "CREATE NAMESPACE IF NOT EXISTS app; CREATE SHARED TABLE app.t (id BIGINT PRIMARY KEY, name TEXT)";
 
 fn with_rows() -> TestFolder {
     let place = TestFolder::new();
@@ -60,11 +60,21 @@ fn what_another_engine_appends_to_the_delta_table_is_found_and_not_adopted() {
     let flush = place.dl(&["sql", "--data", "d", "INSERT INTO app.t VALUES (3, 'c'); FLUSH TABLE app.t"]);
     assert_ne!(flush.code, Some(0), "{flush:?}");
     assert!(flush.err.contains("00000000000000000002.json") && flush.err.contains("another"), "{flush:?}");
+    let says_what_to_do = |said: &str| said.contains("`dl mirror repair app.t --ours`") && !said.contains("dl import");
+    assert!(says_what_to_do(&flush.err), "{flush:?}");
+    assert!(says_what_to_do(&found.out), "{found:?}");
     assert_eq!(std::fs::read_to_string(&foreign).unwrap(), theirs);
     // No row is lost, doubled or theirs.
     let rows = ["sql", "--data", "d", "--format", "csv", "SELECT * FROM app.t ORDER BY id"];
     assert_eq!(place.dl(&rows).out, "id,name\n1,a\n2,b\n3,c\n");
-    std::fs::remove_file(&foreign).unwrap();
+    // Tables after it are flushed.
+    let other = CREATE.replace("app.t", "app.u");
+    place.dl(&["sql", "--data", "d", &format!("{other}; INSERT INTO app.u VALUES (1, 'a')")]).good();
+    let flush = place.dl(&["sql", "--data", "d", "FLUSH ALL"]);
+    assert!(flush.code != Some(0) && flush.err.contains("00000000000000000002.json"), "{flush:?}");
+    assert_eq!(place.dl(&["read", "app.u", "--columns", "id", "--format", "csv"]).good(), "id\n1\n");
+    place.dl(&["mirror", "repair", "app.t", "--ours", "--yes"]).good();
+    assert!(!foreign.exists());
     place.dl(&["sql", "--data", "d", "FLUSH TABLE app.t"]).good();
     place.dl(&["verify", "app.t"]).good();
     assert_eq!(place.dl(&rows).good(), "id,name\n1,a\n2,b\n3,c\n");
@@ -82,12 +92,84 @@ fn a_directory_that_cannot_be_opened_is_refused_in_one_sentence() {
     check(place.dl(&[&select[..], &other].concat()), 1, &["has its tables in another catalog"]);
     place.write("file", "");
     check(place.dl(&["sql", "--data", "file", "SELECT 1"]), 1, &["file cannot be used"]);
-    // As if the hot rows were lost.
+}
+
+/// Replaces the SQLite file of the catalog by another one.
+fn restore_catalog(place: &TestFolder, from: &str) {
+    for beside in ["meta.db-wal", "meta.db-shm"] {
+        let _ = std::fs::remove_file(place.path(beside));
+    }
+    std::fs::copy(place.path(from), place.path("meta.db")).unwrap();
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_missed_before_the_first_flush() {
+    let place = TestFolder::new();
+    let sql = format!("{CREATE}; INSERT INTO app.t VALUES (1, 'a'), (2, 'b')");
+    place.dl(&["sql", "--data", "d", &sql]).good();
+    let select = ["sql", "--data", "d", "SELECT count(*) FROM app.t"];
+    let says = ["the catalog has the row table app.t of", "/d, and its hot rows are not there", "mount the directory"];
     std::fs::rename(place.path("d/_hot"), place.path("hot")).unwrap();
-    check(place.dl(&select), 1, &["the hot rows of app.t are older than the catalog", "backups of one time"]);
-    std::fs::remove_dir_all(place.path("d/_hot")).unwrap();
+    check(place.dl(&select), 1, &says);
+    assert!(!place.path("d/_hot").exists());
     std::fs::rename(place.path("hot"), place.path("d/_hot")).unwrap();
+    // As if its volume were not mounted.
+    std::fs::rename(place.path("d"), place.path("volume")).unwrap();
+    check(place.dl(&select), 1, &says);
+    check(place.dl(&["sql", "--data", "d", "INSERT INTO app.t VALUES (1, 'other')"]), 1, &says);
+    std::fs::remove_dir(place.path("d")).unwrap();
+    std::fs::rename(place.path("volume"), place.path("d")).unwrap();
     assert!(place.dl(&select).good().contains('2'));
+}
+
+#[test]
+fn a_directory_and_a_catalog_of_different_times_are_refused() {
+    let place = TestFolder::new();
+    place.dl(&["sql", "--data", "d", "SELECT 1"]).good();
+    std::fs::copy(place.path("meta.db"), place.path("first.db")).unwrap();
+    place.dl(&["sql", "--data", "d", &format!("{CREATE}; INSERT INTO app.t VALUES (1, 'a'), (2, 'b')")]).good();
+    std::fs::copy(place.path("meta.db"), place.path("second.db")).unwrap();
+    copy(&place.path("d/_hot"), &place.path("hot"));
+    place.dl(&["sql", "--data", "d", "FLUSH TABLE app.t"]).good();
+    let select = ["sql", "--data", "d", "SELECT count(*) FROM app.t"];
+
+    // The catalog is older: what was flushed is imported from the log.
+    restore_catalog(&place, "second.db");
+    check(place.dl(&select), 1, &["the catalog is older than the hot rows of app.t", "run `dl import app.t`"]);
+    place.dl(&["import", "app.t"]).good();
+    assert!(place.dl(&select).good().contains('2'));
+
+    // So old that it does not have the table.
+    std::fs::copy(place.path("meta.db"), place.path("third.db")).unwrap();
+    restore_catalog(&place, "first.db");
+    let says = ["hot rows of the table", "which the catalog does not have because it is older", "backups of one time"];
+    check(place.dl(&select), 1, &says);
+    check(place.dl(&["sql", "--data", "d", CREATE]), 1, &says);
+    restore_catalog(&place, "third.db");
+
+    // The hot rows are older.
+    std::fs::remove_dir_all(place.path("d/_hot")).unwrap();
+    copy(&place.path("hot"), &place.path("d/_hot"));
+    check(place.dl(&select), 1, &["the hot rows of app.t are older than the catalog", "backups of one time"]);
+}
+
+#[test]
+fn a_table_that_another_program_dropped_in_the_name_of_the_engine_is_not_missed() {
+    let place = with_rows();
+    let shown = place.dl(&["--format", "json", "show", "app.t"]).json();
+    let owner = shown["owner"].as_str().unwrap();
+    place.dl(&["drop", "app.t", "--owner", owner, "--yes"]).good();
+    for _ in 0..2 {
+        place.dl(&["sql", "--data", "d", "SELECT 1"]).good();
+    }
+    place.dl(&["undrop", "app.t", "--owner", owner]).good();
+    let select = ["sql", "--data", "d", "SELECT count(*) FROM app.t"];
+    assert!(place.dl(&select).good().contains('2'));
+    // The engine's own DROP, and what it advises.
+    place.dl(&["sql", "--data", "d", "INSERT INTO app.t VALUES (3, 'c'); DROP TABLE app.t"]).good();
+    check(place.dl(&select), 1, &[&format!("`dl undrop app.t --owner '{owner}'` restores it")]);
+    place.dl(&["undrop", "app.t", "--owner", owner]).good();
+    assert!(place.dl(&select).good().contains('3'));
 }
 
 #[test]

@@ -74,7 +74,8 @@ fn placeholders_have_values_in_changes_of_every_kind_of_table() {
     };
     let rows = json!([{"id": 1001, "kind": "7"}]);
     assert_eq!(changed(&[], "events"), rows);
-    place.dl(&["sql", "--data", "d", "CREATE SHARED TABLE app.t (id BIGINT PRIMARY KEY, kind TEXT)"]).good();
+    let create = "CREATE NAMESPACE app; CREATE SHARED TABLE app.t (id BIGINT PRIMARY KEY, kind TEXT)";
+    place.dl(&["sql", "--data", "d", create]).good();
     assert_eq!(changed(&["--data", "d"], "app.t"), rows);
 }
 

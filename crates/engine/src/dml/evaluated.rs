@@ -8,6 +8,12 @@ use deltalakedb_table::datafusion::common::ScalarValue;
 
 use crate::row_table::{RowTable, SCOPE};
 
+/// The bytes of the largest encoded key. The log of the cold table has the first and the last key of each data file.
+const MAX_KEY: usize = 8 << 10;
+
+/// The bytes of the largest encoded row, without its key. A row is in memory as a whole, more than once.
+const MAX_ROW: usize = 16 << 20;
+
 /// The changes of a statement.
 pub(super) struct Evaluated {
     pub(super) request: CommitRequest,
@@ -27,7 +33,8 @@ pub(super) fn check_not_null(table: &RowTable, rows: &RecordBatch) -> Result<()>
     Ok(())
 }
 
-/// Adds new versions of rows, each with its encoded key and the position of the cold row that it replaces.
+/// Adds new versions of rows, each with its encoded key and the position of the cold row that it replaces. An error if
+/// one is too large.
 pub(super) fn put<'k>(
     changes: &mut TableChanges,
     table: &RowTable,
@@ -36,8 +43,25 @@ pub(super) fn put<'k>(
 ) -> Result<()> {
     let tuples = TupleEncoder::new(&table.tuples, rows)?;
     for (row, (key, replaced)) in keys.enumerate() {
+        if key.len() > MAX_KEY {
+            let columns: Vec<_> = table.definition.key_columns().map(|column| column.name()).collect();
+            return Err(TxnLogError::invalid(format!(
+                "a primary key of {} takes {} bytes and may take {MAX_KEY}: shorten the value of {}",
+                table.name(),
+                key.len(),
+                columns.join(" or ")
+            )));
+        }
         let mut tuple = Vec::new();
         tuples.encode(row, &mut tuple)?;
+        if tuple.len() > MAX_ROW {
+            return Err(TxnLogError::invalid(format!(
+                "the row with {} of {} takes {} bytes and may take {MAX_ROW}: store large values elsewhere",
+                key_text(table, rows, row),
+                table.name(),
+                tuple.len()
+            )));
+        }
         changes.put(&SCOPE, key, tuple, replaced)?;
     }
     Ok(())
@@ -45,12 +69,17 @@ pub(super) fn put<'k>(
 
 /// The error for a row whose new key another row has: one of the table, or another one of the statement.
 pub(super) fn exists(table: &RowTable, rows: &RecordBatch, row: usize, in_statement: bool) -> TxnLogError {
+    let why = if in_statement { "the statement inserts it twice" } else { "a row has this key" };
+    let key = key_text(table, rows, row);
+    let message = format!("a row with {key} cannot be inserted into {}: {why}", table.name());
+    TxnLogError::new(ErrorKind::AlreadyExists, message)
+}
+
+/// The key of a row for messages.
+fn key_text(table: &RowTable, rows: &RecordBatch, row: usize) -> String {
     let values = table.definition.key_columns().map(|column| {
         let value = rows.column_by_name(column.name()).and_then(|values| ScalarValue::try_from_array(values, row).ok());
         format!("{} = {}", column.name(), value.map_or_else(String::new, |value| value.to_string()))
     });
-    let key = values.collect::<Vec<_>>().join(", ");
-    let why = if in_statement { "the statement inserts it twice" } else { "a row has this key" };
-    let message = format!("a row with {key} cannot be inserted into {}: {why}", table.name());
-    TxnLogError::new(ErrorKind::AlreadyExists, message)
+    values.collect::<Vec<_>>().join(", ")
 }

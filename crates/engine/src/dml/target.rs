@@ -4,9 +4,10 @@ use std::ops::ControlFlow;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, UInt32Type};
-use deltalakedb_log::{ErrorKind, Result, Subject, TableName, TxnLogError};
+use deltalakedb_log::{ErrorKind, Result, Subject, TableName, TxnLogError, causes};
 use deltalakedb_rows::CommitRequest;
 use deltalakedb_rows::row_store::ColdPosition;
+use deltalakedb_table::datafusion::common::SchemaError;
 use deltalakedb_table::datafusion::logical_expr::{ExprSchemable, LogicalPlanBuilder};
 use deltalakedb_table::datafusion::prelude::DataFrame;
 use deltalakedb_table::datafusion::sql::sqlparser::ast::{
@@ -96,6 +97,10 @@ impl TargetQuery {
                 let message = format!("{} has no column {name}: it has {}", table.name(), known.join(", "));
                 return Err(TxnLogError::invalid(message).about(Subject::UnknownColumn(column)));
             };
+            if is_default(table, &assignment.value) {
+                let message = format!("UPDATE of {} cannot set {column:?} to DEFAULT: give the value", table.name());
+                return Err(TxnLogError::invalid(message));
+            }
             if assigned.iter().any(|(other, _)| *other == column) {
                 let message = format!("an UPDATE of {} sets the column {column:?} twice: remove one", table.name());
                 return Err(TxnLogError::invalid(message));
@@ -128,7 +133,7 @@ impl TargetQuery {
     ) -> Result<Evaluated> {
         let table = &view.table;
         let failed = |e| query_error(e, &format!("the rows of {} cannot be found", table.name()));
-        let plan = context.plan(self.query.clone()).await?;
+        let plan = context.plan(self.query.clone()).await.map_err(|e| unknown_column(&e).unwrap_or(e))?;
         let typed = plan.schema().columns().into_iter().map(|column| {
             let name = column.name.clone();
             let value = deltalakedb_table::datafusion::logical_expr::Expr::Column(column);
@@ -171,6 +176,22 @@ impl TargetQuery {
         check_not_null(table, rows)?;
         put(changes, table, rows, keys.iter().zip(positions))
     }
+}
+
+/// The error for a column that does not exist, if that is the cause, without the names that only the engine knows.
+fn unknown_column(e: &TxnLogError) -> Option<TxnLogError> {
+    let (field, valid_fields) = causes(e).find_map(|cause| match cause.downcast_ref::<SchemaError>() {
+        Some(SchemaError::FieldNotFound { field, valid_fields }) => Some((field, valid_fields)),
+        _ => None,
+    })?;
+    let is_position = |name: &str| name == FILE_COLUMN || name == POSITION_COLUMN;
+    if !valid_fields.iter().any(|column| is_position(column.name())) {
+        return None;
+    }
+    let names = valid_fields.iter().map(|column| column.name()).filter(|name| !is_position(name));
+    let names = names.collect::<Vec<_>>().join(", ");
+    let message = format!("there is no column {}: expected one of {names}", field.quoted_flat_name());
+    Some(TxnLogError::invalid(message).about(Subject::UnknownColumn(field.name().to_string())))
 }
 
 /// Where the cold ones of these rows are.
@@ -236,6 +257,13 @@ fn parsed_select() -> Result<(Query, Select)> {
         },
         _ => Err(cannot()),
     }
+}
+
+/// Whether a value is the keyword DEFAULT, which is parsed as the name of a column.
+fn is_default(table: &RowTable, value: &Expr) -> bool {
+    matches!(value, Expr::Identifier(name) if name.quote_style.is_none()
+        && name.value.eq_ignore_ascii_case("DEFAULT")
+        && table.definition.column(&name.value).is_none())
 }
 
 fn identifier(name: &str) -> Expr {

@@ -230,6 +230,27 @@ fn defaults_are_literals_and_three_functions() {
 }
 
 #[test]
+fn statements_of_later_versions_are_refused_by_name() {
+    for (sql, name) in [
+        ("COMPACT TABLE app.notes", "COMPACT TABLE"),
+        ("kill job 'a'", "KILL JOB"),
+        ("SHOW JOBS", "SHOW JOBS"),
+        ("SHOW MANIFEST app.notes", "SHOW MANIFEST"),
+        ("SHOW MANIFEST CACHE", "SHOW MANIFEST"),
+        ("CREATE USER 'alice' WITH PASSWORD 'x'", "CREATE USER"),
+        ("ALTER USER alice SET PASSWORD 'x'", "ALTER USER"),
+        ("DROP USER alice", "DROP USER"),
+        ("EXECUTE AS USER 'alice' (SELECT 1)", "EXECUTE AS USER"),
+        ("AS USER 'alice' SELECT 1", "AS USER"),
+        ("INSERT INTO app.notes AS USER 'alice' VALUES (1)", "AS USER"),
+        ("UPDATE app.notes AS USER 'alice' SET body = 'x'", "AS USER"),
+        ("delete from app.notes as user 'alice' where id = 1", "AS USER"),
+    ] {
+        assert_eq!(parse(sql).unwrap_err().to_string(), format!("{name} is not supported yet"), "{sql}");
+    }
+}
+
+#[test]
 fn what_a_row_table_does_not_have_is_refused_by_name() {
     refused("CREATE USER TABLE t (a INT PRIMARY KEY)", "CREATE USER TABLE is not supported");
     refused("create stream table t (a INT PRIMARY KEY)", "CREATE STREAM TABLE is not supported");
@@ -315,8 +336,9 @@ fn other_statements_are_not_recognized() {
         "SELECT 1",
         "CREATE TABLE t (a INT)",
         "CREATE SCHEMA app",
-        "CREATE USER alice",
-        "CREATE USER 'alice' WITH PASSWORD 'x'",
+        "SHOW TABLES",
+        "KILL 5",
+        "INSERT INTO t SELECT 1 AS user",
         "CREATE \"NAMESPACE\" app",
         "\"FLUSH\" ALL",
         "CREATE SHARED",

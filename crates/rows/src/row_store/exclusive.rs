@@ -1,4 +1,4 @@
-//! Work between two groups of commits: publishing cold snapshots, and intents.
+//! Work between two groups of commits: publishing cold snapshots, marks of tables, and intents.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use roaring::RoaringBitmap;
 use uuid::Uuid;
 
 use super::cold::{ColdVersion, PendingDelete};
-use super::meta::{self, Intent};
+use super::meta::{self, Intent, TableMark};
 use super::pending::{self, PendingDeletes};
 use super::sequencer::{Sequencer, Turn};
 use super::snapshot::RowSnapshot;
@@ -108,6 +108,11 @@ impl Exclusive<'_> {
         meta::put_cold(&mut self.batch, table, version);
         self.swapped.insert(table, TableCold { version, pending: RwLock::new(pending) });
         version
+    }
+
+    /// Sets the mark of a table.
+    pub fn mark(&mut self, table: TableId, mark: TableMark) {
+        meta::put_mark(&mut self.batch, table, mark);
     }
 
     /// Stores an intent, or replaces it.

@@ -1,4 +1,4 @@
-//! The entries of [`Family::Meta`]: format, high water of `_seq`, cold versions and floors by table, and intents.
+//! The entries of [`Family::Meta`]: format, high water of `_seq`, marks, cold versions and floors by table, and intents.
 //!
 //! A value is a version byte, the content, and a CRC-32C of the key and all before it, so that damage, an entry at the
 //! key of another and an entry of a newer program are noticed. Numbers are big-endian.
@@ -22,6 +22,11 @@ const HIGH_WATER: &[u8] = b"seq";
 const COLD: &[u8] = b"cold/";
 const FLOOR: &[u8] = b"floor/";
 const INTENT: &[u8] = b"intent/";
+const TABLE: &[u8] = b"table/";
+
+/// The marks of tables.
+const LIVE: u8 = 1;
+const DROPPED: u8 = 2;
 
 static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
@@ -32,6 +37,15 @@ pub struct Intent {
     pub id: Uuid,
     /// What only the caller understands.
     pub content: Vec<u8>,
+}
+
+/// What a caller says of a table, of which the store may have no rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableMark {
+    /// It exists.
+    Live,
+    /// It was dropped, or is about to be. It may come back.
+    Dropped,
 }
 
 /// Marks a store as one of this format, without any commit.
@@ -79,6 +93,24 @@ pub(super) fn put_floor(batch: &mut Batch, table: TableId, floor: SeqId) {
 
 pub(super) fn floors(snapshot: &dyn Snapshot) -> Result<Vec<(TableId, SeqId)>> {
     scan(snapshot, FLOOR, |key, table, content| Ok((TableId(table), seq(key, content)?)))
+}
+
+/// Sets the mark of a table.
+pub(super) fn put_mark(batch: &mut Batch, table: TableId, mark: TableMark) {
+    let content = match mark {
+        TableMark::Live => LIVE,
+        TableMark::Dropped => DROPPED,
+    };
+    put(batch, &table_key(TABLE, table), &[content]);
+}
+
+/// The marks of all tables.
+pub(super) fn marks(snapshot: &dyn Snapshot) -> Result<Vec<(TableId, TableMark)>> {
+    scan(snapshot, TABLE, |key, table, content| match content {
+        [LIVE] => Ok((TableId(table), TableMark::Live)),
+        [DROPPED] => Ok((TableId(table), TableMark::Dropped)),
+        _ => Err(damaged(key)),
+    })
 }
 
 pub(super) fn put_intent(batch: &mut Batch, intent: &Intent) {

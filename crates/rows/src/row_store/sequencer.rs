@@ -176,7 +176,7 @@ struct StopOnPanic<'a>(&'a State);
 impl Drop for StopOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.stop(Stopped::Failed("its writer thread panicked".to_string()));
+            self.0.stop(Stopped::Failed("its writer thread panicked, open it again".to_string()));
         }
     }
 }
@@ -195,13 +195,10 @@ impl Drop for WriterEnd<'_> {
     }
 }
 
+/// The reason says what to do.
 pub(super) fn outcome_unknown(reason: &str) -> TxnLogError {
-    TxnLogError::new(
-        ErrorKind::Unavailable,
-        format!(
-            "it is not known whether the commit is stored, because a write failed ({reason}): open the row store again"
-        ),
-    )
+    let message = format!("it is not known whether the commit is stored: {reason}");
+    TxnLogError::new(ErrorKind::Unavailable, message)
 }
 
 fn writer_panicked() -> TxnLogError {

@@ -43,6 +43,7 @@ pub(super) struct TableCold {
 #[derive(Clone, Debug)]
 pub(super) enum Stopped {
     Closed,
+    /// A write failed. The reason says what to do.
     Failed(String),
 }
 
@@ -50,10 +51,9 @@ impl Stopped {
     pub(super) fn error(&self) -> TxnLogError {
         match self {
             Self::Closed => TxnLogError::invalid("the row store is closed: open it again"),
-            Self::Failed(reason) => TxnLogError::new(
-                ErrorKind::Unavailable,
-                format!("the row store is read-only since a write failed ({reason}): open it again"),
-            ),
+            Self::Failed(reason) => {
+                TxnLogError::new(ErrorKind::Unavailable, format!("the row store is read-only: {reason}"))
+            }
         }
     }
 }

@@ -345,6 +345,26 @@ fn exclusive_work_that_fails_or_panics_changes_nothing_and_commits_continue() {
 }
 
 #[test]
+fn marks_of_tables_are_there_after_a_power_failure() {
+    let disk = MemoryDisk::new();
+    let store = open_in(&disk);
+    let mark = |store: &RowStore, id, mark| {
+        store.exclusive(|x| {
+            x.mark(table(id), mark);
+            Ok(())
+        })
+    };
+    assert!(store.marks().unwrap().is_empty());
+    mark(&store, 1, TableMark::Live).unwrap();
+    mark(&store, 2, TableMark::Live).unwrap();
+    mark(&store, 1, TableMark::Dropped).unwrap();
+    drop(store);
+    disk.lose_power();
+    let marks = open_in(&disk).marks().unwrap();
+    assert_eq!(marks, [(table(1), TableMark::Dropped), (table(2), TableMark::Live)]);
+}
+
+#[test]
 fn a_collection_keeps_what_the_oldest_snapshot_needs_to_find_conflicts() {
     let store = open_in(&MemoryDisk::new());
     let first = commit(&store, &[(1, 10), (2, 20)]);

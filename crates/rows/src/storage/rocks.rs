@@ -84,6 +84,11 @@ impl RocksStorage {
         })
     }
 
+    /// Whether `folder` has the file by which RocksDB recognizes a store.
+    pub fn exists(folder: &Path) -> bool {
+        folder.join("CURRENT").exists()
+    }
+
     fn database(&self) -> Result<Arc<Database>> {
         self.database.read().clone().ok_or_else(|| closed(&self.folder))
     }
@@ -283,7 +288,7 @@ fn lock(folder: &Path) -> Result<File> {
 
 /// Refuses a folder that lost the file by which RocksDB recognizes a database, and would be taken for a new one.
 fn check_complete(folder: &Path) -> Result<()> {
-    if folder.join("CURRENT").exists() {
+    if RocksStorage::exists(folder) {
         return Ok(());
     }
     for file in folder.read_dir().map_err(|e| io_error(folder, e))? {

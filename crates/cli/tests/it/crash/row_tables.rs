@@ -1,13 +1,15 @@
 //! Kill -9 while rows are changed and flushed, from a seed: no acknowledged row is lost, none is there twice, none comes
 //! back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use fastrand::Rng;
 use serde_json::Value;
+
+use deltalakedb_log::{Action, Commit};
 
 use super::*;
 use crate::row_model::{self, COLUMNS, Change, Changed, Rows, Values, texts};
@@ -167,15 +169,20 @@ fn in_order(rows: &Rows) -> Vec<Row> {
     rows
 }
 
-/// The data files that no commit names.
+/// The data files and deletion vectors that no commit names.
 fn unnamed(folder: &Path) -> Vec<PathBuf> {
     let of = |folder: &Path| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
-    let commits =
-        of(&folder.join("_delta_log")).into_iter().filter(|path| path.extension().is_some_and(|e| e == "json"));
-    let log: String = commits.map(|path| std::fs::read_to_string(path).unwrap()).collect();
-    let is_data = |path: &PathBuf| path.extension().is_some_and(|e| e == "parquet");
-    let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_string();
-    of(folder).into_iter().filter(|path| is_data(path) && !log.contains(&name(path))).collect()
+    let has_end = |path: &Path, ends: &[&str]| ends.iter().any(|end| path.extension().is_some_and(|e| e == *end));
+    let mut named = HashSet::new();
+    for path in of(&folder.join("_delta_log")).into_iter().filter(|path| has_end(path, &["json"])) {
+        let commit = Commit::parse(std::fs::read(&path).unwrap().into(), "a commit").unwrap();
+        for add in commit.actions().iter().filter_map(Action::as_add) {
+            named.extend(add.paths().unwrap().map(|path| path.to_string()));
+        }
+    }
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_string();
+    let is_data = |path: &Path| has_end(path, &["parquet", "bin"]);
+    of(folder).into_iter().filter(|path| is_data(path) && !named.contains(&name(path))).collect()
 }
 
 #[test]

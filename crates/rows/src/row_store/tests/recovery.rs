@@ -19,7 +19,8 @@ fn a_failed_sync_answers_unknown_and_stops_all_writes_but_no_reads() {
             match outcome.unwrap() {
                 CommitOutcome::Unknown(e) => {
                     assert_eq!(e.kind(), ErrorKind::Unavailable);
-                    one_of_each(&e, &["it is not known whether", "the sync failed", "open the row store again"]);
+                    one_of_each(&e, &["it is not known whether", "the sync failed", "open the store again"]);
+                    assert_eq!(e.to_string().matches("again").count(), 1, "{e}");
                 }
                 CommitOutcome::Conflict(_) => lost += 1,
                 other => panic!("{other:?}"),
@@ -28,7 +29,8 @@ fn a_failed_sync_answers_unknown_and_stops_all_writes_but_no_reads() {
         assert_eq!(lost, 1);
         let refused = |e: TxnLogError| {
             assert_eq!(e.kind(), ErrorKind::Unavailable);
-            one_of_each(&e, &["read-only", "the sync failed", "open it again"]);
+            one_of_each(&e, &["read-only", "the sync failed", "open the store again"]);
+            assert_eq!(e.to_string().matches("again").count(), 1, "{e}");
         };
         refused(store.commit(puts(&at, &[(7, 0)])).unwrap_err());
         refused(store.exclusive(|_| Ok(())).unwrap_err());
