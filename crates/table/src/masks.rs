@@ -19,15 +19,15 @@ pub struct WrittenMasks {
     /// The actions that replace each file by the same file with its vector. A file of which no row is visible is only
     /// removed.
     pub actions: Vec<Action>,
-    /// The file of the vectors, which the caller removes if it does not commit them.
+    /// The files of the vectors, which the caller removes if it does not commit them.
     pub files: NewFiles,
-    /// A time before the file was written, in milliseconds since 1970.
+    /// A time before the files were written, in milliseconds since 1970.
     pub began_at_ms: i64,
 }
 
 impl DeltaTable {
-    /// Files of the table with the rows that their deletion vectors hide; none of a file without a vector. Each file of
-    /// vectors is read once, however many vectors it has.
+    /// Files of the table with the rows that their deletion vectors hide; none of a file without a vector. A file of
+    /// vectors is read at once, from the first to the last vector of these files.
     ///
     /// # Errors
     /// [`Corrupt`](deltalakedb_log::ErrorKind::Corrupt) for a vector whose checksum or number of rows differs from the
@@ -49,8 +49,8 @@ impl DeltaTable {
         Ok(Arc::new(rows))
     }
 
-    /// Writes deletion vectors for files of the table into one new file, and commits nothing. The file is durable when
-    /// this returns.
+    /// Writes deletion vectors for files of the table into new files, each with many vectors, and commits nothing. The
+    /// new files are durable when this returns.
     ///
     /// `add` of each file is its current state, and `hidden` has all rows to be hidden, including those that its current
     /// vector hides. The commit of the actions conflicts with every other change of these files.
@@ -69,8 +69,8 @@ impl DeltaTable {
         }
         let mut written = NewFiles::none(&state)?;
         if !masked.is_empty() {
-            let vectors = write_vectors(&self.location, &state.options, masked).await?;
-            written.push(vectors.path);
+            let vectors = write_vectors(&state, masked).await?;
+            written.extend(&vectors.files);
             actions.extend(vectors.adds.into_iter().map(Action::add));
         }
         Ok(WrittenMasks { actions, files: written, began_at_ms })

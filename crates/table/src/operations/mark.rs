@@ -390,8 +390,8 @@ impl<'a> MarkedTable<'a> {
         let masked = if masked.is_empty() {
             Vec::new()
         } else {
-            let vectors = write_vectors(&self.state.location, &self.state.options, masked).await?;
-            files.push(vectors.path);
+            let vectors = write_vectors(self.state, masked).await?;
+            files.extend(&vectors.files);
             vectors.adds
         };
         let is_file = |action: &&Action| matches!(action, Action::Add(_) | Action::Cdc(_));

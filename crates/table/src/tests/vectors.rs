@@ -11,6 +11,7 @@ use super::*;
 
 mod enabling;
 mod purge;
+mod stored;
 
 /// A table with deletion vectors and these properties beside.
 pub(super) async fn create(

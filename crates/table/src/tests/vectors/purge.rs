@@ -38,7 +38,7 @@ async fn hide_all(fixture: &Fixture, table: &DeltaTable, name: &str, rows: u64) 
     let add = live(table).await.remove(0);
     let remove = Remove::of(&add, 1, true);
     let masked = vec![MaskedFile { add, hidden: (0..rows).collect() }];
-    let written = write_vectors(&state.location, &state.options, masked).await.unwrap();
+    let written = write_vectors(&state, masked).await.unwrap();
     let actions = [Action::Remove(remove)].into_iter().chain(written.adds.into_iter().map(Action::add)).collect();
     let request = CommitRequest::new(fixture.id(name).await, Uuid::from_u128(9), Base::Exactly(version), actions);
     fixture.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
