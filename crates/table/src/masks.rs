@@ -8,7 +8,7 @@ use deltalakedb_log::snapshot::Head;
 use deltalakedb_log::{Object, Result, TxnLogError};
 
 use crate::delta_rs::{LogView, MaskedFile, NewFiles, StringEncoding, arrow_schema, load_masks, write_vectors};
-use crate::position_scan::{NumberedFile, RowPositions};
+use crate::position_scan::{NumberedFile, RowPositions, check_positions};
 use crate::table::DeltaTable;
 use crate::write_options::WriteOptions;
 
@@ -53,20 +53,28 @@ impl DeltaTable {
     /// new files are durable when this returns.
     ///
     /// `add` of each file is its current state, and `hidden` has all rows to be hidden, including those that its current
-    /// vector hides. The commit of the actions conflicts with every other change of these files.
+    /// vector hides; fewer rows than that vector hides are refused. The commit of the actions conflicts with every other
+    /// change of these files.
+    ///
+    /// # Errors
+    /// [`Invalid`](deltalakedb_log::ErrorKind::Invalid) for rows that cannot be hidden, and
+    /// [`Corrupt`](deltalakedb_log::ErrorKind::Corrupt) for a file whose footer does not agree with the log about its
+    /// rows. Footers that were read lately are in memory.
     pub async fn write_masks(&self, files: Vec<MaskedFile>, options: &WriteOptions) -> Result<WrittenMasks> {
         self.check_owner(options)?;
         let began_at_ms = options.clock.now_ms();
         let state = LogView::nothing_yet(&self.location, &self.stores).writing(options);
         let removed = |add: &Add| Action::Remove(Remove::of(add, began_at_ms, true));
         let mut actions: Vec<_> = files.iter().map(|file| removed(&file.add)).collect();
-        let mut masked = Vec::with_capacity(files.len());
+        let (mut masked, mut checked) = (Vec::with_capacity(files.len()), Vec::with_capacity(files.len()));
         for file in files {
             let rows = self.rows_in(&file)?;
+            checked.push((file.add.clone(), Some(rows)));
             if file.hidden.len() < rows {
                 masked.push(file);
             }
         }
+        check_positions(&self.location, &self.stores, checked).await?;
         let mut written = NewFiles::none(&state)?;
         if !masked.is_empty() {
             let vectors = write_vectors(&state, masked).await?;
@@ -76,15 +84,19 @@ impl DeltaTable {
         Ok(WrittenMasks { actions, files: written, began_at_ms })
     }
 
-    /// The number of rows in a file, if the rows to be hidden are among them.
+    /// The number of rows in a file, if the rows to be hidden are among them, and are not fewer than are hidden already.
     fn rows_in(&self, MaskedFile { add, hidden }: &MaskedFile) -> Result<u64> {
         let refuse = |what: &str| Err(TxnLogError::invalid(format!("the file {:?} of {self} {what}", add.path)));
         let stats = add.stats.as_deref().and_then(|stats| serde_json::from_str::<Object>(stats).ok());
         let Some(rows) = stats.and_then(|stats| stats.get::<u64>("numRecords")) else {
             return refuse("has no number of rows in its statistics, which a deletion vector needs: rewrite the file");
         };
+        let already = add.deletion_vector.as_ref().map_or(0, |vector| vector.cardinality.unsigned_abs());
         match hidden.max() {
             None => refuse("has no row to be hidden: omit it"),
+            Some(_) if hidden.len() < already => refuse(&format!(
+                "has {already} hidden rows, of which some would be visible again: add those to the rows to be hidden"
+            )),
             Some(last) if last >= rows => {
                 refuse(&format!("has {rows} rows, and a deletion vector would hide the row at position {last}"))
             }
