@@ -45,6 +45,7 @@ impl DeltaTable {
     /// satisfy the filters of a query are not read, as their statistics in the log say.
     pub fn numbered_rows(&self, head: Head, files: Vec<NumberedFile>) -> Result<Arc<dyn TableProvider>> {
         let columns = arrow_schema(&head.metadata, StringEncoding::Utf8View)?;
+        let files = files.into_iter().map(Arc::new).collect();
         let rows = RowPositions::new(self.location.clone(), self.stores.clone(), head, &columns, files)?;
         Ok(Arc::new(rows))
     }
