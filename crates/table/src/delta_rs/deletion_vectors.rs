@@ -68,7 +68,7 @@ pub(crate) async fn load_masks(files: Vec<Add>, table: &Location, stores: &Arc<d
     let store = stores::table_store(stores, table)?;
     let parts: HashMap<_, _> = stream::iter(spans)
         .map(async |(url, span): (Url, Range<u64>)| {
-            let part = FilePart::read(store.as_ref(), &alias::path_in_store(&url, table), span).await;
+            let part = FilePart::read(&store, &alias::path_in_store(&url, table), span).await;
             let part = part.explain(|| format!("the deletion vectors in {url} cannot be read"))?;
             Ok::<_, TxnLogError>((url, part))
         })
@@ -129,7 +129,7 @@ struct FilePart {
 
 impl FilePart {
     /// Reads a range of bytes, or as many of them as the file has.
-    async fn read(store: &dyn ObjectStore, path: &Path, span: Range<u64>) -> StoreResult<Self> {
+    async fn read(store: &Arc<dyn ObjectStore>, path: &Path, span: Range<u64>) -> StoreResult<Self> {
         let start = span.start;
         match store.get_range(path, span).await {
             Ok(bytes) => Ok(Self { start, bytes }),
