@@ -66,7 +66,7 @@ async fn print_line(bench: &BenchCatalog, folder: &Path, touched: i64, when: &st
 }
 
 /// The bytes of the files of a folder with such names.
-fn bytes_of(folder: &Path, is_counted: &dyn Fn(&str) -> bool) -> Result<u64> {
+pub(crate) fn bytes_of(folder: &Path, is_counted: &dyn Fn(&str) -> bool) -> Result<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(folder).map_err(unavailable)? {
         let entry = entry.map_err(unavailable)?;

@@ -450,8 +450,10 @@ async fn selects(report: &mut Report, scale: Scale, loaded: &[Loaded], table: &P
     add_peers(report, Some(&row), Unit::Seconds, lines);
     let by_index = loaded.iter().map(|one| one.bench.system).filter(|system| *system != System::DuckDb);
     let by_index: Vec<_> = by_index.collect();
-    report.promise(&row, "SQLite, PostgreSQL: at most 1/30 of delta-rs", &by_index, |report, _, p50| {
-        Some(p50 * 30.0 <= report.p50(&row, System::DeltaRs)?)
+    let promise = "SQLite: at most 1.5 ms; SQLite, PostgreSQL: at most 1/30 of delta-rs";
+    report.promise(&row, promise, &by_index, |report, system, p50| {
+        let is_short = system != System::Sqlite || p50 <= 0.0015;
+        Some(is_short && p50 * 30.0 <= report.p50(&row, System::DeltaRs)?)
     });
     Ok(())
 }

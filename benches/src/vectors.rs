@@ -9,6 +9,7 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray}
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
 
 use crate::bench_catalog::{BenchCatalog, FEWEST, unavailable};
+use crate::growth::bytes_of;
 use crate::report::{Report, System, Unit, grouped};
 use crate::{SYNC, add_peers, append_and_sync, peers, scans};
 
@@ -18,6 +19,7 @@ const EVERY_VALUE: &str = "SELECT sum(id), sum(k), sum(v), max(s) FROM scanned";
 const KEEP: (&str, &str) = ("deltalakedb.deletionVectors.maxShare", "1");
 const ONE_ROW: &str = "one row of those, by its id";
 const DELETE: &str = "DELETE of one row of a file of 100 MB, published";
+const DELETE_BYTES: &str = "bytes that this DELETE writes";
 
 /// Deletes before the first measured one.
 const WARM_UP: usize = 2;
@@ -119,16 +121,21 @@ async fn deletes(report: &mut Report, bench: &BenchCatalog, folder: &Path, rows:
     bench.create_with(&table, "large", SCHEMA, &[], &[("delta.enableDeletionVectors", "true")]).await?;
     bench.write("large", self::rows(0..rows, |_| true)?).await?;
     bench.publish("large").await?;
-    let mut samples = Vec::new();
+    let folders = [table.clone(), table.join("_delta_log")];
+    let written = || folders.iter().map(|folder| bytes_of(folder, &|_| true)).sum::<Result<u64>>();
+    let (mut samples, mut bytes) = (Vec::new(), Vec::new());
     for n in 0..(FEWEST + WARM_UP) as i64 {
+        let before = written()?;
         let began = Instant::now();
         bench.delete("large", &format!("id = {}", (n * 7_919 + 13) % rows)).await?;
         bench.publish("large").await?;
         if n >= WARM_UP as i64 {
             samples.push(began.elapsed().as_secs_f64());
+            bytes.push(written()?.saturating_sub(before) as f64);
         }
     }
     report.add(DELETE, System::Sqlite, Unit::Seconds, samples);
+    report.add(DELETE_BYTES, System::Sqlite, Unit::Bytes, bytes);
     let lines = peers::run(&["delete", &table.to_string_lossy(), &folder.join("peers").to_string_lossy()])?;
     add_peers(report, Some(DELETE), Unit::Seconds, lines);
     if report.p50(SYNC, System::Baseline).is_none() {
@@ -142,6 +149,7 @@ async fn deletes(report: &mut Report, bench: &BenchCatalog, folder: &Path, rows:
     report.promise(DELETE, "at most three syncs + 10 ms", &[System::Sqlite], |report, _, p50| {
         Some(p50 <= 3.0 * report.p50(SYNC, System::Baseline)? + 0.010)
     });
+    report.promise(DELETE_BYTES, "at most 4 KiB", &[System::Sqlite], |_, _, p50| Some(p50 <= 4_096.0));
     Ok(())
 }
 

@@ -50,11 +50,8 @@ impl Retention {
     /// # Errors
     /// [`crate::ErrorKind::Invalid`] when a property cannot be parsed: nothing expires by an invalid setting.
     pub fn of_table(metadata: &Metadata) -> Result<Self> {
-        let versions = metadata.property(VERSIONS_PROPERTY).map(|text| {
-            let number = text.trim().parse::<u64>().ok().filter(|n| *n > 0);
-            number.ok_or_else(|| wrong(VERSIONS_PROPERTY, text, "a number of versions, 1 or more"))
-        });
-        Ok(Self { time: interval(metadata, TIME_PROPERTY)?, versions: versions.transpose()? })
+        let versions = metadata.property(VERSIONS_PROPERTY).map(parse_versions).transpose()?;
+        Ok(Self { time: interval(metadata, TIME_PROPERTY)?, versions })
     }
 
     /// This retention, with fields that are not set taken from `other`.
@@ -86,6 +83,12 @@ impl Retention {
 /// files would be deleted that readers still need.
 pub fn tombstone_retention(metadata: &Metadata) -> Result<Duration> {
     Ok(interval(metadata, TOMBSTONES_PROPERTY)?.unwrap_or(DEFAULT_TOMBSTONES))
+}
+
+/// The value of the property [`VERSIONS_PROPERTY`].
+pub fn parse_versions(text: &str) -> Result<u64> {
+    let number = text.trim().parse::<u64>().ok().filter(|n| *n > 0);
+    number.ok_or_else(|| wrong(VERSIONS_PROPERTY, text, "a number of versions, 1 or more"))
 }
 
 /// The time that is `time` before `now_ms`, in milliseconds since 1970.

@@ -89,3 +89,13 @@ pub(crate) async fn append(
     let (rows, refusal) = rows.adapted(table, &columns, evolution, casts)?;
     refusal.or(empty.append(rows, evolution).await)
 }
+
+/// As [`append`], for rows that are in the table already: constraints and generated columns are not checked again, which
+/// may use functions that only another engine knows.
+pub(crate) async fn append_moved(state: &LogView, base: &Snapshot, table: &str, rows: Rows) -> Result<StagedCommit> {
+    let Some(moved) = PlainAppend::of_moved_rows(state, base)? else {
+        return append(state, base, table, rows, None, CastMode::Lossless).await;
+    };
+    let (rows, refusal) = rows.adapted(table, moved.schema(), None, CastMode::Lossless)?;
+    refusal.or(moved.append(rows).await)
+}

@@ -24,6 +24,7 @@ mod masks;
 mod operations;
 mod position_scan;
 mod prepared_commit;
+mod properties;
 mod provider;
 mod scan;
 mod settings;

@@ -56,7 +56,7 @@ pub(crate) struct PositionScan<'a> {
     /// Its columns as the scan returns them.
     pub(crate) schema: &'a SchemaRef,
     /// The files, and which of their rows are hidden.
-    pub(crate) files: Vec<NumberedFile>,
+    pub(crate) files: Vec<Arc<NumberedFile>>,
 }
 
 /// A file with the number that the column [`FILE_COLUMN`] has in its rows.
@@ -70,8 +70,8 @@ pub struct NumberedFile {
 
 impl NumberedFile {
     /// The files, numbered in their order.
-    pub(crate) fn in_order(files: Vec<MaskedFile>) -> Vec<Self> {
-        (0..).zip(files).map(|(number, file)| Self { number, file }).collect()
+    pub(crate) fn in_order(files: Vec<MaskedFile>) -> Vec<Arc<Self>> {
+        (0..).zip(files).map(|(number, file)| Arc::new(Self { number, file })).collect()
     }
 }
 
@@ -89,7 +89,7 @@ impl PositionScan<'_> {
         let projection = projection.unwrap_or(&all);
         let in_scan = columns.indices_in_scan(projection);
         let mut estimates = columns.estimates(&in_scan);
-        let with_rows = |file: NumberedFile| {
+        let with_rows = |file: Arc<NumberedFile>| {
             let stats = columns.stats(&file.file.add);
             estimates.add(&stats);
             let rows = stats.num_records();
@@ -141,7 +141,7 @@ impl PositionScan<'_> {
         store: &Arc<dyn ObjectStore>,
         footers: &Arc<FileMetadataCache>,
         columns: &ScanColumns,
-        files: Vec<(NumberedFile, Option<i64>)>,
+        files: Vec<(Arc<NumberedFile>, Option<i64>)>,
     ) -> Result<Vec<ScanFile>> {
         let files = files.into_iter().map(|(file, rows)| self.scan_file(store, footers, columns, file, rows));
         stream::iter(files).buffered(CONCURRENT_FOOTERS).try_collect().await
@@ -152,26 +152,27 @@ impl PositionScan<'_> {
         store: &Arc<dyn ObjectStore>,
         footers: &Arc<FileMetadataCache>,
         columns: &ScanColumns,
-        NumberedFile { number, file: MaskedFile { add, hidden } }: NumberedFile,
+        file: Arc<NumberedFile>,
         rows: Option<i64>,
     ) -> Result<ScanFile> {
+        let NumberedFile { number, file: MaskedFile { add, hidden } } = file.as_ref();
         let damaged = |what: &str| {
             TxnLogError::corrupt(format!("the file {:?} of the table at {} {what}", add.path, self.location))
         };
-        let meta = footers::object_of(&add)?;
+        let meta = footers::object_of(add)?;
         let rows = match rows {
             Some(rows) => rows,
-            None => footers::read(store.as_ref(), &meta, &add, footers).await?.file_metadata().num_rows(),
+            None => footers::read(store.as_ref(), &meta, add, footers).await?.file_metadata().num_rows(),
         };
         let rows = usize::try_from(rows).map_err(|_| damaged("has a negative number of rows"))?;
-        let file = PartitionedFile::new_from_meta(meta).with_partition_values(columns.partition_values(&add, number)?);
+        let file = PartitionedFile::new_from_meta(meta).with_partition_values(columns.partition_values(add, *number)?);
         if hidden.is_empty() {
             return Ok(ScanFile { file, visible: rows });
         }
         if hidden.max().is_some_and(|last| last >= rows as u64) {
             return Err(damaged("has a deletion vector that hides rows behind its end"));
         }
-        let selection = selection::of_visible_rows(&hidden, rows);
+        let selection = selection::of_visible_rows(hidden, rows);
         let visible = selection.row_count();
         Ok(ScanFile { file: file.with_extension(ParquetRowSelection::new(selection)), visible })
     }

@@ -13,7 +13,7 @@ pub struct TableSpec {
     pub partition_by: Vec<String>,
     /// Its properties, such as `delta.appendOnly`.
     pub properties: HashMap<String, String>,
-    /// Accepts properties unknown to Delta. Those of this library, which begin with `deltalakedb.`, are always accepted.
+    /// Accepts properties unknown to Delta and this library.
     pub unknown_properties: bool,
     /// Features of its protocol, such as `domainMetadata`, in addition to those that its columns and properties need.
     pub features: Vec<String>,

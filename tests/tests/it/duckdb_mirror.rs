@@ -511,7 +511,8 @@ async fn a_file_with_two_deletion_vectors_is_refused() {
     let (catalog, at, file) = (sqlite(dir.path()).await, dir.path().join("t"), dir.path().join("mirror.duckdb"));
     fs::create_dir(&at).unwrap();
     times(&python, &at.join("a.parquet"));
-    let mut commits = vec![begin(&[["id", "id", "long"]], true) + &add("a.parquet", 9)];
+    let size = fs::metadata(at.join("a.parquet")).unwrap().len();
+    let mut commits = vec![begin(&[["id", "id", "long"]], true) + &add("a.parquet", size)];
     log(&at, &commits);
     import(&catalog, &at, "s.t").await.unwrap();
     let mut mirror = DuckDbMirror::new(catalog.clone(), &file).unwrap();

@@ -181,11 +181,19 @@ async fn an_engine_commits_files_and_vectors_of_several_tables_at_once_and_once(
     for (hidden, says) in [
         (RoaringTreemap::new(), "has no row to be hidden"),
         ((99..101).collect(), "has 100 rows, and a deletion vector would hide the row at position 100"),
+        ([9].into_iter().collect(), "has 2 hidden rows, of which some would be visible again"),
     ] {
         let wrong = MaskedFile { hidden, add: old.add.clone() };
         let error = notes.write_masks(vec![wrong], &as_owner()).await.unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
     }
+    // The file has other rows than the log says.
+    let more = old.add.stats.as_ref().unwrap().replace("\"numRecords\":100", "\"numRecords\":101");
+    let misread = Add { stats: Some(more), ..old.add.clone() };
+    let error = notes.write_masks(vec![MaskedFile { hidden: (0..50).collect(), add: misread }], &as_owner()).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains("it has 100 rows, and 101 in the log"), "{error}");
     let removed = flush(Uuid::new_v4(), 2, gone.actions, gone.files, gone.began_at_ms);
     send(&catalog, vec![(&notes, removed)]).await.unwrap();
     assert_eq!(ids(&notes).await, [100, 101]);

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::operations::state;
 use super::{Columns, FullTable, StagedCommit, TableSchema, VirtualTable};
+use crate::properties;
 
 /// A change of a table's metadata, not of its rows.
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ pub enum Alter {
     SetProperties {
         /// Their values by name.
         properties: HashMap<String, String>,
-        /// Also accepts properties unknown to Delta.
+        /// Also accepts properties unknown to Delta and this library.
         unknown: bool,
     },
     /// Drops a constraint.
@@ -62,11 +63,6 @@ pub enum Alter {
     },
 }
 
-/// Whether a property is one of this library, which delta-rs does not know.
-pub(super) fn is_own_property(property: &str) -> bool {
-    property.starts_with("deltalakedb.")
-}
-
 impl VirtualTable {
     /// Applies changes that do not depend on rows.
     pub(crate) async fn alter(self, alter: Alter) -> Result<StagedCommit> {
@@ -78,7 +74,8 @@ impl VirtualTable {
                 self.capture("the columns cannot be added", add, none).await
             }
             Alter::SetProperties { properties, unknown } => {
-                let (ours, others): (Vec<_>, Vec<_>) = properties.keys().partition(|key| is_own_property(key));
+                properties::check(&properties, unknown)?;
+                let (ours, others): (Vec<_>, Vec<_>) = properties.keys().partition(|key| properties::is_own(key));
                 // delta-rs validates either all properties or none.
                 let unknown = match others.into_iter().find(|key| key.parse::<TableProperty>().is_err()) {
                     Some(key) if !ours.is_empty() && !unknown => {

@@ -32,7 +32,7 @@ use super::{LogView, StagedCommit, encoding};
 use crate::error::Explain;
 use crate::write_options::WriteOptions;
 
-/// A table to which rows can be appended unchanged.
+/// A table to whose files rows can be written unchanged.
 pub(crate) struct PlainAppend {
     log: Arc<SnapshotLog>,
     log_store: VirtualLogStore,
@@ -46,8 +46,17 @@ pub(crate) struct PlainAppend {
 impl PlainAppend {
     /// The table with the current state `base`; `None` if rows must be checked, completed or renamed.
     pub(crate) fn open(state: &LogView, base: &Snapshot) -> Result<Option<Self>> {
+        Self::with_columns(state, base, plain_columns(&base.head.metadata))
+    }
+
+    /// The same for rows that are in the table: they were checked and completed when they were written.
+    pub(crate) fn of_moved_rows(state: &LogView, base: &Snapshot) -> Result<Option<Self>> {
+        Self::with_columns(state, base, unmapped_columns(&base.head.metadata))
+    }
+
+    fn with_columns(state: &LogView, base: &Snapshot, columns: Option<StructType>) -> Result<Option<Self>> {
         let metadata = &base.head.metadata;
-        let Some(columns) = plain_columns(metadata) else { return Ok(None) };
+        let Some(columns) = columns else { return Ok(None) };
         let schema =
             (&columns).try_into_arrow().explain(|| "the table's schema cannot be converted to Arrow".into())?;
         let log = Arc::new(SnapshotLog::new(state, FileSelection::None));
@@ -143,16 +152,21 @@ impl PlainAppend {
 
 /// The columns of a table whose rows are written unchanged.
 fn plain_columns(metadata: &Metadata) -> Option<StructType> {
-    let renamed = metadata.property("delta.columnMapping.mode").is_some_and(|mode| !mode.eq_ignore_ascii_case("none"));
     let constrained = metadata.configuration.keys().any(|key| key.starts_with("delta.constraints."));
-    if renamed || constrained {
-        return None;
-    }
-    let columns: StructType = serde_json::from_str(&metadata.schema_string).ok()?;
     // A column's metadata may restrict its values.
     let asks =
         |column: &delta_kernel::schema::StructField| column.metadata().keys().any(|key| key.starts_with("delta."));
-    let plain = columns.fields().all(|c| !asks(c) && is_plain(c.data_type()));
+    unmapped_columns(metadata).filter(|columns| !constrained && !columns.fields().any(asks))
+}
+
+/// The columns of a table whose files have them by the same names and in the same types.
+fn unmapped_columns(metadata: &Metadata) -> Option<StructType> {
+    let renamed = metadata.property("delta.columnMapping.mode").is_some_and(|mode| !mode.eq_ignore_ascii_case("none"));
+    if renamed {
+        return None;
+    }
+    let columns: StructType = serde_json::from_str(&metadata.schema_string).ok()?;
+    let plain = columns.fields().all(|c| is_plain(c.data_type()));
     plain.then_some(columns)
 }
 

@@ -12,7 +12,6 @@ use deltalakedb_log::features::{check_features, has_writer_feature, with_feature
 use deltalakedb_log::{Location, Object, Result};
 use serde_json::Value;
 
-use super::alter::is_own_property;
 use super::capture::{capture, commit_properties};
 use super::deletion_vectors::ENABLE_VECTORS;
 use super::encoding::EncodedTable;
@@ -22,6 +21,7 @@ use super::schema::{TableSchema, parse_schema};
 use super::write::{Data, FAILED, plan};
 use super::{FullTable, LogView, StagedCommit, bounds, encoding, masking, named_paths};
 use crate::error::Explain;
+use crate::properties;
 use crate::table_spec::TableSpec;
 use crate::write_options::{SaveMode as WriteMode, WriteOptions};
 
@@ -120,6 +120,7 @@ impl FullTable {
         columns: Vec<StructField>,
         at: &Location,
     ) -> Result<StagedCommit> {
+        properties::check(&spec.properties, spec.unknown_properties)?;
         let create = Create { location: at, spec, options: &self.0.options }.builder(columns)?;
         let create = create.with_log_store(self.0.log_store.clone()).with_save_mode(SaveMode::Overwrite);
         let protocol = self.0.base.head.protocol.clone();
@@ -131,7 +132,7 @@ impl FullTable {
 
 impl Create<'_> {
     fn configuration(&self) -> Vec<(String, Option<String>)> {
-        let known = self.spec.properties.iter().filter(|(key, _)| !is_own_property(key));
+        let known = self.spec.properties.iter().filter(|(key, _)| !properties::is_own(key));
         known.map(|(key, value)| (key.clone(), Some(value.clone()))).collect()
     }
 
@@ -168,7 +169,7 @@ fn made(table: &Create<'_>, mut captured: StagedCommit) -> Result<StagedCommit> 
 /// Adds the properties and features that delta-rs does not know to the actions that create a table, or replace one with
 /// that protocol.
 fn complete(actions: &mut Vec<Action>, spec: &TableSpec, replaced: Option<&Protocol>) -> Result<()> {
-    let own: Vec<_> = spec.properties.iter().filter(|(key, _)| is_own_property(key)).collect();
+    let own: Vec<_> = spec.properties.iter().filter(|(key, _)| properties::is_own(key)).collect();
     let maps_columns = maps_columns(spec);
     let mut protocol = replaced.cloned();
     for action in actions.iter_mut() {
@@ -199,6 +200,7 @@ fn complete(actions: &mut Vec<Action>, spec: &TableSpec, replaced: Option<&Proto
 fn nothing_yet(table: &Create<'_>) -> Result<(Arc<SnapshotLog>, Arc<VirtualLogStore>)> {
     // Before any file is written.
     check_features(&table.spec.features)?;
+    properties::check(&table.spec.properties, table.spec.unknown_properties)?;
     let log =
         Arc::new(SnapshotLog::new(&LogView::nothing_yet(table.location, &table.options.stores), FileSelection::None));
     let log_store = Arc::new(VirtualLogStore::new(table.location, log.clone(), table.options)?);

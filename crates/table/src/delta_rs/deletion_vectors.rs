@@ -1,29 +1,38 @@
-//! Reads and writes deletion vectors with the kernel (PROTOCOL.md, "Deletion Vectors").
+//! Reads deletion vectors with the kernel (PROTOCOL.md, "Deletion Vectors").
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
+use std::iter;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use delta_kernel::actions::deletion_vector::{DeletionVectorDescriptor, DeletionVectorStorageType};
-use delta_kernel::actions::deletion_vector_writer::{DeletionVector as KernelVector, StreamingDeletionVectorWriter};
 use delta_kernel::{DeltaResult, Error, FileMeta, FileSlice, StorageHandler};
 use deltalakedb_log::action::{Add, DeletionVector};
-use deltalakedb_log::{Location, Object, Result, Stores, TxnLogError};
+use deltalakedb_log::{ErrorKind, Location, Result, Stores, TxnLogError};
 use futures::{StreamExt, TryStreamExt, stream};
-use object_store::ObjectStoreExt;
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, Result as StoreResult};
 use roaring::RoaringTreemap;
 use url::Url;
 
 use super::{alias, stores};
-use crate::error::Explain;
-use crate::write_options::WriteOptions;
+use crate::error::{Explain, caused};
 
 /// The property of tables in which rows may be hidden by deletion vectors.
 pub(crate) const ENABLE_VECTORS: &str = "delta.enableDeletionVectors";
 
 /// How many files of deletion vectors are read at the same time.
 const CONCURRENT_READS: usize = 16;
+
+/// The version of the format of a file of vectors, its first byte.
+const FORMAT_VERSION: u8 = 1;
+
+/// Where a file has its first vector.
+const FIRST_OFFSET: i32 = 1;
+
+/// The sizes of what precedes and follows a vector in its file: its size and its checksum.
+const FRAME: u64 = 4 + 4;
 
 /// The shortest inline vector, in characters of base 85: the bitmap's magic number.
 const SHORTEST_INLINE: usize = 5;
@@ -37,114 +46,106 @@ pub struct MaskedFile {
     pub hidden: RoaringTreemap,
 }
 
-/// Files with the rows that their deletion vectors hide. Each file of vectors is read once, however many vectors are in
-/// it.
+/// Files with the rows that their deletion vectors hide. Of each file of vectors, the part from the first to the last of
+/// these is read at once.
 ///
 /// A vector whose checksum or number of rows is not what the log says is an error.
 pub(crate) async fn load_masks(files: Vec<Add>, table: &Location, stores: &Arc<dyn Stores>) -> Result<Vec<MaskedFile>> {
-    let vectors = files.iter().map(|add| add.deletion_vector.as_ref());
-    let vectors: Vec<_> = vectors.map(|v| v.map(|v| descriptor(v, table)).transpose()).collect::<Result<_>>()?;
-    let mut urls = BTreeSet::new();
-    for vector in vectors.iter().flatten() {
-        urls.extend(vector.absolute_path(table.url()).explain(|| unreadable(table))?);
+    let mut spans: BTreeMap<Url, Range<u64>> = BTreeMap::new();
+    let mut vectors = Vec::with_capacity(files.len());
+    for add in &files {
+        let Some(vector) = &add.deletion_vector else {
+            vectors.push(None);
+            continue;
+        };
+        let vector = StoredVector::of(vector, table)?;
+        if let Some(url) = &vector.url {
+            let span = spans.entry(url.clone()).or_insert_with(|| vector.range.clone());
+            *span = span.start.min(vector.range.start)..span.end.max(vector.range.end);
+        }
+        vectors.push(Some(vector));
     }
     let store = stores::table_store(stores, table)?;
-    let bytes: HashMap<_, _> = stream::iter(urls)
-        .map(async |url| {
-            let failed = || format!("the deletion vectors in {url} cannot be read");
-            let read = store.get(&alias::path_in_store(&url, table)).await.explain(failed)?;
-            let bytes = read.bytes().await.explain(failed)?;
-            Ok::<_, TxnLogError>((url, bytes))
+    let parts: HashMap<_, _> = stream::iter(spans)
+        .map(async |(url, span): (Url, Range<u64>)| {
+            let part = FilePart::read(&store, &alias::path_in_store(&url, table), span).await;
+            let part = part.explain(|| format!("the deletion vectors in {url} cannot be read"))?;
+            Ok::<_, TxnLogError>((url, part))
         })
         .buffer_unordered(CONCURRENT_READS)
         .try_collect()
         .await?;
-    let loaded: Arc<dyn StorageHandler> = Arc::new(LoadedFiles(bytes));
-    let mask = |(add, vector): (Add, Option<DeletionVectorDescriptor>)| {
+    let mask = |(add, vector): (Add, Option<StoredVector>)| {
         let Some(vector) = vector else { return Ok(MaskedFile { add, hidden: RoaringTreemap::new() }) };
         let failed = || format!("the deletion vector of the file {:?} cannot be read", add.path);
-        let hidden = vector.read(loaded.clone(), table.url()).explain(failed)?;
-        if i64::try_from(hidden.len()) != Ok(vector.cardinality) {
-            let (found, said) = (hidden.len(), vector.cardinality);
-            return Err(TxnLogError::corrupt(format!(
-                "{}: it hides {found} rows, not {said} as the log says",
-                failed()
-            )));
+        let damaged = |what: &str| TxnLogError::corrupt(format!("{}: {what}", failed()));
+        let file = vector.file(&parts).ok_or_else(|| damaged("its file ends before it does"))?;
+        let read = vector.descriptor.read(Arc::new(OneFile(file)), table.url());
+        let hidden = read.map_err(|e| caused(ErrorKind::Corrupt, failed(), e))?;
+        let (found, said) = (hidden.len(), vector.descriptor.cardinality);
+        if i64::try_from(found) != Ok(said) {
+            return Err(damaged(&format!("it hides {found} rows, not {said} as the log says")));
         }
         Ok(MaskedFile { add, hidden })
     };
     files.into_iter().zip(vectors).map(mask).collect()
 }
 
-/// Deletion vectors in a file of a table that no commit names yet.
-pub(crate) struct WrittenVectors {
-    /// The path of the file below the table.
-    pub(crate) path: Path,
-    /// The data files with their vectors, in the order in which they were given.
-    pub(crate) adds: Vec<Add>,
+/// A deletion vector as the log describes it.
+struct StoredVector {
+    /// As in a file that has only this vector.
+    descriptor: DeletionVectorDescriptor,
+    /// The file that has it; `None` if the log has it.
+    url: Option<Url>,
+    /// Its bytes in that file, with its size and its checksum. Those of the first vector include the file's version.
+    range: Range<u64>,
 }
 
-/// Writes the deletion vectors of data files into one new file of their table.
-#[tracing::instrument(name = "put_deletion_vectors", target = "deltalakedb::store", level = "debug", skip_all, fields(%table))]
-pub(crate) async fn write_vectors(
-    table: &Location,
-    options: &WriteOptions,
-    files: Vec<MaskedFile>,
-) -> Result<WrittenVectors> {
-    let failed = || format!("the deletion vectors of the table at {table} cannot be written");
-    let uuid = options.clock.new_uuid();
-    let (mut bytes, mut adds) = (Vec::new(), Vec::new());
-    let mut writer = StreamingDeletionVectorWriter::new(&mut bytes);
-    for MaskedFile { add, hidden } in files {
-        let written = writer.write_deletion_vector(RunLengthVector(hidden)).explain(failed)?;
-        let vector = DeletionVector {
-            storage_type: "u".into(),
-            path_or_inline_dv: z85::encode(uuid.as_bytes()),
-            offset: Some(written.offset.into()),
-            size_in_bytes: written.size_in_bytes.into(),
-            cardinality: written.cardinality,
-            extra: Object::default(),
-        };
-        let stats = add.stats.as_deref().map(without_tight_bounds);
-        adds.push(Add { deletion_vector: Some(vector), stats, data_change: true, ..add });
+impl StoredVector {
+    fn of(vector: &DeletionVector, table: &Location) -> Result<Self> {
+        let mut descriptor = descriptor(vector, table)?;
+        let url = descriptor.absolute_path(table.url()).explain(|| unreadable(table))?;
+        let start = descriptor.offset.unwrap_or(FIRST_OFFSET);
+        // The kernel has checked that neither is negative.
+        let end = u64::from(start.unsigned_abs()) + u64::from(descriptor.size_in_bytes.unsigned_abs()) + FRAME;
+        let start = if start == FIRST_OFFSET { 0 } else { u64::from(start.unsigned_abs()) };
+        descriptor.offset = url.is_some().then_some(FIRST_OFFSET);
+        Ok(Self { descriptor, url, range: start..end })
     }
-    writer.finalize().explain(failed)?;
-    let path = Path::from(format!("deletion_vector_{uuid}.bin"));
-    let store = options.stores.open(table, options.durability)?;
-    store.put(&path, bytes.into()).await.explain(failed)?;
-    Ok(WrittenVectors { path, adds })
+
+    /// A file that has only this vector; an empty one if the log has it, and `None` if its file ends before it does.
+    fn file(&self, parts: &HashMap<Url, FilePart>) -> Option<Bytes> {
+        let Some(part) = self.url.as_ref().and_then(|url| parts.get(url)) else { return Some(Bytes::new()) };
+        let vector = part.get(&self.range)?;
+        Some(if self.range.start == 0 { vector } else { [&[FORMAT_VERSION][..], &vector[..]].concat().into() })
+    }
 }
 
-/// Statistics of a file whose rows with the least and the greatest values may be hidden.
-fn without_tight_bounds(stats: &str) -> String {
-    serde_json::from_str::<Object>(stats).map_or_else(
-        |_| stats.to_string(),
-        |mut stats| {
-            stats.set("tightBounds", false);
-            stats.to_json()
-        },
-    )
+/// A part of a file of vectors.
+struct FilePart {
+    start: u64,
+    bytes: Bytes,
 }
 
-/// A vector whose runs of hidden rows are written as runs.
-struct RunLengthVector(RoaringTreemap);
-
-impl KernelVector for RunLengthVector {
-    type IndexIterator = <RoaringTreemap as IntoIterator>::IntoIter;
-
-    fn into_iter(self) -> Self::IndexIterator {
-        self.0.into_iter()
+impl FilePart {
+    /// Reads a range of bytes, or as many of them as the file has.
+    async fn read(store: &Arc<dyn ObjectStore>, path: &Path, span: Range<u64>) -> StoreResult<Self> {
+        let start = span.start;
+        match store.get_range(path, span).await {
+            Ok(bytes) => Ok(Self { start, bytes }),
+            // That a range begins behind the end of a file is an error without a type of its own.
+            Err(e) => match store.head(path).await {
+                Ok(file) if file.size <= start => Ok(Self { start, bytes: Bytes::new() }),
+                _ => Err(e),
+            },
+        }
     }
 
-    fn cardinality(&self) -> u64 {
-        self.0.len()
-    }
-
-    fn serialize(mut self) -> DeltaResult<Bytes> {
-        self.0.optimize();
-        let mut bytes = Vec::with_capacity(self.0.serialized_size());
-        self.0.serialize_into(&mut bytes).map_err(Error::generic_err)?;
-        Ok(bytes.into())
+    /// These bytes of the file; `None` if it does not have all of them.
+    fn get(&self, range: &Range<u64>) -> Option<Bytes> {
+        let at = |position: u64| usize::try_from(position.checked_sub(self.start)?).ok();
+        let (start, end) = (at(range.start)?, at(range.end)?);
+        (end <= self.bytes.len()).then(|| self.bytes.slice(start..end))
     }
 }
 
@@ -164,13 +165,12 @@ fn unreadable(table: &Location) -> String {
     format!("a deletion vector of the table at {table} is invalid")
 }
 
-/// Files that were read before, as the kernel's reader of vectors asks for them.
-struct LoadedFiles(HashMap<Url, Bytes>);
+/// The bytes of the only file that the kernel's reader of a vector asks for.
+struct OneFile(Bytes);
 
-impl StorageHandler for LoadedFiles {
-    fn read_files(&self, files: Vec<FileSlice>) -> DeltaResult<Box<dyn Iterator<Item = DeltaResult<Bytes>>>> {
-        let read = |(url, _): &FileSlice| self.0.get(url).cloned().ok_or_else(|| Error::file_not_found(url));
-        Ok(Box::new(files.iter().map(read).collect::<Vec<_>>().into_iter()))
+impl StorageHandler for OneFile {
+    fn read_files(&self, _: Vec<FileSlice>) -> DeltaResult<Box<dyn Iterator<Item = DeltaResult<Bytes>>>> {
+        Ok(Box::new(iter::once(Ok(self.0.clone()))))
     }
 
     fn list_from(&self, path: &Url) -> DeltaResult<Box<dyn Iterator<Item = DeltaResult<FileMeta>>>> {

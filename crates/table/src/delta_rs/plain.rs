@@ -17,6 +17,7 @@ use deltalakedb_log::snapshot::Replay;
 use deltalakedb_log::stores::environment;
 use deltalakedb_log::{Durability, ErrorKind, Location, Result, Stores, TxnLogError, Version};
 pub use deltalakedb_mirror::ReplayedSnapshot;
+use url::Url;
 
 use super::stores::root_store;
 use crate::error::Explain;
@@ -33,8 +34,16 @@ pub async fn replay_in(
     version: Option<Version>,
 ) -> Result<ReplayedSnapshot> {
     let failed = || format!("plain delta-rs cannot replay the log of {location}");
-    let engine = log_store(location, stores)?.engine(None);
-    let mut builder = delta_kernel::Snapshot::builder_for(location.url());
+    // The kernel decodes the paths that it lists once more, so it does not find the files of a folder with a percent
+    // sign. Such a table is its root.
+    let is_listed = location.local_path().is_none() || !location.url().path().contains("%25");
+    let (engine, url) = if is_listed {
+        (log_store(location, stores)?.engine(None), location.url().clone())
+    } else {
+        let (store, root) = (stores.open(location, Durability::Full)?, Url::parse("file:///").explain(failed)?);
+        (default_logstore(store.clone(), store, &root, &StorageConfig::default()).engine(None), root)
+    };
+    let mut builder = delta_kernel::Snapshot::builder_for(url);
     if let Some(version) = version {
         builder = builder.at_version(version);
     }

@@ -35,11 +35,7 @@ use crate::delta_rs::{
 use crate::error::Explain;
 use crate::filter::Filter;
 use crate::position_scan::{FILE_COLUMN, NumberedFile, POSITION_COLUMN, RowPositions, check_positions};
-
-/// The property that says of which share of hidden rows a file is rewritten.
-const MAX_HIDDEN_SHARE: &str = "deltalakedb.deletionVectors.maxShare";
-
-const DEFAULT_MAX_HIDDEN_SHARE: f64 = 0.3;
+use crate::properties::max_hidden_share;
 
 /// Whether rows of a table are hidden by deletion vectors when they are deleted or updated.
 ///
@@ -215,7 +211,7 @@ impl<'a> MarkedTable<'a> {
             Statement::Update => "the rows cannot be updated".to_string(),
             Statement::Merge { .. } => "the rows cannot be merged".to_string(),
         };
-        let max_share = self.max_hidden_share()?;
+        let max_share = max_hidden_share(&self.head.metadata)?;
         let PlannedChange { rows, clauses, new, table } = planned;
         let writes = !new.is_empty();
         let of_table = |name: &str| Expr::Column(Column::new(table.clone(), name));
@@ -317,14 +313,6 @@ impl<'a> MarkedTable<'a> {
         FileStats::new(&self.log_schema, &file.add).num_records()?.try_into().ok()
     }
 
-    /// The share of hidden rows above which a file is rewritten.
-    fn max_hidden_share(&self) -> Result<f64> {
-        let Some(text) = self.head.metadata.property(MAX_HIDDEN_SHARE) else { return Ok(DEFAULT_MAX_HIDDEN_SHARE) };
-        text.trim().parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| {
-            TxnLogError::invalid(format!("invalid property {MAX_HIDDEN_SHARE}: {text:?} is not a number from 0 to 1"))
-        })
-    }
-
     /// How the files are changed to hide the rows that were found.
     async fn changes(&self, found: Vec<RoaringTreemap>, max_share: f64) -> Result<Changes> {
         let mut changes = Changes::default();
@@ -390,8 +378,8 @@ impl<'a> MarkedTable<'a> {
         let masked = if masked.is_empty() {
             Vec::new()
         } else {
-            let vectors = write_vectors(&self.state.location, &self.state.options, masked).await?;
-            files.push(vectors.path);
+            let vectors = write_vectors(self.state, masked).await?;
+            files.extend(&vectors.files);
             vectors.adds
         };
         let is_file = |action: &&Action| matches!(action, Action::Add(_) | Action::Cdc(_));

@@ -16,8 +16,8 @@ use deltalakedb_log::action::{Action, Add};
 use deltalakedb_log::snapshot::Snapshot;
 use futures::{StreamExt, TryStreamExt, future, stream};
 
-use crate::data_files::append;
-use crate::delta_rs::{CastMode, LogView, MaskedFile, NewFiles, StagedCommit, VirtualTable, register, session_context};
+use crate::data_files::append_moved;
+use crate::delta_rs::{LogView, MaskedFile, NewFiles, StagedCommit, VirtualTable, register, session_context};
 use crate::error::Explain;
 use crate::position_scan::{NumberedFile, PositionScan};
 
@@ -105,6 +105,6 @@ impl Rewrite {
             count.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
         });
         let rows: SendableRecordBatchStream = Box::pin(RecordBatchStreamAdapter::new(counted, rows));
-        append(&self.state, &self.base, &self.table, rows.into(), None, CastMode::Lossless).await
+        append_moved(&self.state, &self.base, &self.table, rows.into()).await
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct RowPositions {
     head: Head,
     log_schema: LogSchema,
     schema: SchemaRef,
-    files: Vec<NumberedFile>,
+    files: Vec<Arc<NumberedFile>>,
 }
 
 impl RowPositions {
@@ -35,16 +35,16 @@ impl RowPositions {
         stores: Arc<dyn Stores>,
         head: Head,
         columns: &SchemaRef,
-        files: Vec<NumberedFile>,
+        files: Vec<Arc<NumberedFile>>,
     ) -> Result<Self> {
         let log_schema = LogSchema::parse(&head.metadata.schema_string, &head.metadata.partition_columns)?;
         Ok(Self { location, stores, head, log_schema, schema: with_positions(columns), files })
     }
 
     /// The files in which a row may satisfy the filters.
-    fn matching(&self, filters: &[Expr]) -> Vec<NumberedFile> {
+    fn matching(&self, filters: &[Expr]) -> Vec<Arc<NumberedFile>> {
         let predicate = predicate_of(filters, &self.schema);
-        let may_match = |file: &&NumberedFile| predicate.may_match(&self.log_schema, &file.file.add);
+        let may_match = |file: &&Arc<NumberedFile>| predicate.may_match(&self.log_schema, &file.file.add);
         self.files.iter().filter(may_match).cloned().collect()
     }
 }

@@ -99,3 +99,24 @@ async fn manifests_of_folders_without_files_are_removed() {
     table.generate_manifests(At::Latest).await.unwrap();
     assert!(!there("day=b/manifest") && std::fs::read(manifests.join("manifest")).unwrap().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_independent_reader_finds_the_log_in_a_folder_with_a_percent_sign() {
+    let fixture = Fixture::new();
+    let folder = fixture.dir.path().join("pct%41 ü");
+    let new = NewTable::new("t".parse().unwrap(), Location::parse(folder.to_str().unwrap()).unwrap());
+    let (schema, options) = (parse_schema("id long, day string").unwrap(), WriteOptions::default());
+    create_table(fixture.catalog.as_ref(), new, &schema, &[], &HashMap::new(), &options).await.unwrap();
+    let table = fixture.open("t").await;
+    table.write(rows(&[1], &["a"]), SaveMode::Append, &options).await.unwrap();
+    let (reader, log) = (table.reader().await.unwrap(), folder.join("_delta_log"));
+    std::fs::create_dir_all(&log).unwrap();
+    for version in 0..=1 {
+        let bytes = reader.commit_bytes(version).await.unwrap().unwrap();
+        std::fs::write(log.join(format!("{version:020}.json")), bytes).unwrap();
+    }
+    for version in 0..=1 {
+        let replayed = plain::replay(table.location(), Some(version)).await.unwrap();
+        assert_eq!((replayed.version, replayed.files.len() as u64), (version, version));
+    }
+}

@@ -168,6 +168,21 @@ async fn a_table_changes_its_columns_properties_and_constraints() {
     assert_eq!(table.head().await.unwrap().metadata.property(planned.0), Some(planned.1));
     let e = table.set_properties(&[planned, ("delta.nosuch", "1")], &options).await.unwrap_err();
     assert!(e.to_string().contains("\"delta.nosuch\" is not a property of Delta"), "{e}");
+    for (key, value, says) in [
+        ("deltalakedb.deletionVectors.maxShare", "abc", "\"abc\" is not a number from 0 to 1"),
+        ("deltalakedb.deletionVectors.maxshare", "0.5", "is not a property: expected deltalakedb.planning.columns"),
+        ("deltalakedb.retention.versions", "many", "set it to a number of versions"),
+        ("delta.enableDeletionVectors", "maybe", "\"maybe\" is neither true nor false"),
+    ] {
+        let set = table.set_properties(&[(key, value)], &options).await.unwrap_err();
+        let (new, columns) = (fixture.new_table("refused"), parse_schema("id long").unwrap());
+        let properties = HashMap::from([(key.to_string(), value.to_string())]);
+        let created = create_table(fixture.catalog.as_ref(), new, &columns, &[], &properties, &options).await;
+        for e in [set, created.unwrap_err()] {
+            assert_eq!(e.kind(), ErrorKind::Invalid, "{e}");
+            assert!(e.to_string().contains(says), "{e}");
+        }
+    }
 
     let whole = WriteRows {
         schema_mode: Some(SchemaMode::Overwrite),

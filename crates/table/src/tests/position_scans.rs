@@ -16,7 +16,7 @@ use roaring::RoaringTreemap;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::delta_rs::{MaskedFile, write_vectors};
+use crate::delta_rs::{LogView, MaskedFile, write_vectors};
 
 /// The columns of a table, as its schema in the log says.
 struct Columns {
@@ -137,7 +137,8 @@ async fn build(fixture: &Fixture, name: &str, columns: &Columns, files: Vec<Data
         all.push(MaskedFile { add, hidden: file.hidden });
     }
     let masked = all.iter().filter(|file| !file.hidden.is_empty()).cloned().collect();
-    let masked = write_vectors(table.location(), &WriteOptions::default(), masked).await.unwrap();
+    let state = LogView::nothing_yet(table.location(), &WriteOptions::default().stores);
+    let masked = write_vectors(&state, masked).await.unwrap();
     let mut masked = masked.adds.into_iter();
     let adds = all.into_iter().map(|file| if file.hidden.is_empty() { file.add } else { masked.next().unwrap() });
     actions.extend(adds.map(Action::add));

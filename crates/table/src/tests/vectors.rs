@@ -11,6 +11,7 @@ use super::*;
 
 mod enabling;
 mod purge;
+mod stored;
 
 /// A table with deletion vectors and these properties beside.
 pub(super) async fn create(
@@ -119,8 +120,14 @@ async fn files_of_hidden_rows_leave_the_table_or_are_rewritten() {
     append(&always, 0..10).await;
     always.delete(Some("id < 9"), &options).await.unwrap();
     assert_eq!(hidden(&live(&always).await), [Some(9)]);
-    let wrong = create(&fixture, "wrong", &[], &[("deltalakedb.deletionVectors.maxShare", "30 %")]).await;
+    // Another engine set a property that we would refuse.
+    let wrong = create(&fixture, "wrong", &[], &[]).await;
     append(&wrong, 0..10).await;
+    let mut metadata = wrong.head().await.unwrap().metadata;
+    metadata.configuration.insert("deltalakedb.deletionVectors.maxShare".into(), Some("30 %".into()));
+    let actions = vec![Action::Metadata(metadata)];
+    let request = CommitRequest::new(fixture.id("wrong").await, Uuid::nil(), Base::Exactly(1), actions);
+    fixture.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
     let e = wrong.delete(Some("id < 9"), &options).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Invalid);
     assert!(e.to_string().contains("deltalakedb.deletionVectors.maxShare"), "{e}");

@@ -11,7 +11,9 @@ use arrow::compute::{
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, SchemaRef};
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use datafusion::catalog::TableProvider;
+use datafusion::dataframe::DataFrame;
 use datafusion::datasource::MemTable;
+use datafusion::physical_plan::collect;
 use fastrand::Rng;
 use futures::StreamExt;
 use futures::stream;
@@ -21,14 +23,16 @@ use super::*;
 use crate::delta_rs::load_masks;
 use crate::position_scan::{FILE_COLUMN, NumberedFile, POSITION_COLUMN, RowPositions, with_positions};
 
-/// Tables of a usual run, and for each of them conditions, and queries with the same condition.
-const TABLES: u64 = 12;
-const CONDITIONS: usize = 8;
-const QUERIES: usize = 10;
+/// Tables of a usual run, the conditions of each, the queries with each condition, and the settings with which each
+/// query runs: more than 10,000 cases. A query is parsed and optimized once, because that takes longer than to run it.
+const TABLES: u64 = 42;
+const CONDITIONS: usize = 6;
+const QUERIES: usize = 5;
+const SETTINGS: usize = 8;
 
 /// The seeds of the tables, or the one in `DELTALAKEDB_SEED`.
 fn seeds() -> Vec<u64> {
-    let factor = if std::env::var("DELTALAKEDB_SOAK").as_deref() == Ok("1") { 20 } else { 1 };
+    let factor = if std::env::var("DELTALAKEDB_SOAK").as_deref() == Ok("1") { 5 } else { 1 };
     match std::env::var("DELTALAKEDB_SEED") {
         Ok(seed) => vec![seed.parse().unwrap()],
         Err(_) => (0..TABLES * factor).collect(),
@@ -58,6 +62,15 @@ async fn check_table(seed: u64) {
             random.check_query(rng, seed, &condition, &matching).await;
         }
     }
+}
+
+/// Settings of a session by their keys.
+type Settings = Vec<(&'static str, String)>;
+
+/// What a query returned, and which one with which settings it was.
+struct Answer {
+    rows: Vec<RecordBatch>,
+    context: String,
 }
 
 /// A table, and what is expected of it.
@@ -110,15 +123,41 @@ impl RandomTable {
 
     /// The visible rows that satisfy a condition, according to the table in memory.
     async fn matching(&self, condition: &str) -> RecordBatch {
-        reset(&self.session);
-        let sql = format!("SELECT * FROM m WHERE {condition}");
-        let rows = query(&self.session, &sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
-        concat_batches(&self.visible.schema(), &rows.collect().await.unwrap()).unwrap()
+        let rows = self.in_memory(&format!("SELECT * FROM m WHERE {condition}")).await;
+        concat_batches(&self.visible.schema(), &rows).unwrap()
     }
 
-    /// One query of a random kind in a random session.
+    /// The rows of a query of the table in memory.
+    async fn in_memory(&self, sql: &str) -> Vec<RecordBatch> {
+        reset(&self.session);
+        let rows = query(&self.session, sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        rows.collect().await.unwrap_or_else(|e| panic!("{sql}: {e}"))
+    }
+
+    /// The answers to a query with each of these settings.
+    async fn answers(&self, sql: &str, seed: u64, settings: &[Settings]) -> Vec<Answer> {
+        let planned = query(&self.session, sql).await.and_then(DataFrame::into_optimized_plan);
+        let planned = planned.unwrap_or_else(|e| panic!("seed {seed}: {sql}: {e}"));
+        let mut answers = Vec::new();
+        for settings in settings {
+            let context = format!("seed {seed}: {sql}\nwith {settings:?}");
+            for (key, value) in settings {
+                set(&self.session, key, value);
+            }
+            let state = self.session.state();
+            let rows = match state.query_planner().create_physical_plan(&planned, &state).await {
+                Ok(plan) => collect(plan, state.task_ctx()).await,
+                Err(e) => Err(e),
+            };
+            let rows = rows.unwrap_or_else(|e| panic!("{context}: {e}"));
+            answers.push(Answer { rows, context });
+        }
+        answers
+    }
+
+    /// One query of a random kind with random settings.
     async fn check_query(&self, rng: &mut Rng, seed: u64, condition: &str, matching: &RecordBatch) {
-        let settings = random_settings(rng, &self.session);
+        let settings: Vec<_> = (0..SETTINGS).map(|_| random_settings(rng)).collect();
         let of_positions = rng.u8(0..8) == 0;
         let from = if of_positions { "positions" } else { "t" };
         let condition = if rng.u8(0..12) == 0 { None } else { Some(condition) };
@@ -130,27 +169,22 @@ impl RandomTable {
         let list = columns.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
         let limit = rng.usize(0..60);
         let all = matching.num_rows();
-        let context = |sql: &str| format!("seed {seed}: {sql}\nwith {settings:?}");
-        let run = async |sql: &str| {
-            let rows = match query(&self.session, sql).await {
-                Ok(rows) => rows.collect().await,
-                Err(e) => Err(e),
-            };
-            rows.unwrap_or_else(|e| panic!("{}: {e}", context(sql)))
-        };
+        let answers = async |sql: &str| self.answers(sql, seed, &settings).await;
         match rng.u8(0..10) {
             0..3 => {
                 let sql = format!("SELECT {list} FROM {from}{filter}");
                 let expected = project(matching, &columns);
-                compare(&run(&sql).await, &[expected], false, || context(&sql));
+                compare(&answers(&sql).await, &[expected], false);
             }
             3 => {
                 let sql = format!("SELECT {list} FROM {from}{filter} LIMIT {limit}");
-                let found = run(&sql).await;
-                let rows = sorted(&found);
-                assert_eq!(rows.len(), limit.min(all), "{}", context(&sql));
-                let mut expected = sorted(&[project(matching, &columns)]).into_iter();
-                assert!(rows.iter().all(|row| expected.any(|e| e == *row)), "{}\nfound {found:?}", context(&sql));
+                let expected = sorted(&[project(matching, &columns)]);
+                for Answer { rows: found, context } in answers(&sql).await {
+                    let rows = sorted(&found);
+                    assert_eq!(rows.len(), limit.min(all), "{context}");
+                    let mut expected = expected.iter();
+                    assert!(rows.iter().all(|row| expected.any(|e| e == row)), "{context}\nfound {found:?}");
+                }
             }
             4..7 => {
                 let by = *pick(rng, &["id", "a", "s", "n", "d", "x", "ts", "e", "w", "z", "p", "q"]);
@@ -171,7 +205,7 @@ impl RandomTable {
                     SortColumn { values: column("id"), options: None },
                 ];
                 let expected = take_record_batch(matching, &lexsort_to_indices(&order, Some(limit)).unwrap()).unwrap();
-                compare(&run(&sql).await, &[project(&expected, &columns)], true, || context(&sql));
+                compare(&answers(&sql).await, &[project(&expected, &columns)], true);
             }
             7 | 8 => {
                 let counted = *pick(rng, &["id", "a", "s", "n", "d", "x", "e", "w", "z", "p", "q", "k"]);
@@ -187,10 +221,8 @@ impl RandomTable {
                 );
                 let list = list.replace("{c}", counted).replace("{o}", of);
                 let sql = format!("SELECT {list} FROM {from}{filter}");
-                let found = run(&sql).await;
-                reset(&self.session);
-                let expected = run(&format!("SELECT {list} FROM m{filter}")).await;
-                compare(&found, &expected, true, || context(&sql));
+                let expected = self.in_memory(&format!("SELECT {list} FROM m{filter}")).await;
+                compare(&answers(&sql).await, &expected, true);
             }
             _ => {
                 // The rows of the other side filter the scan while it runs.
@@ -202,7 +234,7 @@ impl RandomTable {
                 let a = matching.column_by_name("a").unwrap().as_primitive::<Int64Type>();
                 let is_key: BooleanArray = a.iter().map(|a| Some(a.is_some_and(|a| keys.contains(&a)))).collect();
                 let expected = project(&filter_record_batch(matching, &is_key).unwrap(), &columns);
-                compare(&run(&sql).await, &[expected], false, || context(&sql));
+                compare(&answers(&sql).await, &[expected], false);
             }
         }
     }
@@ -469,7 +501,7 @@ fn project(rows: &RecordBatch, columns: &[&str]) -> RecordBatch {
 }
 
 /// Settings that change how files are read, but not which rows a query has.
-fn random_settings(rng: &mut Rng, session: &SessionContext) -> Vec<(&'static str, String)> {
+fn random_settings(rng: &mut Rng) -> Settings {
     let mut settings = vec![
         ("datafusion.execution.target_partitions", rng.usize(1..5).to_string()),
         ("datafusion.optimizer.repartition_file_min_size", pick(rng, &["0", "1", "1000", "10000000"]).to_string()),
@@ -488,9 +520,6 @@ fn random_settings(rng: &mut Rng, session: &SessionContext) -> Vec<(&'static str
     settings.push(("datafusion.execution.parquet.pushdown_filters", rng.bool().to_string()));
     // The setting above turns on all dynamic filters, and that of aggregates loses rows (see `session`).
     settings.push(("datafusion.optimizer.enable_aggregate_dynamic_filter_pushdown", false.to_string()));
-    for (key, value) in &settings {
-        set(session, key, value);
-    }
     settings
 }
 
@@ -500,11 +529,14 @@ fn reset(session: &SessionContext) {
     set(session, "datafusion.execution.batch_size", 8192);
 }
 
-fn compare(found: &[RecordBatch], expected: &[RecordBatch], is_ordered: bool, context: impl Fn() -> String) {
+fn compare(answers: &[Answer], expected: &[RecordBatch], is_ordered: bool) {
     let rows = if is_ordered { rows_of } else { sorted };
-    if rows(found) != rows(expected) {
-        let text = |rows: &[RecordBatch]| pretty_format_batches(rows).unwrap().to_string();
-        panic!("{}\nfound\n{}\nexpected\n{}", context(), text(found), text(expected));
+    let expected_rows = rows(expected);
+    for Answer { rows: found, context } in answers {
+        if rows(found) != expected_rows {
+            let text = |rows: &[RecordBatch]| pretty_format_batches(rows).unwrap().to_string();
+            panic!("{context}\nfound\n{}\nexpected\n{}", text(found), text(expected));
+        }
     }
 }
 

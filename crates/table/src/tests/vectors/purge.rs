@@ -38,7 +38,7 @@ async fn hide_all(fixture: &Fixture, table: &DeltaTable, name: &str, rows: u64) 
     let add = live(table).await.remove(0);
     let remove = Remove::of(&add, 1, true);
     let masked = vec![MaskedFile { add, hidden: (0..rows).collect() }];
-    let written = write_vectors(&state.location, &state.options, masked).await.unwrap();
+    let written = write_vectors(&state, masked).await.unwrap();
     let actions = [Action::Remove(remove)].into_iter().chain(written.adds.into_iter().map(Action::add)).collect();
     let request = CommitRequest::new(fixture.id(name).await, Uuid::from_u128(9), Base::Exactly(version), actions);
     fixture.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
@@ -112,12 +112,11 @@ async fn a_purge_rewrites_files_that_have_a_vector_and_no_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purge_only_removes_a_file_of_which_no_row_is_visible() {
     let fixture = Fixture::new();
-    // With a constraint the rows are written by delta-rs.
-    for name in ["t", "u"] {
-        let table = create(&fixture, name, &[], &[ALWAYS]).await;
-        if name == "u" {
-            table.constrain("c", "id >= 0", &OPTIONS).await.unwrap();
-        }
+    // With column mapping the rows are written by delta-rs.
+    for (name, properties) in
+        [("t", &[ALWAYS] as &[(&str, &str)]), ("u", &[ALWAYS, ("delta.columnMapping.mode", "name")])]
+    {
+        let table = create(&fixture, name, &[], properties).await;
         append(&table, 0..10).await;
         hide_all(&fixture, &table, name, 10).await;
         append(&table, 10..20).await;
@@ -129,6 +128,34 @@ async fn a_purge_only_removes_a_file_of_which_no_row_is_visible() {
         assert_eq!(data_files(&table), files);
         assert_eq!(ids_in(&table).await, ids(10..20));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_only_move_are_not_checked_again() {
+    let fixture = Fixture::new();
+    let table = create(&fixture, "t", &[], &[]).await;
+    append(&table, 0..100).await;
+    // The functions of another engine.
+    let mut head = table.head().await.unwrap();
+    let mut schema: serde_json::Value = serde_json::from_str(&head.metadata.schema_string).unwrap();
+    schema["fields"][1]["metadata"]["delta.generationExpression"] = "format_string('%03d', id)".into();
+    head.metadata.schema_string = schema.to_string();
+    head.metadata.configuration.insert("delta.constraints.c".into(), Some("format_string('%d', id) > ''".into()));
+    let features = head.protocol.writer_features.get_or_insert_default();
+    features.extend(["generatedColumns", "checkConstraints"].map(String::from));
+    let actions = vec![Action::Protocol(head.protocol), Action::Metadata(head.metadata)];
+    let request = CommitRequest::new(fixture.id("t").await, Uuid::nil(), Base::Exactly(1), actions);
+    fixture.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
+
+    table.delete(Some("id < 10"), &OPTIONS).await.unwrap();
+    assert_eq!(hidden(&live(&table).await), [Some(10)]);
+    let purged = table.purge(Vec::new(), &OPTIONS).await.unwrap();
+    assert_eq!((&purged.metrics["numRowsCopied"], &purged.metrics["numRowsPurged"]), (&90.into(), &10.into()));
+    // More than the share of hidden rows.
+    let deleted = table.delete(Some("id < 60"), &OPTIONS).await.unwrap();
+    assert_eq!(deleted.metrics["num_copied_rows"], 40);
+    assert_eq!(hidden(&live(&table).await), [None]);
+    assert_eq!(ids_in(&table).await, ids(60..100));
 }
 
 #[tokio::test(flavor = "multi_thread")]
