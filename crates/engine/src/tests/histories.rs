@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 
 use super::crashes::no_unnamed_files;
+use super::resolution::check_resolution;
 use super::*;
 use crate::cold_snapshot::{ColdFile, ColdSnapshot};
 use crate::random::pick;
@@ -49,6 +50,7 @@ async fn history(rng: &mut Rng) {
                 check(session, "FLUSH TABLE app.t", &["FLUSH TABLE"]).await;
                 check_table(&mut fixture.delta_session(), &model, 2).await;
                 check_cold_snapshot(&fixture).await;
+                check_resolution(&fixture, session, "app.t").await;
             }
             11 if rng.bool() => {
                 check(session, &format!("DROP TABLE app.t; {CREATE}"), &["DROP TABLE", "CREATE SHARED TABLE"]).await;
@@ -65,7 +67,11 @@ async fn history(rng: &mut Rng) {
             }
         }
         check_table(&mut sessions[rng.usize(0..2)], &model, step).await;
+        if step % 3 == 2 {
+            check_resolution(&fixture, &mut sessions[0], "app.t").await;
+        }
     }
+    check_resolution(&fixture, &mut sessions[0], "app.t").await;
     check_keys(&mut sessions[0], &model).await;
 }
 
@@ -102,12 +108,15 @@ async fn failure(rng: &mut Rng) {
         }
     }
     check_table(&mut session, &model, 2).await;
+    // Also of a flush whose commit is in the log and whose swap failed.
+    check_resolution(&fixture, &mut session, "app.t").await;
     drop(session);
     if rng.bool() {
         fixture.disk.lose_power();
     }
     fixture.reopen().await.unwrap();
     let mut session = fixture.session();
+    check_resolution(&fixture, &mut session, "app.t").await;
     let found = Box::pin(ask(&mut session, EVERY_ROW)).await.unwrap();
     let after = perhaps.filter(|after| found == texts_of(after));
     let model = after.unwrap_or(model);
