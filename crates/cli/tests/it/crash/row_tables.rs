@@ -1,7 +1,9 @@
 //! Kill -9 while rows are changed and flushed: no acknowledged row is lost, none is there twice, none comes back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
+
+use deltalakedb_log::action::{Action, Commit};
 
 use super::*;
 
@@ -82,15 +84,23 @@ fn rows(ran: Ran) -> Rows {
     by_id
 }
 
-/// The data files that no commit names.
+/// The data files and the files of deletion vectors that no commit names.
 fn unnamed(folder: &Path) -> Vec<PathBuf> {
-    let of = |folder: &Path| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
-    let commits =
-        of(&folder.join("_delta_log")).into_iter().filter(|path| path.extension().is_some_and(|e| e == "json"));
-    let log: String = commits.map(|path| std::fs::read_to_string(path).unwrap()).collect();
-    let is_data = |path: &PathBuf| path.extension().is_some_and(|e| e == "parquet");
-    let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_string();
-    of(folder).into_iter().filter(|path| is_data(path) && !log.contains(&name(path))).collect()
+    let of = |folder: &Path, extensions: &[&str]| {
+        let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let is_one = |path: &PathBuf| path.extension().is_some_and(|of| extensions.iter().any(|one| of == *one));
+        paths.filter(is_one).collect::<Vec<_>>()
+    };
+    let mut named = HashSet::new();
+    for path in of(&folder.join("_delta_log"), &["json"]) {
+        let commit = Commit::parse(std::fs::read(&path).unwrap().into(), &path.display().to_string()).unwrap();
+        for add in commit.into_actions().iter().filter_map(Action::as_add) {
+            named.extend(add.paths().unwrap().map(|name| folder.join(&*name)));
+        }
+    }
+    let files = of(folder, &["parquet", "bin"]);
+    assert!(files.iter().any(|path| path.extension().is_some_and(|of| of == "bin")), "no flush wrote a vector");
+    files.into_iter().filter(|path| !named.contains(path)).collect()
 }
 
 #[test]
