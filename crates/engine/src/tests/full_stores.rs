@@ -62,7 +62,7 @@ fn no_space() -> object_store::Error {
 
 impl fmt::Display for FullStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
+        fmt::Display::fmt(&self.inner, f)
     }
 }
 
