@@ -2,14 +2,19 @@
 
 mod anomalies;
 mod by_key;
+mod concurrent;
 mod contention;
 mod crashes;
 mod errors;
+mod failing_catalog;
+mod full_disk;
+mod full_stores;
 mod histories;
 mod key_updates;
 mod known_tables;
 mod large_rows;
 mod namespaces;
+mod resolution;
 #[path = "../../../tests/src/row_model.rs"]
 #[allow(unreachable_pub, dead_code, reason = "the file is shared")]
 mod row_model;
@@ -25,8 +30,11 @@ use deltalakedb_rows::storage::memory::MemoryDisk;
 use deltalakedb_table::{SqlOptions, SqlResult, SqlSession, WriteOptions, query_error};
 use futures::TryStreamExt;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use self::crashes::FailingStorage;
+use self::failing_catalog::{CatalogFailure, FailingCatalog};
+use self::full_stores::FullStores;
 use crate::guest::RowTables;
 use crate::row_engine::RowEngine;
 
@@ -39,6 +47,14 @@ pub(crate) struct Fixture {
     engine: Option<Arc<RowEngine>>,
     /// After how many syncs of the hot rows one fails.
     fails_in: Arc<Mutex<Option<usize>>>,
+    /// After how many writes of the hot rows that are not synced one fails.
+    unsynced_fails_in: Arc<Mutex<Option<usize>>>,
+    /// What commits of the engine do.
+    commits: Arc<Mutex<Option<CatalogFailure>>>,
+    /// Notified of the commit of a flush that gets no further.
+    committed: Arc<Notify>,
+    /// The data files and vectors for which there is no space.
+    stores: FullStores,
 }
 
 impl Fixture {
@@ -51,6 +67,10 @@ impl Fixture {
             clock,
             engine: None,
             fails_in: Arc::default(),
+            unsynced_fails_in: Arc::default(),
+            commits: Arc::default(),
+            committed: Arc::default(),
+            stores: FullStores::default(),
         };
         fixture.catalog.create_namespace("app", None).await.unwrap();
         fixture.reopen().await.unwrap();
@@ -62,15 +82,28 @@ impl Fixture {
         PathBuf::from("/hot")
     }
 
-    /// Opens the engine again. All sessions must have been dropped.
+    /// Opens the engine again, without failures. All sessions must have been dropped.
     async fn reopen(&mut self) -> Result<()> {
         self.engine = None;
         *self.fails_in.lock() = None;
-        let inner = self.disk.open(&Self::hot())?;
-        let storage = Arc::new(FailingStorage { inner, disk: self.disk.clone(), left: self.fails_in.clone() });
-        let options = WriteOptions { clock: self.clock.clone(), ..WriteOptions::default() };
+        *self.unsynced_fails_in.lock() = None;
+        *self.commits.lock() = None;
+        *self.stores.0.lock() = None;
+        let storage = Arc::new(FailingStorage {
+            inner: self.disk.open(&Self::hot())?,
+            disk: self.disk.clone(),
+            left: self.fails_in.clone(),
+            unsynced_left: self.unsynced_fails_in.clone(),
+        });
+        let catalog = Arc::new(FailingCatalog {
+            inner: self.catalog.clone(),
+            failure: self.commits.clone(),
+            committed: self.committed.clone(),
+        });
+        let stores = Arc::new(self.stores.clone());
+        let options = WriteOptions { clock: self.clock.clone(), stores, ..WriteOptions::default() };
         let folder = self.folder.path().canonicalize().unwrap();
-        let engine = RowEngine::open_storage(&folder, storage, self.catalog.clone(), options).await?;
+        let engine = RowEngine::open_storage(&folder, storage, catalog, options).await?;
         self.engine = Some(Arc::new(engine));
         Ok(())
     }

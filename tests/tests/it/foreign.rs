@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use deltalakedb_log::{Catalog, ErrorKind, MirrorState, SystemClock, TableEntry, TableRef};
+use arrow::array::RecordBatch;
+use deltalakedb_engine::{RowEngine, RowTables};
+use deltalakedb_log::{Catalog, ErrorKind, MirrorState, SystemClock, TableEntry, TableRef, TxnLogError};
 use deltalakedb_mirror::{Mirror, VerifyOptions};
-use deltalakedb_table::{DeltaRs, DeltaTable, SaveMode, Scan, WriteOptions};
+use deltalakedb_table::{DeltaRs, DeltaTable, SaveMode, Scan, SqlOptions, SqlResult, SqlSession, WriteOptions};
 use deltalakedb_tests::{
-    Database, agrees_with_delta_rs, catalog, copy, databases, import, our_rows, python, repository, run_python,
-    their_rows,
+    Database, agrees_with_delta_rs, catalog, copy, databases, import, lines, our_rows, python, repository, run_python,
+    sqlite, their_rows,
 };
+use futures::TryStreamExt;
 
 /// Appends the first rows of the table to it, once for every argument; `checkpoint` writes one.
 const APPEND: &str = r#"
@@ -141,4 +144,101 @@ async fn an_import_beside_unpublished_commits_halts_and_names_the_choice() {
     assert!(names.contains(&(padded[1].as_str(), "checkpoint.parquet")), "{kept}");
     assert!(names.contains(&(padded[1].as_str(), "json")), "{kept}");
     shop.all_agree("ours").await;
+}
+
+/// A data directory with a row table, open.
+struct RowTable {
+    catalog: Arc<dyn Catalog>,
+    engine: Arc<RowEngine>,
+    session: SqlSession,
+}
+
+impl RowTable {
+    async fn open(dir: &Path) -> Self {
+        let catalog = sqlite(dir).await;
+        let engine = RowEngine::open(&dir.join("data"), catalog.clone(), WriteOptions::default()).await.unwrap();
+        let engine = Arc::new(engine);
+        let session = SqlSession::new(catalog.clone(), SqlOptions::default()).unwrap();
+        let session = session.with_guest(Arc::new(RowTables::new(engine.clone())));
+        Self { catalog, engine, session }
+    }
+
+    async fn close(self) {
+        drop(self.session);
+        self.engine.close().await.unwrap();
+    }
+
+    /// The rows of the last statement.
+    async fn run(&mut self, sql: &str) -> Result<Vec<RecordBatch>, TxnLogError> {
+        let mut rows = Vec::new();
+        let mut script = self.session.execute(sql)?;
+        while let Some(result) = script.next().await? {
+            if let SqlResult::Rows(stream) = result {
+                rows = stream.try_collect().await.unwrap();
+            }
+        }
+        Ok(rows)
+    }
+
+    async fn entry(&self) -> TableEntry {
+        self.catalog.find(&TableRef::Name("app.t".parse().unwrap())).await.unwrap().unwrap()
+    }
+
+    async fn publish(&self) -> Result<(), TxnLogError> {
+        let mirror = Mirror::new(self.catalog.clone(), Arc::new(SystemClock));
+        mirror.publish(self.entry().await.id).await.map(drop)
+    }
+
+    /// A flush and an import are refused, and nothing of the foreign rows is read.
+    async fn refuses(&mut self, what: &str) {
+        let e = self.run("FLUSH TABLE app.t").await.unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Invalid, "{what}: {e}");
+        assert!(e.to_string().contains("app.t"), "{what}: {e}");
+        let mirror = Mirror::new(self.catalog.clone(), Arc::new(SystemClock));
+        let e = mirror.import(&self.entry().await.location, None, &|_, _| {}).await.unwrap_err();
+        assert!(e.to_string().contains("app.t is owned by the row engine"), "{what}: {e}");
+        let found = lines(&self.run("SELECT id, name FROM app.t").await.unwrap());
+        let (_, rows) = found.split_first().unwrap();
+        assert_eq!(rows, [r#""2" | "b""#, r#""3" | "c""#, r#""4" | "d""#], "{what}");
+        assert_eq!(self.entry().await.current_version, 2, "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_append_to_a_row_table_is_found_and_refused() {
+    let Some(python) = python("deltalake, duckdb, polars") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut table = RowTable::open(dir.path()).await;
+    for sql in [
+        "CREATE NAMESPACE app",
+        "CREATE SHARED TABLE app.t (id BIGINT PRIMARY KEY, name TEXT)",
+        "INSERT INTO app.t VALUES (1, 'a'), (2, 'b'), (3, 'c'); FLUSH TABLE app.t",
+        "DELETE FROM app.t WHERE id = 1; FLUSH TABLE app.t",
+    ] {
+        table.run(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+    }
+    table.publish().await.unwrap();
+    let at = table.entry().await.location.local_path().unwrap();
+    let theirs = run_python(&python, APPEND, &[at.to_str().unwrap(), "1"]);
+    assert_eq!(theirs.trim(), "3");
+    table.run("INSERT INTO app.t VALUES (4, 'd')").await.unwrap();
+
+    let found = table.publish().await.unwrap_err().to_string();
+    assert!(found.contains("version 3") && found.contains("delta-rs"), "{found}");
+    assert!(matches!(table.entry().await.mirror, MirrorState::Diverged { .. }), "{found}");
+    table.refuses("the process that published").await;
+    table.close().await;
+    // The rows that are not flushed are there, too.
+    let mut table = RowTable::open(dir.path()).await;
+    table.refuses("another process").await;
+
+    std::fs::remove_file(at.join("_delta_log/00000000000000000003.json")).unwrap();
+    table.publish().await.unwrap();
+    table.run("FLUSH TABLE app.t").await.unwrap();
+    table.publish().await.unwrap();
+    let (entry, ours) = (table.entry().await, lines(&table.run("SELECT *, _seq FROM app.t").await.unwrap()));
+    assert_eq!((entry.current_version, &entry.mirror), (3, &MirrorState::Following));
+    // The first line has the types of each reader.
+    assert_eq!(their_rows(&entry.location, 3).await.unwrap().get(1..), ours.get(1..));
+    table.close().await;
 }

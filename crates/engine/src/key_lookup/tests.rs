@@ -92,13 +92,47 @@ fn one_page_of_each_column_of_a_key_is_decoded() {
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values((0..1_000).map(|n| n * 10)));
     let rows = RecordBatch::try_new(Arc::new(Schema::new(fields.to_vec())), vec![tenants, ids]).unwrap();
     let files = KeyedFiles::default();
-    let file = files.open(&write(folder.path(), &rows, 50, 400), &key).unwrap();
+    let path = write(folder.path(), &rows, 50, 400);
+    let file = files.open(&path, &key).unwrap();
     for row in 0..1_000 {
         let key_of_row = encoded(&key, &rows, row);
         assert_eq!(file.candidates(&key, &key_of_row).unwrap().row_count(), 50, "row {row}");
         assert_eq!(file.position(&key, &key_of_row).unwrap(), Some(row as u32));
     }
     assert_eq!(files.0.lock().files.len(), 1);
+    // All other pages are damaged.
+    let content = std::fs::read(&path).unwrap();
+    for row in (0..1_000).step_by(25) {
+        std::fs::write(&path, with_pages_of(row, &file, &content)).unwrap();
+        assert_eq!(file.position(&key, &encoded(&key, &rows, row)).unwrap(), Some(row as u32));
+        let found = file.row(ColdPosition { file: 7, row: row as u32 }, &rows.schema()).unwrap();
+        assert_eq!(found, rows.slice(row, 1));
+        let elsewhere = encoded(&key, &rows, (row + 50) % 1_000);
+        let e = file.position(&key, &elsewhere).unwrap_err();
+        assert!(e.to_string().contains("rows.parquet cannot be read"), "{e}");
+    }
+}
+
+/// The content of a file in which only the pages that have a row can be decoded: the others are zeros.
+fn with_pages_of(row: usize, file: &KeyedFile, content: &[u8]) -> Vec<u8> {
+    let place = |n: i64| usize::try_from(n).unwrap();
+    let (metadata, mut content) = (file.footer.metadata(), content.to_vec());
+    let mut first_row = 0;
+    for (group, columns) in metadata.row_groups().iter().zip(metadata.offset_index().unwrap()) {
+        let rows = place(group.num_rows());
+        for column in columns {
+            let pages = column.page_locations();
+            let ends = pages.iter().skip(1).map(|page| place(page.first_row_index)).chain([rows]);
+            for (page, end) in pages.iter().zip(ends) {
+                if !(first_row + place(page.first_row_index)..first_row + end).contains(&row) {
+                    let (start, size) = (place(page.offset), place(page.compressed_page_size.into()));
+                    content[start..start + size].fill(0);
+                }
+            }
+        }
+        first_row += rows;
+    }
+    content
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use fastrand::Rng;
 
 use super::crashes::no_unnamed_files;
+use super::resolution::check_resolution;
 use super::row_model::{self, COLUMNS, Change, Changed, Rows};
 use super::*;
 use crate::cold_snapshot::{ColdFile, ColdSnapshot};
@@ -40,6 +41,7 @@ async fn history(rng: &mut Rng) {
                 check(session, "FLUSH TABLE app.t", &["FLUSH TABLE"]).await;
                 check_table(&mut fixture.delta_session(), &model, 2).await;
                 check_cold_snapshot(&fixture).await;
+                check_resolution(&fixture, session, "app.t").await;
             }
             11 if rng.bool() => {
                 check(session, "DROP TABLE app.t", &["DROP TABLE"]).await;
@@ -57,7 +59,11 @@ async fn history(rng: &mut Rng) {
             }
         }
         check_table(&mut sessions[rng.usize(0..2)], &model, step).await;
+        if step % 3 == 2 {
+            check_resolution(&fixture, &mut sessions[0], "app.t").await;
+        }
     }
+    check_resolution(&fixture, &mut sessions[0], "app.t").await;
     check_keys(&mut sessions[0], &model).await;
 }
 
@@ -95,12 +101,15 @@ async fn failure(rng: &mut Rng) {
         }
     }
     check_table(&mut session, &model, 2).await;
+    // Also of a flush whose commit is in the log and whose swap failed.
+    check_resolution(&fixture, &mut session, "app.t").await;
     drop(session);
     if rng.bool() {
         fixture.disk.lose_power();
     }
     fixture.reopen().await.unwrap();
     let mut session = fixture.session();
+    check_resolution(&fixture, &mut session, "app.t").await;
     let found = every_row(&mut session).await;
     let after = perhaps.filter(|after| found == texts_of(after));
     let model = after.unwrap_or(model);

@@ -192,49 +192,78 @@ async fn other_writers_are_refused() {
     }
 }
 
+/// The types of columns, with literals.
+const TYPES: [(&str, &[&str]); 14] = [
+    ("BOOLEAN", &["true", "false"]),
+    ("TINYINT", &["-128", "0", "127"]),
+    ("SMALLINT", &["-5", "5"]),
+    ("INT", &["-2147483648", "2147483647"]),
+    ("BIGINT", &["-9223372036854775808", "-1", "0", "9223372036854775807"]),
+    ("REAL", &["-1.5", "0", "2.5"]),
+    ("DOUBLE", &["-1.5", "0", "1e300"]),
+    ("TEXT", &["''", "'a'", "'a b'", "'ä'"]),
+    ("UUID", &["'00000000-0000-0000-0000-000000000000'", "'018f3c1e-7b2a-7cc0-98c4-dc0c0c07398f'"]),
+    ("BYTEA", &["X''", "X'00'", "X'00FF'"]),
+    ("DATE", &["'1969-12-31'", "'2024-02-29'"]),
+    ("TIMESTAMP", &["'1969-12-31T23:59:59.999999'", "'2024-02-29T01:02:03.000004'"]),
+    ("TIMESTAMP_NTZ", &["'0001-01-01T00:00:00'", "'1969-12-31T23:59:59.999999'", "'2024-02-29T01:02:03.000004'"]),
+    ("DECIMAL(38, 2)", &["-12.34", "0", "123456789.01"]),
+];
+
+/// Rows of a new table whose column `v` is the number of a key are found, refused and changed by conditions of their
+/// keys, hot and flushed. Each key is values for an INSERT and a condition.
+async fn check_keys(session: &mut SqlSession, table: &str, keys: &[(String, String)]) {
+    for (n, (values, _)) in keys.iter().enumerate() {
+        check(session, &format!("INSERT INTO {table} VALUES ({n}, {values})"), &["INSERT 1"]).await;
+    }
+    for flush in [false, true] {
+        if flush {
+            check(session, &format!("FLUSH TABLE {table}"), &["FLUSH TABLE"]).await;
+        }
+        for (n, (values, condition)) in keys.iter().enumerate() {
+            let found = format!("SELECT v FROM {table} WHERE {condition}");
+            check(session, &found, &[n.to_string().as_str()]).await;
+            fails(session, &format!("INSERT INTO {table} VALUES (9, {values})"), &[" = ", "has this key"]).await;
+        }
+    }
+    for (n, (_, condition)) in keys.iter().enumerate() {
+        let n = n + 100;
+        check(session, &format!("UPDATE {table} SET v = {n} WHERE {condition}"), &["UPDATE 1"]).await;
+        check(session, &format!("SELECT v FROM {table} WHERE {condition}"), &[n.to_string().as_str()]).await;
+    }
+    check(session, &format!("SELECT count(*) FROM {table}"), &[keys.len().to_string().as_str()]).await;
+}
+
 #[tokio::test]
 async fn keys_of_every_type_are_found_again() {
     let fixture = Fixture::new().await;
     let mut session = fixture.session();
-    for (place, (of_type, keys)) in [
-        ("BOOLEAN", &["true", "false"][..]),
-        ("TINYINT", &["-128", "0", "127"]),
-        ("SMALLINT", &["-5", "5"]),
-        ("INT", &["-2147483648", "2147483647"]),
-        ("BIGINT", &["-9223372036854775808", "-1", "0", "9223372036854775807"]),
-        ("REAL", &["-1.5", "0", "2.5"]),
-        ("DOUBLE", &["-1.5", "0", "1e300"]),
-        ("TEXT", &["''", "'a'", "'a b'", "'ä'"]),
-        ("BYTEA", &["X''", "X'00'", "X'00FF'"]),
-        ("DATE", &["'1969-12-31'", "'2024-02-29'"]),
-        ("TIMESTAMP", &["'1969-12-31T23:59:59.999999'", "'2024-02-29T01:02:03.000004'"]),
-        ("DECIMAL(38, 2)", &["-12.34", "0", "123456789.01"]),
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    for (place, (of_type, literals)) in TYPES.into_iter().enumerate() {
         let table = format!("app.t{place}");
         let create = format!("CREATE SHARED TABLE {table} (v INT, k {of_type} PRIMARY KEY)");
         check(&mut session, &create, &["CREATE SHARED TABLE"]).await;
-        for (n, key) in keys.iter().enumerate() {
-            check(&mut session, &format!("INSERT INTO {table} VALUES ({n}, {key})"), &["INSERT 1"]).await;
-        }
-        for flush in [false, true] {
-            if flush {
-                check(&mut session, &format!("FLUSH TABLE {table}"), &["FLUSH TABLE"]).await;
-            }
-            for (n, key) in keys.iter().enumerate() {
-                let found = format!("SELECT v FROM {table} WHERE k = {key}");
-                check(&mut session, &found, &[n.to_string().as_str()]).await;
-                fails(&mut session, &format!("INSERT INTO {table} VALUES (9, {key})"), &["k = ", "has this key"]).await;
-            }
-        }
-        for (n, key) in keys.iter().enumerate() {
-            let n = n + 100;
-            check(&mut session, &format!("UPDATE {table} SET v = {n} WHERE k = {key}"), &["UPDATE 1"]).await;
-            check(&mut session, &format!("SELECT v FROM {table} WHERE k = {key}"), &[n.to_string().as_str()]).await;
-        }
-        check(&mut session, &format!("SELECT count(*) FROM {table}"), &[keys.len().to_string().as_str()]).await;
+        let keys: Vec<_> = literals.iter().map(|key| (key.to_string(), format!("k = {key}"))).collect();
+        Box::pin(check_keys(&mut session, &table, &keys)).await;
+    }
+}
+
+#[tokio::test]
+async fn keys_of_two_columns_of_every_type_are_found_again() {
+    let fixture = Fixture::new().await;
+    let mut session = fixture.session();
+    for (place, (of_type, literals)) in TYPES.into_iter().enumerate() {
+        // With another type after it in the key and before it in the table.
+        let (other_type, other_literals) = TYPES[(place + 3) % TYPES.len()];
+        let table = format!("app.t{place}");
+        let create = format!("CREATE SHARED TABLE {table} (v INT, b {other_type}, a {of_type}, PRIMARY KEY (a, b))");
+        check(&mut session, &create, &["CREATE SHARED TABLE"]).await;
+        let keys: Vec<_> = literals[..2]
+            .iter()
+            .flat_map(|a| {
+                other_literals[..2].iter().map(move |b| (format!("{b}, {a}"), format!("a = {a} AND b = {b}")))
+            })
+            .collect();
+        Box::pin(check_keys(&mut session, &table, &keys)).await;
     }
 }
 
@@ -326,16 +355,79 @@ async fn values_are_the_same_as_literals_and_as_queries() {
         ("p", &["1", "1.25", "1.255", "'1.25'", "12345678.9", "1e3"]),
     ] {
         for value in values {
-            ask(&mut session, "DELETE FROM app.v").await.unwrap();
-            let literal = format!("INSERT INTO app.v (id, {column}) VALUES (1, {value})");
-            let query = format!("INSERT INTO app.v (id, {column}) SELECT 2, {value}");
-            let (one, other) = (ask(&mut session, &literal).await.is_ok(), ask(&mut session, &query).await.is_ok());
-            assert_eq!(one, other, "{literal}");
-            if one {
-                let same = format!("SELECT count(DISTINCT coalesce(CAST({column} AS TEXT), 'null')) FROM app.v");
-                let found = ask(&mut session, &same).await.unwrap();
-                assert_eq!(found, ["1"], "{literal}");
-            }
+            let insert = format!("INSERT INTO app.v (id, {column})");
+            // Literals that are values of the column's type need no query.
+            let statements = [
+                format!("{insert} VALUES (11, {value})"),
+                format!("{insert} VALUES (11, {value}) LIMIT 10"),
+                format!("{insert} SELECT 11, {value}"),
+            ];
+            let answers = Box::pin(outcomes(&mut session, "app.v", &statements)).await;
+            let [literal, limited, selected] = &answers[..] else { panic!("three statements") };
+            assert_eq!(literal, limited, "{insert} {value}");
+            assert_eq!(literal, selected, "{insert} {value}");
         }
+    }
+}
+
+/// What statements answer, one after the other on an empty table, or the texts of their errors; and the rows after each,
+/// which are deleted.
+async fn outcomes(session: &mut SqlSession, table: &str, statements: &[String]) -> Vec<(Outcome, Vec<String>)> {
+    let mut outcomes = Vec::new();
+    for sql in statements {
+        let outcome = Box::pin(ask(session, sql)).await.map_err(|e| e.to_string());
+        let rows = Box::pin(ask(session, &format!("SELECT * FROM {table} WHERE id > 10"))).await.unwrap();
+        Box::pin(ask(session, &format!("DELETE FROM {table} WHERE id > 10"))).await.unwrap();
+        outcomes.push((outcome, rows));
+    }
+    outcomes
+}
+
+type Outcome = std::result::Result<Vec<String>, String>;
+
+#[tokio::test]
+async fn an_insert_of_literals_fails_as_one_of_a_query() {
+    let fixture = Fixture::new().await;
+    let mut session = fixture.session();
+    let create = "CREATE SHARED TABLE app.w (id INT PRIMARY KEY, n INT, s TEXT NOT NULL)";
+    check(&mut session, create, &["CREATE SHARED TABLE"]).await;
+    check(&mut session, "INSERT INTO app.w VALUES (1, 1, 'a')", &["INSERT 1"]).await;
+    for _ in 0..2 {
+        for (rows, says) in [
+            ("(11, 2, 'b')", None),
+            ("(11, 2, 'b'), (12, NULL, '')", None),
+            ("(1, 2, 'b')", Some("a row with id = 1 cannot be inserted into app.w: a row has this key")),
+            ("(11, 2, 'b'), (1, 3, 'c')", Some("a row with id = 1 cannot be inserted into app.w: a row has this key")),
+            (
+                "(11, 2, 'b'), (11, 3, 'c')",
+                Some("a row with id = 11 cannot be inserted into app.w: the statement inserts it twice"),
+            ),
+            ("(NULL, 2, 'b')", Some("the column \"id\" of app.w cannot be null")),
+            ("(11, 2, NULL)", Some("the column \"s\" of app.w cannot be null")),
+            ("(11, 2, 'b'), (12, 3, NULL)", Some("the column \"s\" of app.w cannot be null")),
+            ("(11, 2)", Some("wrong number of values in an INSERT into app.w: expected 3, got 2")),
+            ("(11, 2, 'b', 3)", Some("wrong number of values in an INSERT into app.w: expected 3, got 4")),
+            ("(11, 2, 'b'), (12, 3)", Some("the query cannot be planned")),
+            ("(11, 'x', 'b')", Some("the rows for app.w cannot be computed: Cannot cast string 'x'")),
+            ("(11, 2, 'b'), (12, 'x', 'c')", Some("the rows for app.w cannot be computed: Cannot cast string 'x'")),
+            ("(11, 3000000000, 'b')", Some("the rows for app.w cannot be computed: Can't cast value 3000000000")),
+        ] {
+            let statements = [
+                format!("INSERT INTO app.w VALUES {rows}"),
+                format!("INSERT INTO app.w VALUES {rows} LIMIT 10"),
+                format!("INSERT INTO app.w SELECT * FROM (VALUES {rows}) AS given"),
+            ];
+            let answers = Box::pin(outcomes(&mut session, "app.w", &statements)).await;
+            let [literal, limited, selected] = &answers[..] else { panic!("three statements") };
+            assert_eq!(literal, limited, "{rows}");
+            assert_eq!(literal, selected, "{rows}");
+            match (says, &literal.0) {
+                (None, done) => assert!(done.is_ok(), "{rows}: {done:?}"),
+                (Some(says), Err(said)) => assert!(said.starts_with(says), "{rows}: {said}"),
+                (Some(_), Ok(done)) => panic!("{rows}: {done:?}"),
+            }
+            check(&mut session, "SELECT * FROM app.w", &["1|1|a"]).await;
+        }
+        check(&mut session, "FLUSH ALL", &["FLUSH ALL"]).await;
     }
 }
