@@ -36,12 +36,10 @@ pub(crate) fn check(properties: &HashMap<String, String>, accepts_unknown: bool)
             MAX_HIDDEN_SHARE => _ = parse_share(value)?,
             VERSIONS_PROPERTY => _ = parse_versions(value)?,
             PLANNING_COLUMNS => {}
-            switch if SWITCHES.contains(&switch) => {
-                if !["true", "false"].iter().any(|valid| value.eq_ignore_ascii_case(valid)) {
-                    return Err(TxnLogError::invalid(format!(
-                        "invalid property {key}: {value:?} is neither true nor false"
-                    )));
-                }
+            switch if SWITCHES.contains(&switch) && !is_true_or_false(value) => {
+                return Err(TxnLogError::invalid(format!(
+                    "invalid property {key}: {value:?} is neither true nor false"
+                )));
             }
             own if is_own(own) && !own.starts_with(OF_OWNERS) && !accepts_unknown => {
                 return Err(TxnLogError::invalid(format!(
@@ -52,6 +50,10 @@ pub(crate) fn check(properties: &HashMap<String, String>, accepts_unknown: bool)
         }
     }
     Ok(())
+}
+
+fn is_true_or_false(value: &str) -> bool {
+    ["true", "false"].iter().any(|valid| value.eq_ignore_ascii_case(valid))
 }
 
 /// The share of hidden rows above which a file of the table is rewritten.
