@@ -350,7 +350,12 @@ impl RawCatalog {
             let mut rows = None;
             {
                 let mut script = session.execute_with(sql, parameters(params)?)?;
-                while let Some(result) = script.next().await? {
+                loop {
+                    let next = script.next().await;
+                    if next.is_err() {
+                        connection.publish_rest().await;
+                    }
+                    let Some(result) = next? else { break };
                     match result {
                         SqlResult::Rows(stream) => rows = Some(stream),
                         SqlResult::CommandComplete(result) => {

@@ -239,6 +239,14 @@ impl CatalogConnection {
         }
     }
 
+    /// Publishes the commits of flushes that were interrupted, or that were made before one of another table failed.
+    pub(crate) async fn publish_rest(&self) {
+        let Some(rows) = &self.rows else { return };
+        for committed in rows.take_committed() {
+            self.publish(committed.table, true).await;
+        }
+    }
+
     /// Publishes the commits, unless that is left to another process, with a checkpoint when one is due. A failure is
     /// not an error, and is reported as a warning.
     pub(crate) async fn publish(&self, table: TableId, checkpoint: bool) {

@@ -1,6 +1,7 @@
 //! A SQL session that prints its results.
 
 use std::fs::File;
+use std::io::Seek;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -67,6 +68,7 @@ impl<'a> SqlRunner<'a> {
     /// Ends the session; true when a transaction was open, which is rolled back.
     pub(crate) async fn close(&mut self) -> Result<bool> {
         let rolled_back = self.session.close().await?;
+        publish_rest(self.s, &self.catalog, self.engine.as_ref()).await;
         if let Some(engine) = self.engine.take() {
             engine.close().await?;
         }
@@ -76,12 +78,39 @@ impl<'a> SqlRunner<'a> {
     /// Runs statements and prints their results.
     pub(crate) async fn run(&mut self, text: &str) -> Result<()> {
         let mut out = self.output()?;
-        let results = Results::new(&mut out, self.session.summary(text)?.results)?;
+        let ran = self.print(&mut out, text).await;
+        let format = out.format();
+        // What is buffered is written.
+        drop(out);
+        if ran.is_err() && format == Format::Parquet {
+            self.empty_file()?;
+        }
+        ran
+    }
+
+    /// Removes the part of a Parquet file that a failed statement has written: it is not a result.
+    fn empty_file(&self) -> Result<()> {
+        let Some(mut file) = self.results.file.as_ref() else { return Ok(()) };
+        let emptied = file.metadata().and_then(|there| match there.len() {
+            0 => Ok(()),
+            _ => file.set_len(0).and_then(|()| file.rewind()),
+        });
+        emptied.map_err(|e| {
+            TxnLogError::new(ErrorKind::Unavailable, "the file for results cannot be emptied").with_source(e)
+        })
+    }
+
+    async fn print(&mut self, out: &mut Output, text: &str) -> Result<()> {
+        let results = Results::new(out, self.session.summary(text)?.results)?;
         let mut results = results.with_expanded(self.results.expanded);
         let mut script = self.session.execute_with(text, self.params.clone())?;
         loop {
             let began = Instant::now();
-            let Some(result) = script.next().await? else { break };
+            let next = script.next().await;
+            if next.is_err() {
+                publish_rest(self.s, &self.catalog, self.engine.as_ref()).await;
+            }
+            let Some(result) = next? else { break };
             match result {
                 SqlResult::Rows(rows) => results.print(rows).await?,
                 SqlResult::CommandComplete(result) => {
@@ -107,6 +136,14 @@ impl<'a> SqlRunner<'a> {
             ));
         }
         Ok(out.with_file(file.try_clone().map_err(failed)?))
+    }
+}
+
+/// Publishes the commits of flushes that were interrupted, or that were made before one of another table failed.
+async fn publish_rest(s: &CommandContext, catalog: &Arc<dyn Catalog>, engine: Option<&Arc<RowEngine>>) {
+    let Some(engine) = engine else { return };
+    if let Err(e) = publish(s, catalog, &engine.take_committed()).await {
+        warn(&format!("warning: {e}"));
     }
 }
 

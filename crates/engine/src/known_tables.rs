@@ -83,13 +83,17 @@ impl KnownTables {
         let missing: Vec<_> = missing.map(|(table, _)| table).collect();
         for table in missing {
             // Another program may have dropped it in the name of the engine.
-            if catalog.inactive_table(table).await?.is_none() {
+            let Some(dropped) = catalog.inactive_table(table).await? else {
                 return Err(TxnLogError::corrupt(format!(
                     "{} has hot rows of the table {table}, which the catalog does not have because it is older: restore \
-                     both from backups of one time",
+                     both from backups of one time (or another program dropped it, and its retention is over)",
                     folder.display()
                 )));
-            }
+            };
+            tracing::warn!(
+                "another program dropped or detached {}: its rows that were not flushed are hidden",
+                dropped.name
+            );
             changed.push((table, TableMark::Dropped));
         }
         self.put(changed, creations.into_iter().map(|creation| creation.id).collect()).await

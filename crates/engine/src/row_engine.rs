@@ -199,7 +199,7 @@ impl RowEngine {
     /// yet, this one among them, which are to be published; none if nothing changed since the last flush.
     pub async fn flush_table(&self, name: &TableName) -> Result<Vec<Committed>> {
         self.flusher().flush(&self.table(name)?).await?;
-        Ok(std::mem::take(&mut *self.committed.lock()))
+        Ok(self.take_committed())
     }
 
     /// Flushes all tables, and returns the commits as [`Self::flush_table`] does. A table that cannot be flushed does not
@@ -218,8 +218,14 @@ impl RowEngine {
         }
         match failed {
             Some(e) => Err(e),
-            None => Ok(std::mem::take(&mut *self.committed.lock())),
+            None => Ok(self.take_committed()),
         }
+    }
+
+    /// The commits of flushes that no caller has received yet, which are to be published: of a flush that was interrupted,
+    /// or of several of which one failed.
+    pub fn take_committed(&self) -> Vec<Committed> {
+        std::mem::take(&mut *self.committed.lock())
     }
 
     /// Ends writing. Rows stay hot that were not flushed.

@@ -215,7 +215,7 @@ impl DropMode {
 /// The command that restores a dropped table.
 pub fn undrop_command(name: &TableName, owner: Option<&TableOwner>) -> String {
     match owner {
-        Some(owner) => format!("dl undrop {name} --owner '{owner}'"),
+        Some(owner) => format!("dl undrop {name} --owner '{}'", owner.as_str().replace('\'', r"'\''")),
         None => format!("dl undrop {name}"),
     }
 }

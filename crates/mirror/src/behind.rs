@@ -99,7 +99,11 @@ impl Beyond {
     }
 
     fn checkpoint(entry: &TableEntry, version: Version) -> Self {
-        Self { version, what: "a checkpoint".into(), remedy: import(entry) }
+        let remedy = match &entry.owner {
+            None => import(entry),
+            Some(_) => format!("{}, if this catalog made it before it was restored", import(entry)),
+        };
+        Self { version, what: "a checkpoint".into(), remedy }
     }
 }
 

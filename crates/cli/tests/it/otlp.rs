@@ -17,6 +17,7 @@ use opentelemetry_proto::tonic::metrics::v1::{Metric, metric, number_data_point}
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 
+use crate::metrics::Watch;
 use crate::test_folder::{Ran, TestFolder};
 
 /// A request to the collector.
@@ -258,7 +259,8 @@ fn the_gauges_of_a_dropped_table_are_no_longer_sent() {
         ("OTEL_METRIC_EXPORT_INTERVAL", "100".to_string()),
     ];
     let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let mut watch = with(&mut command, &variables).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    with(&mut command, &variables);
+    let _watch = Watch::start(command);
     let gauge = |exported: &Exported, metric: &str, name: &str| {
         exported.value(&format!("deltalakedb_{metric}"), &[pair("table", &format!("default.{name}"))])
     };
@@ -273,8 +275,6 @@ fn the_gauges_of_a_dropped_table_are_no_longer_sent() {
         }
         assert!(began.elapsed() < Duration::from_secs(90), "the gauges stay");
     }
-    watch.kill().unwrap();
-    watch.wait().unwrap();
 }
 
 #[test]

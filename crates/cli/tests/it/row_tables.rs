@@ -73,6 +73,7 @@ fn what_another_engine_appends_to_the_delta_table_is_found_and_not_adopted() {
     let flush = place.dl(&["sql", "--data", "d", "FLUSH ALL"]);
     assert!(flush.code != Some(0) && flush.err.contains("00000000000000000002.json"), "{flush:?}");
     assert_eq!(place.dl(&["read", "app.u", "--columns", "id", "--format", "csv"]).good(), "id\n1\n");
+    assert!(place.path("d/app/u/_delta_log/00000000000000000001.json").exists(), "it is published, too");
     place.dl(&["mirror", "repair", "app.t", "--ours", "--yes"]).good();
     assert!(!foreign.exists());
     place.dl(&["sql", "--data", "d", "FLUSH TABLE app.t"]).good();

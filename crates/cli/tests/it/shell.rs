@@ -162,6 +162,8 @@ fn a_file_for_results_gets_parquet_too() {
     let shown = shell.line("SELECT 42 AS n;", "dl> ");
     assert!(shown.contains("which a terminal cannot show") && shown.contains("\\o rows.parquet"), "{shown}");
     shell.line("\\o rows.parquet", "dl> ");
+    // What a statement has written that fails does not count.
+    shell.line("SELECT 1/(a-1) AS x FROM (VALUES (1)) AS t(a);", "dl> ");
     let question = "SELECT 42 AS n UNION ALL SELECT 43 ORDER BY n;";
     assert_eq!(shell.line(question, "dl> "), question, "nothing is shown");
     let second = shell.line(question, "dl> ");

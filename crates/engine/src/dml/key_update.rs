@@ -56,17 +56,25 @@ impl<'a> KeyUpdate<'a> {
         let table = &view.table;
         let mut request = CommitRequest::at(view.snapshot.seq());
         let mut after = HashSet::new();
-        for batch in &rows {
+        let (mut keys_after, mut places, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for (n, batch) in rows.iter().enumerate() {
             check_not_null(table, batch)?;
             let keys = encoded_keys(table, batch)?;
             if let Some(row) = keys.iter().position(|key| !after.insert(key.clone())) {
                 return Err(exists(table, batch, row, true));
             }
-            let others = keys.iter().enumerate().filter(|(_, key)| !before.contains_key(*key));
-            let (places, others): (Vec<_>, Vec<_>) = others.map(|(row, key)| (row, key.clone())).unzip();
-            if let Some(found) = view.existing(session, &others).await? {
-                return Err(exists(table, batch, places[found], false));
+            for (row, key) in keys.iter().enumerate().filter(|(_, key)| !before.contains_key(*key)) {
+                places.push((n, row));
+                others.push(key.clone());
             }
+            keys_after.push(keys);
+        }
+        // Of all rows at once: files may be read for it.
+        if let Some(found) = view.existing(session, &others).await? {
+            let (n, row) = places[found];
+            return Err(exists(table, &rows[n], row, false));
+        }
+        for (batch, keys) in rows.iter().zip(&keys_after) {
             // A key replaces the row that had it before, if there is one.
             let replaced = keys.iter().map(|key| (key, before.get(key).copied().flatten()));
             put(request.table(table.id, view.cold.generation), table, batch, replaced)?;

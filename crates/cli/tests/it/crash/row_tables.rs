@@ -19,7 +19,7 @@ const CALLS: &[&str] =
     &["pwrite64", "write", "fsync", "fdatasync", "linkat,link", "rename,renameat,renameat2", "unlink,unlinkat"];
 
 /// The processes that a usual run kills.
-const KILLS: u64 = 500;
+const KILLS: u64 = 200;
 
 /// How many run at a time, each in a folder of its own.
 const AT_A_TIME: usize = 2;
@@ -196,7 +196,7 @@ fn a_crash_of_changes_and_flushes_loses_and_revives_no_row() {
         starts[0].check_killed(seed, point(seed));
         return;
     }
-    let kills = if std::env::var("DELTALAKEDB_SOAK").as_deref() == Ok("1") { 10 * KILLS } else { KILLS };
+    let kills = if std::env::var("DELTALAKEDB_SOAK").as_deref() == Ok("1") { 25 * KILLS } else { KILLS };
     let (next, killed) = (&AtomicU64::new(0), &AtomicU64::new(0));
     thread::scope(|scope| {
         for start in &starts {
