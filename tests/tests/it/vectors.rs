@@ -1,8 +1,7 @@
 //! Random histories, from a seed, of tables whose rows are deleted and updated by deletion vectors.
 //!
 //! After each step our scan, the counts and bounds that a query takes from the log, and an earlier version are those of
-//! an in-memory model, and the change data feed of tables that have one is the difference of its versions. Every few
-//! steps, and at the end, the table is published and read by delta-rs and by DuckDB.
+//! an in-memory model. Every few steps, and at the end, the table is published and read by delta-rs and by DuckDB.
 
 mod golden;
 mod outside;
@@ -88,8 +87,6 @@ struct History {
     at: PathBuf,
     options: WriteOptions,
     random: Random,
-    /// The version up to which the change data feed was compared; `None` without one.
-    fed: Option<Version>,
     /// The rows of each version.
     versions: BTreeMap<Version, Vec<Row>>,
     /// The oldest version that has its files.
@@ -128,11 +125,6 @@ impl History {
         if is_mapped {
             properties.push(("delta.columnMapping.mode", "name"));
         }
-        // With column mapping, files are rewritten if changes are recorded.
-        let has_feed = !is_mapped && seed % 4 == 1;
-        if has_feed {
-            properties.push(("delta.enableChangeDataFeed", "true"));
-        }
         if let Some(share) = rng.choice([None, Some("0.6"), Some("1")]).flatten() {
             properties.push(("deltalakedb.deletionVectors.maxShare", share));
         }
@@ -155,8 +147,7 @@ impl History {
             entry,
             at,
             options,
-            random: Random::new(rng, is_mapped, has_feed),
-            fed: has_feed.then_some(0),
+            random: Random::new(rng, is_mapped),
             versions: BTreeMap::from([(0, Vec::new())]),
             oldest: 0,
             story,
@@ -299,36 +290,7 @@ impl History {
         let scan = Scan { at: At::Version(past), ..Scan::default() };
         assert_eq!(read(scan).await, self.versions[&past], "at version {past}\n{}", self.what());
         assert_eq!(self.numbers().await, numbers_of(self.rows()), "{}", self.what());
-        self.check_feed().await;
         self.played.vectors += self.live().await.iter().filter(|add| add.deletion_vector.is_some()).count();
-    }
-
-    /// What the feed says about each new version is the difference between its rows and those before.
-    async fn check_feed(&mut self) {
-        let Some(fed) = self.fed else { return };
-        for version in fed + 1..=self.version() {
-            let changes = self.table.changes(version, Some(version)).await;
-            let changes = changes.unwrap_or_else(|e| panic!("changes of {version}: {e}\n{}", self.what()));
-            let changes: Vec<RecordBatch> = changes.try_collect().await.unwrap();
-            let (mut found, mut expected) = (BTreeMap::new(), BTreeMap::new());
-            for batch in &changes {
-                let kinds = cast(batch.column_by_name("_change_type").unwrap(), &DataType::Utf8).unwrap();
-                for (row, kind) in rows_in(batch).into_iter().zip(kinds.as_string::<i32>()) {
-                    *found.entry(row).or_insert(0) += match kind.unwrap() {
-                        "insert" | "update_postimage" => 1,
-                        "delete" | "update_preimage" => -1,
-                        other => panic!("{other}"),
-                    };
-                }
-            }
-            for (rows, number) in [(&self.versions[&version], 1), (&self.versions[&(version - 1)], -1)] {
-                rows.iter().for_each(|row| *expected.entry(row.clone()).or_insert(0) += number);
-            }
-            found.retain(|_, number| *number != 0);
-            expected.retain(|_, number| *number != 0);
-            assert_eq!(found, expected, "changes of version {version}\n{}", self.what());
-        }
-        self.fed = Some(self.version());
     }
 
     /// The number of rows, and bounds, of which a query takes those from the log that are exact there.
@@ -375,18 +337,16 @@ fn numbers_of(rows: &[Row]) -> Vec<Option<i64>> {
 
 /// The rows of batches, sorted.
 fn rows_of(batches: &[RecordBatch]) -> Vec<Row> {
-    let mut rows: Vec<_> = batches.iter().flat_map(rows_in).collect();
+    let mut rows = Vec::new();
+    for batch in batches {
+        let column = |name: &str| batch.column_by_name(name).unwrap_or_else(|| panic!("{:?}", batch.schema()));
+        let parts = cast(column("part"), &DataType::Utf8).unwrap();
+        let parts = parts.as_string::<i32>().iter().map(|part| part.map(String::from));
+        let numbers = longs(column("id")).into_iter().zip(longs(column("n")));
+        rows.extend(numbers.zip(parts).map(|((id, n), part)| Row { id: id.unwrap(), n, part }));
+    }
     rows.sort();
     rows
-}
-
-/// The rows of a batch, in its order.
-fn rows_in(batch: &RecordBatch) -> Vec<Row> {
-    let column = |name: &str| batch.column_by_name(name).unwrap_or_else(|| panic!("{:?}", batch.schema()));
-    let parts = cast(column("part"), &DataType::Utf8).unwrap();
-    let parts = parts.as_string::<i32>().iter().map(|part| part.map(String::from));
-    let numbers = longs(column("id")).into_iter().zip(longs(column("n")));
-    numbers.zip(parts).map(|((id, n), part)| Row { id: id.unwrap(), n, part }).collect()
 }
 
 fn longs(column: &ArrayRef) -> Vec<Option<i64>> {

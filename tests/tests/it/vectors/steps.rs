@@ -267,13 +267,11 @@ pub(super) struct Random {
     pub(super) rng: Rng,
     /// Whether the columns of the table are mapped.
     is_mapped: bool,
-    /// Whether its changes are recorded.
-    has_feed: bool,
 }
 
 impl Random {
-    pub(super) fn new(rng: Rng, is_mapped: bool, has_feed: bool) -> Self {
-        Self { rng, is_mapped, has_feed }
+    pub(super) fn new(rng: Rng, is_mapped: bool) -> Self {
+        Self { rng, is_mapped }
     }
 
     /// A step on a table at a version; an earlier one has its files if it is this one or later.
@@ -283,11 +281,7 @@ impl Random {
         }
         match self.rng.u8(..100) {
             0..65 => Step::Alone(self.action()),
-            // A transaction does not record every combination of changes.
-            65..76 if !self.has_feed => {
-                Step::Transaction((0..self.rng.usize(2..5)).map(|_| self.statement()).collect())
-            }
-            65..76 => Step::Alone(self.action()),
+            65..76 => Step::Transaction((0..self.rng.usize(2..5)).map(|_| self.statement()).collect()),
             76..88 => Step::Concurrent(self.action(), self.action()),
             88..93 if oldest < now => Step::Restore(self.rng.u64(oldest..now)),
             93..96 => Step::Vectors(self.rng.u8(..4) > 0),
