@@ -142,8 +142,11 @@ impl<'a> SqlRunner<'a> {
 /// Publishes the commits of flushes that were interrupted, or that were made before one of another table failed.
 async fn publish_rest(s: &CommandContext, catalog: &Arc<dyn Catalog>, engine: Option<&Arc<RowEngine>>) {
     let Some(engine) = engine else { return };
-    if let Err(e) = publish(s, catalog, &engine.take_committed()).await {
-        warn(&format!("warning: {e}"));
+    for committed in engine.take_committed() {
+        // A table that cannot be published does not keep the others from it.
+        if let Err(e) = publish(s, catalog, &[committed]).await {
+            warn(&format!("warning: {e}"));
+        }
     }
 }
 

@@ -97,8 +97,8 @@ fn a_directory_that_cannot_be_opened_is_refused_in_one_sentence() {
 
 /// Replaces the SQLite file of the catalog by another one.
 fn restore_catalog(place: &TestFolder, from: &str) {
-    for beside in ["meta.db-wal", "meta.db-shm"] {
-        let _ = std::fs::remove_file(place.path(beside));
+    for log in ["meta.db-wal", "meta.db-shm"] {
+        let _ = std::fs::remove_file(place.path(log));
     }
     std::fs::copy(place.path(from), place.path("meta.db")).unwrap();
 }

@@ -1,4 +1,4 @@
-//! Statements of several sessions at the same time, beside flushes.
+//! Statements of several sessions at the same time, while their table is flushed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Instant;
@@ -238,8 +238,8 @@ impl History {
     /// The order with the next statement of a session, if that can be next.
     fn after(&self, prefix: &Prefix, session: usize) -> Option<Prefix> {
         let next = self.sessions[session].get(prefix.done[session])?;
-        let beside = self.sessions[1 - session].get(prefix.done[1 - session]);
-        if beside.is_some_and(|beside| beside.ended < next.began) {
+        let other = self.sessions[1 - session].get(prefix.done[1 - session]);
+        if other.is_some_and(|other| other.ended < next.began) {
             return None;
         }
         let mut after = prefix.clone();
@@ -303,7 +303,7 @@ fn number_of_each((id, v): (&str, &str)) -> (i64, i64) {
     (id.parse().unwrap(), v.parse().unwrap())
 }
 
-/// Runs two scripts, each in a session and a thread of its own, beside flushes.
+/// Runs two scripts, each in a session and a thread of its own, while the table is flushed.
 fn at_the_same_time(fixture: &Fixture, scripts: &[Vec<Statement>; 2], flushes: usize) -> [Vec<Ran>; 2] {
     std::thread::scope(|scope| {
         let sessions = scripts.each_ref().map(|script| scope.spawn(move || run(fixture, script)));

@@ -101,7 +101,7 @@ fn stored_rows(table: &RowTable, file: &ColdFile, columns: &SchemaRef) -> Vec<(V
     rows
 }
 
-/// A change of a row, or of the one beside it.
+/// A change of a row, or of its neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
     Delete,

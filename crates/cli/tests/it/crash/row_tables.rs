@@ -61,7 +61,7 @@ impl Script {
 }
 
 /// A row table with flushed rows, of which some are changed since. Its folder stays, since a data directory cannot be
-/// moved; what is in it is kept beside it.
+/// moved; a copy of its content is kept in another folder.
 struct Start {
     place: TestFolder,
     kept: tempfile::TempDir,
