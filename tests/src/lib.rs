@@ -7,11 +7,11 @@ mod databases;
 mod histories;
 pub mod history;
 mod large;
+pub mod programs;
 pub mod row_model;
 pub mod spark;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -29,24 +29,9 @@ use futures::TryStreamExt;
 pub use histories::run_histories;
 pub use large::large_log;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use programs::leave_out;
+pub use programs::{python, skip};
 use serde_json::{Value, json};
-
-/// Reports why a test cannot run here. With `CI=true` that is a failure.
-pub fn skip(why: &str) {
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}, and CI must not skip it");
-    leave_out(why);
-}
-
-/// Reports why a test does not run. `scripts/skipped` counts the reports.
-fn leave_out(why: &str) {
-    eprintln!("skipped: {why}");
-    if let Some(list) = std::env::var_os("DELTALAKEDB_SKIPPED") {
-        let test = std::thread::current().name().unwrap_or("a test").to_string();
-        let mut list = std::fs::File::options().append(true).create(true).open(list).unwrap();
-        // One write call, so that concurrent tests do not interleave their lines.
-        list.write_all(format!("{test}: {why}\n").as_bytes()).unwrap();
-    }
-}
 
 /// Runs a Python program with these arguments; returns its output.
 pub fn run_python(python: &Path, program: &str, arguments: &[&str]) -> String {
@@ -84,19 +69,6 @@ impl Drop for SeedReport {
             eprintln!("run it again with DELTALAKEDB_SEED={} (it failed on {})", self.0, self.1);
         }
     }
-}
-
-/// The Python with these modules; `None`, after a report, if there is none.
-pub fn python(modules: &str) -> Option<PathBuf> {
-    let home = || std::env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
-    let python = std::env::var_os("DELTALAKEDB_PYTHON")
-        .map_or_else(|| home().join(".cache/deltalakedb/venv/bin/python"), PathBuf::from);
-    let look = Command::new(&python).arg("-c").arg(format!("import {modules}")).output();
-    if look.is_ok_and(|look| look.status.success()) {
-        return Some(python);
-    }
-    skip(&format!("{} has no {modules}: run `scripts/setup python`", python.display()));
-    None
 }
 
 /// DuckDB reads the same rows of these tables: descriptions for `scripts/check_outside_readers.py`, which get into the

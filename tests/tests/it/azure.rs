@@ -7,11 +7,12 @@ use std::sync::Arc;
 use deltalakedb_log::{ConfiguredStores, Durability, Location, Stores, SystemClock, TableRef};
 use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{DeltaTable, SaveMode, Scan, WriteOptions};
+use deltalakedb_tests::programs::{HttpServer, free_port};
 use deltalakedb_tests::{repository, skip, sqlite};
 use object_store::path::Path;
 use object_store::{Error, ObjectStoreExt};
 
-use crate::object_stores::{Server, check, free_port, upload};
+use crate::object_stores::{check, upload};
 
 /// The installed version; `scripts/setup` names it too.
 const VERSION: &str = "3.35.0";
@@ -39,7 +40,7 @@ fetch(`http://127.0.0.1:${port}${path}?restype=container`, { method: 'PUT', head
 ";
 
 /// A server with an empty container; `None`, after a report, if it is not installed.
-fn azurite() -> Option<Server> {
+fn azurite() -> Option<HttpServer> {
     let home = std::env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
     let folder = home.join(format!(".cache/deltalakedb/azurite-{VERSION}"));
     let program = folder.join("node_modules/azurite/dist/src/blob/main.js");
@@ -50,7 +51,7 @@ fn azurite() -> Option<Server> {
     let (mut node, port) = (Command::new("node"), free_port().to_string());
     node.arg(program).args(["--blobHost", "127.0.0.1", "--blobPort", &port, "--inMemoryPersistence"]);
     node.args(["--silent", "--disableTelemetry"]).env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{KEY}"));
-    let server = Server::start(node, port.parse().unwrap());
+    let server = HttpServer::start(node, port.parse().unwrap());
     let create = ["-e", CREATE_CONTAINER, &port, ACCOUNT, KEY, CONTAINER];
     let created = Command::new("node").args(create).output().unwrap();
     assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
@@ -58,7 +59,7 @@ fn azurite() -> Option<Server> {
 }
 
 /// The variables that configure the store, with this key.
-fn variables(server: &Server, key: &str) -> [(&'static str, String); 4] {
+fn variables(server: &HttpServer, key: &str) -> [(&'static str, String); 4] {
     [
         ("AZURE_STORAGE_ENDPOINT", format!("http://127.0.0.1:{}/{ACCOUNT}", server.port)),
         ("AZURE_ALLOW_HTTP", "true".to_string()),

@@ -1,11 +1,8 @@
 //! A table in an object store. `s3` and `azure` start servers that speak the protocols of the stores.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use deltalakedb_log::stores::environment;
 use deltalakedb_log::{Durability, Location, Stores, SystemClock, TableRef};
@@ -19,56 +16,6 @@ const LOCATION: &str = "DELTALAKEDB_TEST_LOCATION";
 
 /// The variables that configure object stores begin with these.
 const PREFIXES: [&str; 3] = ["AWS_", "AZURE_", "GOOGLE_"];
-
-/// A server on this machine; stopped when it is dropped.
-pub(crate) struct Server {
-    process: Child,
-    pub(crate) port: u16,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Server {
-    /// Starts a program that serves HTTP at this port, and waits until it answers.
-    pub(crate) fn start(mut program: Command, port: u16) -> Self {
-        program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut server = Self { process: program.spawn().unwrap(), port };
-        let started = Instant::now();
-        while !server.request("GET", "/").starts_with("HTTP/1.1") {
-            let ended = server.process.try_wait().unwrap();
-            assert!(ended.is_none(), "{program:?} ended: {ended:?}");
-            assert!(started.elapsed() < Duration::from_secs(60), "{program:?} does not answer");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        server
-    }
-
-    /// The answer; empty when there is none.
-    pub(crate) fn request(&self, method: &str, path: &str) -> String {
-        let ask = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-            let host = format!("127.0.0.1:{}", self.port);
-            write!(
-                stream,
-                "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            )?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        };
-        ask().unwrap_or_default()
-    }
-}
-
-/// A port that no server uses.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// Imports, reads, writes, publishes and verifies a table at this location, in a store that these variables configure.
 ///

@@ -23,6 +23,9 @@ mod otlp;
 mod outage;
 mod output;
 mod owners;
+#[path = "../../../../tests/src/programs.rs"]
+#[allow(unreachable_pub, dead_code, reason = "the file is shared")]
+mod programs;
 mod pseudoterminal;
 mod rebuild;
 mod restored;

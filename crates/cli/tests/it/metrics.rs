@@ -47,6 +47,13 @@ impl Watch {
         }
         panic!("no line begins with {begin:?}");
     }
+
+    /// Ends it as systemd does.
+    pub(crate) fn terminate(&mut self) -> std::process::ExitStatus {
+        let sent = Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        self.child.wait().unwrap()
+    }
 }
 
 impl Drop for Watch {

@@ -1,10 +1,13 @@
 //! docs/operating.md: the steps that its `console` blocks cannot show, and the names in it.
 #![cfg(unix)]
 
+mod backups;
+mod losses;
+mod servers;
+
 use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
 
 use deltalakedb_log::metric::METRICS;
 
@@ -37,8 +40,40 @@ fn check_quoted(ran: Ran, code: i32, parts: &[&str]) {
 }
 
 fn newest_version(place: &TestFolder, name: &str) -> u64 {
-    let history = place.dl(&["history", name, "--limit", "1", "--format", "json"]).json();
+    newest_version_by(|args| place.dl(args), name)
+}
+
+/// The same with another environment or catalog.
+fn newest_version_by(dl: impl Fn(&[&str]) -> Ran, name: &str) -> u64 {
+    let history = dl(&["history", name, "--limit", "1", "--format", "json"]).json();
     history[0]["version"].as_u64().unwrap()
+}
+
+/// The text below a heading of the page, up to the next one.
+fn section(heading: &str) -> String {
+    let page = page();
+    let (_, text) = page.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("there is no {heading:?}"));
+    text.split("\n#").next().unwrap().to_string()
+}
+
+/// The last steps after a restore: the catalog lacks the newest published version, and has no unpublished one.
+fn import_newer(dl: impl Fn(&[&str]) -> Ran) {
+    check(dl(WRITE), 1, &["of default.t and", "before it was restored", "run `dl import default.t`"]);
+    let ready = dl(&["init", "--restored"]).good();
+    assert!(ready.contains("has a new epoch"), "{ready}");
+    let found = dl(&["verify"]);
+    assert!(found.code == Some(3) && found.out.contains("is not in the catalog"), "{found:?}");
+    dl(&["import", "t"]).good();
+    dl(&["verify", "--every-version", "--data"]).good();
+}
+
+/// `dl write` that is killed when it has committed, before it publishes.
+fn write_and_die(place: &TestFolder) {
+    let options = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=link,linkat", "-e", "inject=link,linkat:signal=KILL"];
+    let args = [&options[..], &["--", env!("CARGO_BIN_EXE_dl")], WRITE].concat();
+    let output = place.with_program(Path::new("strace"), &args).output();
+    let output = output.unwrap_or_else(|e| panic!("strace cannot be run ({e}): scripts/setup installs it"));
+    assert!(!output.status.success() && output.stdout.is_empty(), "it was not killed: {:?}", Ran::of(output));
 }
 
 /// `dl` whose calls fail as on a full disk: all with these names, or those that use one file.
@@ -95,32 +130,6 @@ fn a_full_disk_under_duckdb_has_an_unknown_outcome() {
     assert!((1..=2).contains(&version), "the history has the answer: {version}");
     place.dl(WRITE).good();
     assert_eq!(newest_version(&place, "t"), version + 1);
-    place.dl(&["verify", "--every-version", "--data"]).good();
-}
-
-#[test]
-fn a_postgres_catalog_is_restored_from_a_dump() {
-    let place = begin(Database::Postgres);
-    let server = std::env::var("TEST_DATABASE_URL").unwrap();
-    let (before_parameters, _) = place.catalog().split_once('?').unwrap();
-    let (_, schema) = before_parameters.rsplit_once('/').unwrap();
-    let run = |program: &str, args: &[&str]| {
-        let output = Command::new(program).arg("--dbname").arg(&server).args(args).current_dir(place.path("")).output();
-        Ran::of(output.unwrap_or_else(|e| panic!("{program} cannot be run ({e}): scripts/setup test installs it")))
-            .good()
-    };
-    run("pg_dump", &["--schema", schema, "--format", "custom", "--file", "catalog.dump"]);
-    place.dl(WRITE).good();
-    run("psql", &["--quiet", "--command", &format!("DROP SCHEMA {schema} CASCADE")]);
-    run("pg_restore", &["catalog.dump"]);
-
-    check(place.dl(WRITE), 1, &["the catalog is at version 1 of default.t", "has version 2", "dl import default.t"]);
-    assert!(place.dl(&["init", "--restored"]).good().contains("has a new epoch"));
-    let found = place.dl(&["verify"]);
-    assert!(found.code == Some(3) && found.out.contains("is not in the catalog"), "{found:?}");
-    place.dl(&["import", "t"]).good();
-    place.dl(WRITE).good();
-    assert_eq!(newest_version(&place, "t"), 3);
     place.dl(&["verify", "--every-version", "--data"]).good();
 }
 
