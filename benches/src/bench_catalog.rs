@@ -134,6 +134,26 @@ impl BenchCatalog {
         Ok(samples)
     }
 
+    /// Appends 100 rows to a new table, and measures until the commit is acknowledged. It is published after that.
+    pub(crate) async fn acknowledged_appends(&self, folder: &Path) -> Result<Vec<f64>> {
+        self.create(folder, "acknowledged").await?;
+        let (catalog, name) = (self.catalog(), TableRef::Name("acknowledged".parse()?));
+        let id = require(catalog.as_ref(), &name).await?.id;
+        let (mirror, options) = (self.mirror(Durability::Full).with_deferred_sync(), writing(Durability::Full));
+        let (rows, mut acknowledged) = (rows()?, Vec::new());
+        sampled(50, async |_| {
+            let began = Instant::now();
+            let table = DeltaTable::open_in(catalog.clone(), &name).await?;
+            table.write(vec![rows.clone()], SaveMode::Append, &options).await?;
+            acknowledged.push(began.elapsed().as_secs_f64());
+            mirror.publish(id).await?;
+            // So that its syncs do not delay the next append.
+            mirror.settle().await
+        })
+        .await?;
+        Ok(acknowledged.split_off(WARM_UP))
+    }
+
     /// Appends 100 rows to each of two tables in one transaction, and publishes both.
     pub(crate) async fn appends_to_two(&self, folder: &Path, durability: Durability) -> Result<Vec<f64>> {
         let (catalog, mirror, rows) = (self.catalog(), self.mirror(durability), rows()?);

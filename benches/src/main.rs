@@ -383,10 +383,13 @@ fn append_and_sync(path: &Path) -> std::io::Result<Vec<f64>> {
 
 async fn appends(report: &mut Report, folder: &Path, loaded: &[Loaded]) -> Result<()> {
     let (row, fast) = ("append of 100 rows, published", "the same, the catalog alone durable");
+    let acknowledged = "append of 100 rows, acknowledged, before it is published";
     let two = "append of 100 rows to each of two tables at once, the catalog alone durable";
     for one in loaded {
         let system = one.bench.system;
         let place = |what: &str| folder.join(format!("{what}-{}", system.name()));
+        let samples = one.bench.acknowledged_appends(&place("acknowledged")).await?;
+        report.add(acknowledged, system, Unit::Seconds, samples);
         report.add(row, system, Unit::Seconds, one.bench.appends(&place("appended"), Durability::Full).await?);
         report.add(fast, system, Unit::Seconds, one.bench.appends(&place("fast"), Durability::Catalog).await?);
         report.add(two, system, Unit::Seconds, one.bench.appends_to_two(&place("two"), Durability::Catalog).await?);
@@ -405,6 +408,9 @@ async fn appends(report: &mut Report, folder: &Path, loaded: &[Loaded]) -> Resul
             Some(p50 <= report.p50(row, System::DuckLake)? && p50 <= report.p50(row, System::DeltaRs)? * 0.5)
         },
     );
+    report.promise(acknowledged, "SQLite: at most three syncs + 2 ms", &[System::Sqlite], |report, _, p50| {
+        Some(p50 <= 3.0 * report.p50(SYNC, System::Baseline)? + 0.002)
+    });
     let promised = "SQLite: at most 1.3 times DuckLake's append and 0.8 times delta-rs'";
     report.promise(fast, promised, &[System::Sqlite], |report, _, p50| {
         let (lake, delta_rs) = (report.p50(row, System::DuckLake)?, report.p50(row, System::DeltaRs)?);

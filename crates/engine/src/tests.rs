@@ -10,6 +10,9 @@ mod failing_catalog;
 mod full_disk;
 mod full_stores;
 mod histories;
+#[path = "../../../tests/src/intercepted_catalog.rs"]
+#[allow(unreachable_pub, dead_code, reason = "the file is shared")]
+mod intercepted_catalog;
 mod key_updates;
 mod known_tables;
 mod large_rows;
@@ -33,8 +36,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use self::crashes::FailingStorage;
-use self::failing_catalog::{CatalogFailure, FailingCatalog};
+use self::failing_catalog::{CatalogFailure, FailingCommits};
 use self::full_stores::FullStores;
+use self::intercepted_catalog::InterceptedCatalog;
 use crate::guest::RowTables;
 use crate::row_engine::RowEngine;
 
@@ -95,11 +99,8 @@ impl Fixture {
             left: self.fails_in.clone(),
             unsynced_left: self.unsynced_fails_in.clone(),
         });
-        let catalog = Arc::new(FailingCatalog {
-            inner: self.catalog.clone(),
-            failure: self.commits.clone(),
-            committed: self.committed.clone(),
-        });
+        let commits = FailingCommits { failure: self.commits.clone(), committed: self.committed.clone() };
+        let catalog = Arc::new(InterceptedCatalog::new(self.catalog.clone(), Arc::new(commits)));
         let stores = Arc::new(self.stores.clone());
         let options = WriteOptions { clock: self.clock.clone(), stores, ..WriteOptions::default() };
         let folder = self.folder.path().canonicalize().unwrap();

@@ -107,8 +107,35 @@ pub const FOOTER_CACHE_MISSES: Counter = Counter(Metric {
     is_per: None,
 });
 
+/// The open snapshots of hot rows.
+pub const HOT_SNAPSHOTS: Gauge = Gauge(Metric {
+    name: "deltalakedb_hot_snapshots",
+    kind: Kind::Gauge,
+    unit: Unit::Count,
+    meaning: "open snapshots of hot rows, of queries and transactions of this process",
+    is_per: None,
+});
+
+/// The memory of recent changes of hot rows.
+pub const HOT_MEMTABLES: Gauge = Gauge(Metric {
+    name: "deltalakedb_hot_memtables_bytes",
+    kind: Kind::Gauge,
+    unit: Unit::Bytes,
+    meaning: "memory of the memtables of RocksDB, at the last write of this process",
+    is_per: None,
+});
+
+/// The memory of blocks of the files with hot rows.
+pub const HOT_BLOCK_CACHE: Gauge = Gauge(Metric {
+    name: "deltalakedb_hot_block_cache_bytes",
+    kind: Kind::Gauge,
+    unit: Unit::Bytes,
+    meaning: "memory of the block cache of RocksDB, at the last write of this process",
+    is_per: None,
+});
+
 /// All metrics.
-pub const METRICS: [Metric; 11] = [
+pub const METRICS: [Metric; 14] = [
     METADATA_OPEN_LATENCY.0,
     COMMIT_LATENCY.0,
     MIRROR_LATENCY.0,
@@ -120,6 +147,9 @@ pub const METRICS: [Metric; 11] = [
     CATALOG_CONNECTIONS.0,
     FOOTER_CACHE_HITS.0,
     FOOTER_CACHE_MISSES.0,
+    HOT_SNAPSHOTS.0,
+    HOT_MEMTABLES.0,
+    HOT_BLOCK_CACHE.0,
 ];
 
 /// The upper bounds of the buckets of histograms, in milliseconds.
@@ -198,6 +228,11 @@ impl Gauge {
         metrics::gauge!(self.0.name).increment(difference);
     }
 
+    /// Sets it.
+    pub fn set(&self, to: f64) {
+        metrics::gauge!(self.0.name).set(to);
+    }
+
     /// Sets it for the label's value.
     pub fn set_for(&self, value: &impl Display, to: f64) {
         metrics::gauge!(self.0.name, self.0.labels(value)).set(to);
@@ -254,6 +289,7 @@ mod tests {
                 (Kind::Counter, _) => assert!(name.ends_with("_total"), "{name}"),
                 (Kind::Histogram, _) => assert!(name.ends_with("_ms"), "{name}"),
                 (_, Unit::Seconds) => assert!(name.ends_with("_seconds"), "{name}"),
+                (_, Unit::Bytes) => assert!(name.ends_with("_bytes"), "{name}"),
                 _ => {}
             }
         }

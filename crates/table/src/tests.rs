@@ -24,6 +24,9 @@ mod conditions;
 mod files;
 mod generated;
 mod holds;
+#[path = "../../../tests/src/intercepted_catalog.rs"]
+#[allow(unreachable_pub, dead_code, reason = "the file is shared")]
+mod intercepted_catalog;
 mod interleaved;
 mod lifecycle;
 mod metadata;

@@ -218,6 +218,21 @@ fn a_command_exports_its_spans_and_metrics_before_it_ends() {
 }
 
 #[test]
+fn the_memory_of_hot_rows_is_exported() {
+    let (place, collector) = (TestFolder::new(), Collector::start("200 OK"));
+    let sql = "CREATE NAMESPACE app; CREATE SHARED TABLE app.t (id BIGINT PRIMARY KEY); INSERT INTO app.t VALUES (1)";
+    let mut command = place.command(&["sql", "--data", "d", sql]);
+    let ran = with(&mut command, &[("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint.as_str())]).output().unwrap();
+    Ran::of(ran).good();
+    let memtables = |exported: &Exported| exported.value("deltalakedb_hot_memtables_bytes", &[]);
+    let exported = collector.exported(|exported| memtables(exported).is_some());
+    let value = |name: &str| exported.value(name, &[]);
+    assert!(memtables(&exported).is_some_and(|bytes| bytes > 0.0));
+    assert!(value("deltalakedb_hot_block_cache_bytes").is_some());
+    assert_eq!(value("deltalakedb_hot_snapshots"), Some(0.0), "each is closed");
+}
+
+#[test]
 fn a_watch_exports_while_it_runs_and_at_its_end_beside_prometheus() {
     let (place, collector) = (TestFolder::new(), Collector::start("200 OK"));
     place.write("rows.csv", "id\n1\n");

@@ -1,15 +1,20 @@
 //! Commits that are published before they are synced: when the catalog records them, and power failures before that.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use deltalakedb_log::action::{Action, Version};
 use deltalakedb_log::commit::{Base, NewTable};
 use deltalakedb_log::conformance::actions::{file, metadata, protocol};
-use deltalakedb_log::{Catalog, Clock, CommitRequest, Durability, Location, MirrorProgress, MirrorState, TableId};
+use deltalakedb_log::stores::environment;
+use deltalakedb_log::{
+    Catalog, Clock, CommitRequest, Durability, ErrorKind, Location, MirrorProgress, MirrorState, Result, TableId,
+};
 use deltalakedb_mirror::{Mirror, VerifyOptions};
 
 use crate::publishing::{DAY, Local, OurReader, local_runtime};
-use crate::simulation::Dice;
+use crate::simulation::{Dice, LostConnections};
 
 /// A publisher as in another process.
 fn process(local: &Local) -> Mirror {
@@ -157,14 +162,26 @@ fn after_power_failures_the_log_is_finally_complete() {
         local_runtime(async {
             let (local, dice) = (Local::new("{}", protocol()).await, Dice::new(seed));
             let durability = if seed % 2 == 0 { Durability::Full } else { Durability::Catalog };
-            let process = || process(&local).with_durability(durability);
+            // In some schedules connections to the catalog are lost as well.
+            let is_lossy = seed % 4 > 1;
+            let percent = Arc::new(AtomicI64::new(if is_lossy { 5 } else { 0 }));
+            let catalog = LostConnections::of(&local.catalog, &local.clock, &dice, &percent);
+            let process = || {
+                let mirror = Mirror::new(catalog.clone(), local.clock.clone()).with_stores(environment());
+                mirror.with_deferred_sync().with_durability(durability)
+            };
+            let check = |done: Result<()>| {
+                if let Err(e) = done {
+                    assert!(is_lossy && e.kind() == ErrorKind::Unavailable, "seed {seed}: {e}");
+                }
+            };
             let mut mirrors = [process(), process()];
             for _ in 0..dice.below(4..16) {
                 let mirror = &mut mirrors[usize::from(dice.percent(50))];
                 match dice.below(0..10) {
                     0..4 => local.append().await,
-                    4..7 => _ = mirror.publish_commits(local.table).await.unwrap(),
-                    7 => mirror.settle().await.unwrap(),
+                    4..7 => check(mirror.publish_commits(local.table).await.map(|_| ())),
+                    7 => check(mirror.settle().await),
                     // The process is killed.
                     8 => *mirror = process(),
                     _ => {
@@ -174,6 +191,9 @@ fn after_power_failures_the_log_is_finally_complete() {
                 }
             }
             lose_unsynced(&local, &dice).await;
+            percent.store(0, Ordering::Relaxed);
+            // Leases of which a client got no answer expire.
+            local.clock.advance(DAY);
             let mirror = process();
             mirror.publish_commits(local.table).await.unwrap();
             mirror.settle().await.unwrap();

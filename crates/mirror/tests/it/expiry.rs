@@ -1,7 +1,7 @@
 //! Expiry in the catalog and in `_delta_log` together.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use deltalakedb_log::commit::{Base, NewTable};
@@ -16,8 +16,9 @@ use deltalakedb_log::{
 use deltalakedb_mirror::{ExpireOptions, ExpiryCycle, ExpiryStep, Mirror, Replayer};
 use futures::TryStreamExt;
 
+use crate::intercepted_catalog::InterceptedCatalog;
+use crate::interceptors::UnansweredRemovals;
 use crate::publishing::{Local, OurReader, findings, local_runtime};
-use crate::watched::Watched;
 
 const WEEK: &str =
     r#"{"delta.logRetentionDuration":"interval 7 days","delta.deletedFileRetentionDuration":"interval 2 days"MORE}"#;
@@ -315,9 +316,9 @@ fn an_error_does_not_restart_an_expiry_cycle() {
         let (local, _) = daily("", protocol()).await;
         local.create("a", r#"{"deltalakedb.retention.versions":"many"}"#).await;
         local.create("u", "{}").await;
-        let watched = Arc::new(Watched::of(&local.catalog));
-        watched.unanswered.store(2, Ordering::Relaxed);
-        let mirror = Mirror::new(watched.clone(), local.clock.clone());
+        let unanswered = Arc::new(UnansweredRemovals(AtomicI64::new(2)));
+        let catalog = Arc::new(InterceptedCatalog::new(local.catalog.clone(), unanswered));
+        let mirror = Mirror::new(catalog, local.clock.clone());
         let mut cycle = ExpiryCycle::new(mirror, &ExpireOptions::default(), Duration::from_secs(60));
         // Finished steps are returned before the error; histories are expired while removals fail.
         for history in ["default.a: Invalid", "default.t: 1"] {

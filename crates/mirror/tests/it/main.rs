@@ -5,8 +5,11 @@
 
 mod deferred_sync;
 mod expiry;
+#[path = "../../../../tests/src/intercepted_catalog.rs"]
+#[allow(unreachable_pub, dead_code, reason = "the file is shared")]
+mod intercepted_catalog;
+mod interceptors;
 mod publishing;
 mod reconciling;
 mod schedules;
 mod simulation;
-mod watched;

@@ -20,8 +20,9 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use crate::intercepted_catalog::InterceptedCatalog;
+use crate::interceptors::OpenReads;
 use crate::simulation::{Dice, VirtualClock, World, bytes_of, commit};
-use crate::watched::Watched;
 
 pub(crate) const DAY: i64 = 24 * 3_600_000;
 
@@ -665,7 +666,9 @@ fn verify_finds_a_checkpoint_that_differs_from_the_catalog() {
 fn no_catalog_read_is_open_during_store_requests() {
     run(async {
         let world = world(15, 250).await;
-        let mirror = world.mirror_of(Arc::new(Watched::new(&world))).with_checkpoint_interval(100.try_into().unwrap());
+        let reads = Arc::new(OpenReads(world.store.reading.clone()));
+        let catalog = Arc::new(InterceptedCatalog::new(world.catalog.clone(), reads));
+        let mirror = world.mirror_of(catalog).with_checkpoint_interval(100.try_into().unwrap());
         assert_eq!(mirror.publish(world.table).await.unwrap().count, 251);
         let options = VerifyOptions { every_version: false, data: true };
         mirror.verify(&world.entry().await, &OurReader, options, &|_, _| {}).await.unwrap();

@@ -1,4 +1,5 @@
-//! Thousands of schedules with publishers that lose their lease, are stopped and get wrong answers.
+//! Thousands of schedules with publishers that lose their lease or their connection to the catalog, are stopped and get
+//! wrong answers.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,14 +36,18 @@ fn under_store_faults_the_log_is_in_order_and_finally_complete() {
 async fn schedule(seed: u64) {
     let world = Arc::new(World::new(seed).await);
     world.store.faults.store(i64::try_from(world.dice.below(0..45)).unwrap(), Ordering::Relaxed);
+    if seed % 2 == 1 {
+        world.lost_connections.store(i64::try_from(world.dice.below(1..8)).unwrap(), Ordering::Relaxed);
+    }
     let with_checkpoints = seed.is_multiple_of(10);
     let publishers: Vec<_> = (0..world.dice.below(1..4)).map(|_| publisher(world.clone(), with_checkpoints)).collect();
     let mut publishers: Vec<_> = publishers.into_iter().map(tokio::task::spawn_local).collect();
     if seed.is_multiple_of(4) {
         publishers.push(tokio::task::spawn_local(reconciler(world.clone())));
     }
-    for _ in 0..world.dice.below(1..9) {
-        world.append().await;
+    let appends = world.dice.below(1..9);
+    for _ in 0..appends {
+        world.append_as_client().await;
         if world.dice.percent(60) {
             world.sleep(0..400).await;
         }
@@ -53,13 +58,15 @@ async fn schedule(seed: u64) {
 
     // The faults end: a new process publishes everything.
     world.store.faults.store(0, Ordering::Relaxed);
+    world.lost_connections.store(0, Ordering::Relaxed);
     let mirror = world.mirror();
     let results = mirror.run().try_collect::<Vec<_>>().await.unwrap();
     let (entry, result) = &results[0];
     result.as_ref().unwrap_or_else(|e| panic!("{}: {e}", entry.name));
     let now = world.entry().await;
+    assert_eq!(now.current_version, appends, "each append is committed once");
     assert_eq!(now.published_version, Some(now.current_version));
-    assert_eq!(now.mirror, MirrorState::Following, "no store's fault is another writer");
+    assert_eq!(now.mirror, MirrorState::Following, "no fault is another writer");
     assert_eq!(world.log().await, world.committed().await, "what is published is what was committed");
     assert_eq!(world.store.wrong(), Vec::<String>::new());
     assert_eq!(world.failed().await, Vec::<u64>::new(), "what failed is over");

@@ -1,4 +1,5 @@
-//! A simulated world from a seed: a clock that advances only when all tasks wait, and an object store that fails.
+//! A simulated world from a seed: a clock that advances only when all tasks wait, an object store that fails, and a
+//! catalog whose connections are lost.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -13,8 +14,8 @@ use deltalakedb_log::action::{Action, Version};
 use deltalakedb_log::commit::{Base, NewTable};
 use deltalakedb_log::conformance::actions::{file, metadata, protocol};
 use deltalakedb_log::{
-    Artifact, Catalog, Clock, CommitRequest, Durability, Location, MemoryCatalog, MirrorProgress, Result as LogResult,
-    Stores, TableEntry, TableId, TableRef,
+    Artifact, Catalog, Clock, CommitRequest, Durability, ErrorKind, Location, MemoryCatalog, MirrorProgress,
+    Result as LogResult, Stores, TableEntry, TableId, TableRef, TxnLogError, TxnLogReader,
 };
 use deltalakedb_mirror::Mirror;
 use futures::future::BoxFuture;
@@ -28,6 +29,8 @@ use object_store::{
 };
 use parking_lot::Mutex;
 use uuid::Uuid;
+
+use crate::intercepted_catalog::{InterceptedCatalog, InterceptedReader, Interceptor};
 
 /// Random choices shared by all parts of a world.
 #[derive(Clone, Debug)]
@@ -317,9 +320,76 @@ impl Stores for OneStore {
     }
 }
 
-/// A catalog with one table, with a faulty object store.
+/// Connections to a catalog that are randomly lost: before the catalog gets a statement, with the answer of one that it
+/// has applied, or while rows are read.
+#[derive(Debug)]
+pub(crate) struct LostConnections {
+    clock: Arc<VirtualClock>,
+    dice: Dice,
+    /// The probability of a loss before, and after, a statement or row, in percent.
+    percent: Arc<AtomicI64>,
+}
+
+impl LostConnections {
+    /// A catalog with connections that are lost with a probability of `percent`.
+    pub(crate) fn of(
+        catalog: &Arc<MemoryCatalog>,
+        clock: &Arc<VirtualClock>,
+        dice: &Dice,
+        percent: &Arc<AtomicI64>,
+    ) -> Arc<dyn Catalog> {
+        let lost = Self { clock: clock.clone(), dice: dice.clone(), percent: percent.clone() };
+        Arc::new(InterceptedCatalog::new(catalog.clone(), Arc::new(lost)))
+    }
+
+    async fn lose(&self) -> LogResult<()> {
+        let percent = self.percent.load(Ordering::Relaxed).unsigned_abs();
+        if percent == 0 || !self.dice.percent(percent) {
+            return Ok(());
+        }
+        // Some losses are noticed by a timeout only, perhaps after the lease has expired.
+        if self.dice.percent(30) {
+            self.clock.sleep(Duration::from_millis(self.dice.below(1_000..8_000))).await;
+        }
+        Err(TxnLogError::new(ErrorKind::Unavailable, "the connection to the catalog was lost"))
+    }
+}
+
+#[async_trait]
+impl Interceptor for LostConnections {
+    async fn before(&self, _: &'static str) -> LogResult<()> {
+        self.lose().await
+    }
+
+    async fn after(&self, _: &'static str) -> LogResult<()> {
+        self.lose().await
+    }
+
+    fn reader(self: &Arc<Self>, reader: Arc<dyn TxnLogReader>) -> Arc<dyn TxnLogReader> {
+        Arc::new(InterceptedReader::new(reader, self.clone()))
+    }
+
+    fn rows<T: Send + 'static>(
+        self: &Arc<Self>,
+        _: &'static str,
+        rows: BoxStream<'static, LogResult<T>>,
+    ) -> BoxStream<'static, LogResult<T>> {
+        let this = self.clone();
+        let or_lose = move |row: T| {
+            let this = this.clone();
+            async move { this.lose().await.map(|()| row) }
+        };
+        rows.and_then(or_lose).boxed()
+    }
+}
+
+/// A catalog with one table, with a faulty object store and connections that are lost.
 pub(crate) struct World {
     pub(crate) catalog: Arc<MemoryCatalog>,
+    /// The same catalog, as its clients reach it.
+    connection: Arc<dyn Catalog>,
+    /// How probable a loss of a connection is, in percent.
+    pub(crate) lost_connections: Arc<AtomicI64>,
     pub(crate) clock: Arc<VirtualClock>,
     pub(crate) store: Faulty,
     pub(crate) dice: Dice,
@@ -339,12 +409,14 @@ impl World {
         let actions = vec![Action::Protocol(protocol()), Action::Metadata(metadata("{}"))];
         let request = CommitRequest::new(table, clock.new_uuid(), Base::Create(new), actions);
         catalog.commit_all(vec![request]).await.unwrap().committed().unwrap();
-        Self { catalog, clock, store, dice, table }
+        let lost_connections = Arc::default();
+        let connection = LostConnections::of(&catalog, &clock, &dice, &lost_connections);
+        Self { catalog, connection, lost_connections, clock, store, dice, table }
     }
 
     /// A publisher as in another process.
     pub(crate) fn mirror(&self) -> Mirror {
-        self.mirror_of(self.catalog.clone())
+        self.mirror_of(self.connection.clone())
     }
 
     pub(crate) fn mirror_of(&self, catalog: Arc<dyn Catalog>) -> Mirror {
@@ -352,10 +424,32 @@ impl World {
     }
 
     pub(crate) async fn append(&self) -> Version {
+        let request = self.next_append().await;
+        self.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap()[0].version
+    }
+
+    /// Appends as a client whose connection may be lost: the id of the commit decides whether it is sent again.
+    pub(crate) async fn append_as_client(&self) -> Version {
+        let request = self.next_append().await;
+        loop {
+            if let Ok(outcome) = self.connection.commit_all(vec![request.clone()]).await {
+                return outcome.committed().unwrap()[0].version;
+            }
+            let found = loop {
+                if let Ok(found) = self.connection.find_commit(self.table, request.commit_id).await {
+                    break found;
+                }
+            };
+            if let Some(committed) = found {
+                return committed.version;
+            }
+        }
+    }
+
+    async fn next_append(&self) -> CommitRequest {
         let head = self.entry().await.current_version;
         let add = Action::add(file(&format!("f{}", self.clock.new_uuid()), 0, 9));
-        let request = CommitRequest::new(self.table, self.clock.new_uuid(), Base::RebaseFrom(head), vec![add]);
-        self.catalog.commit_all(vec![request]).await.unwrap().committed().unwrap()[0].version
+        CommitRequest::new(self.table, self.clock.new_uuid(), Base::RebaseFrom(head), vec![add])
     }
 
     pub(crate) async fn entry(&self) -> TableEntry {

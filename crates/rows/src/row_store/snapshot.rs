@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use deltalakedb_log::{Result, TableId};
+use deltalakedb_log::{Result, TableId, metric};
 use roaring::RoaringBitmap;
 
 use super::cold::ColdVersion;
@@ -44,6 +44,7 @@ impl RowSnapshot {
         let (seq, tables) = (visible.seq, Arc::clone(&visible.tables));
         *visible.readers.entry(seq).or_default() += 1;
         drop(visible);
+        metric::HOT_SNAPSHOTS.add(1.0);
         Ok(Self { state, seq, storage, tables })
     }
 
@@ -123,6 +124,7 @@ impl RowSnapshot {
 
 impl Drop for RowSnapshot {
     fn drop(&mut self) {
+        metric::HOT_SNAPSHOTS.add(-1.0);
         let mut visible = self.state.visible.lock();
         if let Some(count) = visible.readers.get_mut(&self.seq) {
             *count -= 1;

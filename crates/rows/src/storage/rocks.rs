@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use deltalakedb_log::{ErrorKind, Result, TxnLogError};
+use deltalakedb_log::{ErrorKind, Result, TxnLogError, metric};
 use parking_lot::{Mutex, RwLock};
 use rocksdb::checkpoint::Checkpoint;
-use rocksdb::{ColumnFamily, DB, DBRawIterator, FlushOptions, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{
+    Cache, ColumnFamily, DB, DBRawIterator, FlushOptions, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
+};
 use self_cell::self_cell;
 
 pub use options::RocksOptions;
@@ -36,6 +38,21 @@ pub struct RocksStorage {
     /// None once it is closed.
     database: RwLock<Option<Arc<Database>>>,
     log: Mutex<Log>,
+    memory: Memory,
+}
+
+/// The memory of a store, as far as it is bounded by its options.
+struct Memory {
+    block_cache: Cache,
+    memtables: WriteBufferManager,
+}
+
+impl Memory {
+    /// Sets the gauges of the process.
+    fn record(&self) {
+        metric::HOT_MEMTABLES.set(self.memtables.get_usage() as f64);
+        metric::HOT_BLOCK_CACHE.set(self.block_cache.get_usage() as f64);
+    }
 }
 
 /// The write-ahead log. Who holds it is the only writer.
@@ -73,14 +90,15 @@ impl RocksStorage {
         if cut > 0 {
             tracing::warn!("cut {cut} bytes of unfinished batches from the write-ahead log in {}", folder.display());
         }
-        let cache = options.cache();
-        let families = Family::ALL.map(|family| (family.name(), options.family(&cache)));
-        let rocks = DB::open_cf_with_opts(&options.database(), folder, families)
+        let memory = Memory { block_cache: options.cache(), memtables: options.write_buffer_manager() };
+        let families = Family::ALL.map(|family| (family.name(), options.family(&memory.block_cache)));
+        let rocks = DB::open_cf_with_opts(&options.database(&memory.memtables), folder, families)
             .map_err(|e| error(&format!("the store in {} cannot be opened", folder.display()), e))?;
         Ok(Self {
             folder: folder.to_path_buf(),
             database: RwLock::new(Some(Arc::new(Database { rocks, _lock: lock }))),
             log: Mutex::new(Log { synced: true, failure: None }),
+            memory,
         })
     }
 
@@ -134,6 +152,8 @@ impl Storage for RocksStorage {
         options.set_sync(sync == WalSync::Now);
         database.rocks.write_opt(changes, &options).map_err(|e| self.fail(&mut log, e))?;
         log.synced = sync == WalSync::Now;
+        drop(log);
+        self.memory.record();
         Ok(())
     }
 

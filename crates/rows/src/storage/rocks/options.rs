@@ -29,13 +29,13 @@ const MESSAGES: usize = 1 << 20;
 const MESSAGE_FILES: usize = 4;
 
 impl RocksOptions {
-    pub(super) fn database(&self) -> Options {
+    pub(super) fn database(&self, memtables: &WriteBufferManager) -> Options {
         let mut options = Options::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_max_background_jobs(2);
         options.set_max_open_files(self.open_files.into());
-        options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(self.memtables, false));
+        options.set_write_buffer_manager(memtables);
         // The logs have been checked, see `wal`. They are not reused, because old records in them look like torn ones.
         options.set_wal_recovery_mode(DBRecoveryMode::AbsoluteConsistency);
         options.set_recycle_log_file_num(0);
@@ -61,6 +61,11 @@ impl RocksOptions {
         options.set_compression_type(DBCompressionType::Lz4);
         options.set_write_buffer_size(self.memtables / 2);
         options
+    }
+
+    /// The memory of the memtables of all families.
+    pub(super) fn write_buffer_manager(&self) -> WriteBufferManager {
+        WriteBufferManager::new_write_buffer_manager(self.memtables, false)
     }
 
     pub(super) fn cache(&self) -> Cache {
