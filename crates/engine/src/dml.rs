@@ -7,6 +7,7 @@ mod by_key;
 mod evaluated;
 mod insert;
 mod key_update;
+mod new_keys;
 mod target;
 
 use std::sync::Arc;

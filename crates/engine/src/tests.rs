@@ -10,6 +10,7 @@ mod failing_catalog;
 mod full_disk;
 mod full_stores;
 mod histories;
+mod inserts;
 mod key_updates;
 mod known_tables;
 mod large_rows;
@@ -88,7 +89,7 @@ impl Fixture {
         *self.fails_in.lock() = None;
         *self.unsynced_fails_in.lock() = None;
         *self.commits.lock() = None;
-        *self.stores.0.lock() = None;
+        *self.stores.full.lock() = None;
         let storage = Arc::new(FailingStorage {
             inner: self.disk.open(&Self::hot())?,
             disk: self.disk.clone(),
