@@ -4,6 +4,7 @@
 //! Otherwise it is evaluated again at a new snapshot.
 
 mod by_key;
+mod column_names;
 mod evaluated;
 mod insert;
 mod key_update;

@@ -14,6 +14,7 @@ use deltalakedb_table::datafusion::sql::sqlparser::ast::{
 };
 use deltalakedb_table::{GuestContext, query_error};
 
+use super::column_names::with_own_names;
 use super::evaluated::Evaluated;
 use super::new_keys::with_keys;
 use crate::cold_snapshot::non_empty;
@@ -102,7 +103,11 @@ impl Insert {
     /// The rows of a query, in the types of the columns.
     async fn queried(&self, table: &RowTable, query: &Query, context: &GuestContext<'_>) -> Result<Vec<RecordBatch>> {
         let failed = |e| query_error(e, &format!("the rows for {} cannot be computed", table.name()));
-        let plan = context.plan(query.clone()).await?;
+        let plan = match context.plan(query.clone()).await {
+            Ok(plan) => plan,
+            // Perhaps because of columns with one name.
+            Err(e) => Box::pin(context.plan(with_own_names(query.clone()))).await.map_err(|_| e)?,
+        };
         let given = plan.schema().fields().len();
         if given != self.columns.len() {
             return Err(TxnLogError::invalid(format!(
