@@ -166,3 +166,50 @@ fn message_of(result: &CommandComplete, tables: &[String]) -> String {
     let what: Vec<_> = rows.into_iter().chain(tables.iter().cloned()).collect();
     if what.is_empty() { result.command.into() } else { format!("{}: {}", result.command, what.join(", ")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use deltalakedb_log::require;
+    use deltalakedb_table::{DropOptions, WriteOptions, drop_table};
+
+    use super::*;
+    use crate::args::Cli;
+    use crate::recorder::RecordedMetrics;
+
+    const TABLES: [&str; 3] = ["a", "b", "c"];
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_flush_is_published_although_the_one_before_it_cannot_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, config) = (folder.path().join("d"), folder.path().join("config.toml"));
+        std::fs::write(&config, "").unwrap();
+        let mut cli = Cli::parse_from(["dl", "--quiet", "--config", config.to_str().unwrap(), "tables"]);
+        cli.global.catalog = None;
+        let s = CommandContext::new(&mut cli, Vec::new(), RecordedMetrics::default()).unwrap();
+        let mut runner = SqlRunner::open(&s, Some(&data), true, Parameters::default()).await.unwrap();
+        for table in TABLES {
+            let create = format!("CREATE SHARED TABLE {table} (id BIGINT PRIMARY KEY); INSERT INTO {table} VALUES (1)");
+            Box::pin(runner.run(&create)).await.unwrap();
+        }
+        // The third table cannot be flushed, so that no statement receives the flushes of the others.
+        let commit = |table: &str| data.join("default").join(table).join("_delta_log/00000000000000000001.json");
+        std::fs::write(commit("c"), "{\"commitInfo\":{\"operation\":\"WRITE\",\"engineInfo\":\"another\"}}\n").unwrap();
+        let engine = runner.engine.clone();
+        engine.as_ref().unwrap().flush_all().await.unwrap_err();
+        assert!(!commit("a").exists() && !commit("b").exists());
+        // The first one is dropped in another way than by the engine, which has its flush.
+        let catalog = runner.catalog.clone();
+        let first = require(catalog.as_ref(), &TableRef::Name("a".parse().unwrap())).await.unwrap();
+        let options = WriteOptions { owner: first.owner.clone(), ..s.write_options() };
+        let drop_options = DropOptions { force: true, ..DropOptions::default() };
+        drop_table(&s.mirror(&catalog), first.id, drop_options, &options).await.unwrap();
+
+        publish_rest(&s, &catalog, engine.as_ref()).await;
+        assert!(commit("b").exists());
+        assert!(engine.as_ref().unwrap().take_committed().is_empty());
+        drop(engine);
+        runner.close().await.unwrap();
+        s.close().await;
+    }
+}

@@ -4,9 +4,11 @@
 //! Otherwise it is evaluated again at a new snapshot.
 
 mod by_key;
+mod column_names;
 mod evaluated;
 mod insert;
 mod key_update;
+mod new_keys;
 mod target;
 
 use std::sync::Arc;

@@ -114,10 +114,11 @@ impl TableView {
     }
 
     /// The first of these keys that a row of the table has.
-    pub(crate) async fn existing(&self, session: &SessionContext, keys: &[Vec<u8>]) -> Result<Option<usize>> {
-        let (view, looked_up) = (self.clone(), keys.to_vec());
+    pub(crate) async fn existing(&self, session: &SessionContext, keys: Vec<Vec<u8>>) -> Result<Option<usize>> {
+        let keys = Arc::new(keys);
+        let (view, looked_up) = (self.clone(), keys.clone());
         let (first, left) = blocking(move || view.existing_looked_up(&looked_up)).await?;
-        let in_files = if left.is_empty() { None } else { self.existing_in_files(session, keys, &left).await? };
+        let in_files = if left.is_empty() { None } else { self.existing_in_files(session, &keys, &left).await? };
         Ok(first.into_iter().chain(in_files).min())
     }
 

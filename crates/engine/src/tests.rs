@@ -10,6 +10,7 @@ mod failing_catalog;
 mod full_disk;
 mod full_stores;
 mod histories;
+mod inserts;
 #[path = "../../../tests/src/intercepted_catalog.rs"]
 #[allow(unreachable_pub, dead_code, reason = "the file is shared")]
 mod intercepted_catalog;
@@ -92,7 +93,7 @@ impl Fixture {
         *self.fails_in.lock() = None;
         *self.unsynced_fails_in.lock() = None;
         *self.commits.lock() = None;
-        *self.stores.0.lock() = None;
+        *self.stores.full.lock() = None;
         let storage = Arc::new(FailingStorage {
             inner: self.disk.open(&Self::hot())?,
             disk: self.disk.clone(),

@@ -3,6 +3,7 @@
 //! After each step SQL returns the rows of an in-memory model. After each flush delta-rs and our scan read the model's
 //! rows from the new version of the Delta table, and our scan reads the earlier versions as before. At the end DuckDB,
 //! and delta-rs by its package for Python, read every version of every table, dropped ones included, and Spark a sample.
+//! Of some histories they also read a copy of the table that was made before each flush.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use deltalakedb_mirror::Mirror;
 use deltalakedb_table::{DeltaTable, Scan, SqlOptions, SqlResult, SqlSession, WriteOptions, plain};
 use deltalakedb_tests::row_model::{self, COLUMNS, Change, Changed, Rows, texts};
 use deltalakedb_tests::spark::read_by_spark;
-use deltalakedb_tests::{read_by, run_histories, seeds, soak, sqlite, text};
+use deltalakedb_tests::{copy, read_by, run_histories, seeds, soak, sqlite, text};
 use fastrand::Rng;
 use futures::TryStreamExt;
 use serde_json::{Value, json};
@@ -24,6 +25,9 @@ const HISTORIES: u64 = 500;
 /// Steps of a history; one of twenty is a long one.
 const STEPS: usize = 6;
 const MANY_STEPS: usize = 40;
+
+/// In one of this many histories, others also read the newest version as it is before each flush.
+const SAMPLED: u64 = 10;
 
 const TABLE: &str = "app.t";
 
@@ -47,7 +51,9 @@ async fn random_histories_of_row_tables_equal_a_model_in_other_readers() {
     assert!(count == 1 || (versions > 2 * count && concurrent > count / 5), "{versions} versions, {concurrent} pairs");
     assert!(count == 1 || (dropped > count / 10 && restarts > count / 5), "{dropped} drops, {restarts} restarts");
     read_by_spark(AS_TEXT, runs.iter().filter_map(|run| run.newest.last()));
-    let all = runs.into_iter().flat_map(|run| run.versions);
+    let before_flushes = sum(|r| r.before_flushes.len());
+    assert!(count == 1 || before_flushes > count / 20, "{before_flushes} copies before flushes");
+    let all = runs.into_iter().flat_map(|run| run.versions.into_iter().chain(run.before_flushes));
     read_by(&["duckdb", "delta-rs"], &dir.path().join("tables.json"), all.collect());
 }
 
@@ -63,6 +69,8 @@ struct Played {
     restarts: usize,
     /// All versions, described for [`read_by`].
     versions: Vec<Value>,
+    /// Copies of newest versions before flushes, described for [`read_by`].
+    before_flushes: Vec<Value>,
     /// The newest version of each table, described for [`read_by_spark`].
     newest: Vec<Value>,
 }
@@ -212,6 +220,9 @@ impl History {
     }
 
     async fn flush(&mut self) {
+        if self.seed % SAMPLED == 1 && self.cold.versions.len() > 1 {
+            self.keep_before_flush();
+        }
         self.run(&format!("FLUSH TABLE {TABLE}")).await;
         let rows = self.found().await;
         let version = self.mirror.publish(self.cold.entry.id).await.unwrap().version.unwrap();
@@ -221,6 +232,16 @@ impl History {
             let found = records(&self.cold.delta.read(&scan).await.unwrap());
             assert_eq!(found, *rows, "version {version}\n{}", self.what());
         }
+    }
+
+    /// Copies the Delta table and describes the newest version in the copy: others read it as it is before a flush.
+    fn keep_before_flush(&mut self) {
+        let version = self.cold.versions.len() - 1;
+        let kept = self.data.with_file_name(format!("before-{}", self.played.before_flushes.len()));
+        copy(&self.cold.entry.location.local_path().unwrap(), &kept);
+        let what = format!("seed {} at version {version}, before a flush", self.seed);
+        let rows: Vec<_> = self.cold.versions[version].iter().map(typed).collect();
+        self.played.before_flushes.push(json!({"table": what, "location": kept, "version": version, "rows": rows}));
     }
 
     /// Checks the newest version, which has these rows.

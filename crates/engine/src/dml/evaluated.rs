@@ -6,6 +6,7 @@ use deltalakedb_rows::row_store::{ColdPosition, TableChanges};
 use deltalakedb_rows::{CommitRequest, TupleEncoder};
 use deltalakedb_table::datafusion::common::ScalarValue;
 
+use crate::literal::Literal;
 use crate::row_table::{RowTable, SCOPE};
 
 /// The bytes of the largest encoded key. The log of the cold table has the first and the last key of each data file.
@@ -75,11 +76,19 @@ pub(super) fn exists(table: &RowTable, rows: &RecordBatch, row: usize, in_statem
     TxnLogError::new(ErrorKind::AlreadyExists, message)
 }
 
-/// The key of a row for messages.
+/// The key of a row for messages, with values as literals of SQL.
 fn key_text(table: &RowTable, rows: &RecordBatch, row: usize) -> String {
     let values = table.definition.key_columns().map(|column| {
         let value = rows.column_by_name(column.name()).and_then(|values| ScalarValue::try_from_array(values, row).ok());
-        format!("{} = {}", column.name(), value.map_or_else(String::new, |value| value.to_string()))
+        format!("{} = {}", column.name(), value.as_ref().map_or_else(String::new, value_text))
     });
     values.collect::<Vec<_>>().join(", ")
 }
+
+fn value_text(value: &ScalarValue) -> String {
+    // A time that no literal spells has a number.
+    Literal::of_value(value).map_or_else(|| value.to_string(), |literal| literal.to_string())
+}
+
+#[cfg(test)]
+mod tests;

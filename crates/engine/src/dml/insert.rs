@@ -1,12 +1,11 @@
 //! INSERT: rows with new keys.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema};
 use deltalakedb_log::{ErrorKind, Result, Subject, TxnLogError};
-use deltalakedb_rows::CommitRequest;
 use deltalakedb_table::datafusion::common::ScalarValue;
 use deltalakedb_table::datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlanBuilder};
 use deltalakedb_table::datafusion::prelude::DataFrame;
@@ -15,14 +14,16 @@ use deltalakedb_table::datafusion::sql::sqlparser::ast::{
 };
 use deltalakedb_table::{GuestContext, query_error};
 
-use super::evaluated::{Evaluated, check_not_null, exists, put};
+use super::column_names::with_own_names;
+use super::evaluated::Evaluated;
+use super::new_keys::with_keys;
 use crate::cold_snapshot::non_empty;
 use crate::defaults::DefaultValues;
 use crate::floats::normalized;
 use crate::literal::Literal;
 use crate::row_engine::RowEngine;
 use crate::row_table::RowTable;
-use crate::table_view::{TableView, encoded_keys};
+use crate::table_view::TableView;
 
 const EXPECTED: &str = "expected INSERT INTO NAME [(COLUMNS)] and a query or VALUES";
 
@@ -91,33 +92,22 @@ impl Insert {
             Source::Query(query) => self.queried(table, query, context).await?,
         };
         let defaults = DefaultValues::at_start_of_statement(engine.clock(), engine.ids());
-        let mut request = CommitRequest::at(view.snapshot.seq());
-        let mut rows = 0;
-        let mut seen = HashSet::new();
-        for batch in non_empty(batches) {
-            let batch = normalized(table, &self.with_defaults(table, &batch, &defaults)?)?;
-            check_not_null(table, &batch)?;
-            let keys = encoded_keys(table, &batch)?;
-            let repeated = keys.iter().position(|key| !seen.insert(key.clone()));
-            let taken = match repeated {
-                Some(row) => Some(row),
-                None => view.existing(engine.session(), &keys).await?,
-            };
-            if let Some(row) = taken {
-                return Err(exists(table, &batch, row, repeated.is_some()));
-            }
-            rows += batch.num_rows() as u64;
-            let changes = request.table(table.id, view.cold.generation);
-            // No cold row precedes them.
-            put(changes, table, &batch, keys.iter().map(|key| (key, None)))?;
-        }
+        let whole = |batch: RecordBatch| normalized(table, &self.with_defaults(table, &batch, &defaults)?);
+        let batches = non_empty(batches).map(whole).collect::<Result<Vec<_>>>()?;
+        let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+        // No row has their keys before.
+        let request = with_keys(view, engine.session(), batches, BTreeMap::new()).await?;
         Ok(Evaluated { request, rows })
     }
 
     /// The rows of a query, in the types of the columns.
     async fn queried(&self, table: &RowTable, query: &Query, context: &GuestContext<'_>) -> Result<Vec<RecordBatch>> {
         let failed = |e| query_error(e, &format!("the rows for {} cannot be computed", table.name()));
-        let plan = context.plan(query.clone()).await?;
+        let plan = match context.plan(query.clone()).await {
+            Ok(plan) => plan,
+            // Perhaps because of columns with one name.
+            Err(e) => Box::pin(context.plan(with_own_names(query.clone()))).await.map_err(|_| e)?,
+        };
         let given = plan.schema().fields().len();
         if given != self.columns.len() {
             return Err(TxnLogError::invalid(format!(

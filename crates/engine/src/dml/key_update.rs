@@ -4,16 +4,16 @@
 //! before: `SET id = id + 1`. A key that a row had and no row gets is deleted in the same commit, which conflicts with
 //! every other one that changes a row with an old or a new key.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
 use deltalakedb_log::{ErrorKind, Result, TxnLogError};
-use deltalakedb_rows::CommitRequest;
 use deltalakedb_rows::row_store::ColdPosition;
 use deltalakedb_table::datafusion::prelude::SessionContext;
 
-use super::evaluated::{Evaluated, check_not_null, exists, put};
-use crate::row_table::{RowTable, SCOPE};
+use super::evaluated::Evaluated;
+use super::new_keys::with_keys;
+use crate::row_table::RowTable;
 use crate::table_view::{TableView, encoded_keys};
 
 /// What the names of columns begin with that have the values before the update. No column of a table is named so.
@@ -52,39 +52,9 @@ impl<'a> KeyUpdate<'a> {
 
     /// The changes; an error if a row gets a key that another one has after the statement.
     pub(super) async fn evaluate(self, session: &SessionContext) -> Result<Evaluated> {
-        let Self { view, rows, before } = self;
-        let table = &view.table;
-        let mut request = CommitRequest::at(view.snapshot.seq());
-        let mut after = HashSet::new();
-        let (mut keys_after, mut places, mut others) = (Vec::new(), Vec::new(), Vec::new());
-        for (n, batch) in rows.iter().enumerate() {
-            check_not_null(table, batch)?;
-            let keys = encoded_keys(table, batch)?;
-            if let Some(row) = keys.iter().position(|key| !after.insert(key.clone())) {
-                return Err(exists(table, batch, row, true));
-            }
-            for (row, key) in keys.iter().enumerate().filter(|(_, key)| !before.contains_key(*key)) {
-                places.push((n, row));
-                others.push(key.clone());
-            }
-            keys_after.push(keys);
-        }
-        // Of all rows at once: files may be read for it.
-        if let Some(found) = view.existing(session, &others).await? {
-            let (n, row) = places[found];
-            return Err(exists(table, &rows[n], row, false));
-        }
-        for (batch, keys) in rows.iter().zip(&keys_after) {
-            // A key replaces the row that had it before, if there is one.
-            let replaced = keys.iter().map(|key| (key, before.get(key).copied().flatten()));
-            put(request.table(table.id, view.cold.generation), table, batch, replaced)?;
-        }
-        let changed = before.len() as u64;
-        let changes = request.table(table.id, view.cold.generation);
-        for (key, position) in before.into_iter().filter(|(key, _)| !after.contains(key)) {
-            changes.delete(&SCOPE, &key, position);
-        }
-        Ok(Evaluated { request, rows: changed })
+        let rows = self.before.len() as u64;
+        let request = with_keys(self.view, session, self.rows, self.before).await?;
+        Ok(Evaluated { request, rows })
     }
 }
 

@@ -76,9 +76,9 @@ async fn a_scan_that_is_open_over_flushes_and_vacuums_reads_its_rows() {
         let changes = format!("UPDATE app.t SET v = v + 1 WHERE id % 7 = {n}; DELETE FROM app.t WHERE id % 11 = {n}");
         ask(&mut writer, &changes).await.unwrap();
         // A flush that fails ends with a vacuum, which removes its data file.
-        *fixture.stores.0.lock() = Some(NoSpaceFor { extension: ".bin", is_written: false });
+        *fixture.stores.full.lock() = Some(NoSpaceFor { extension: ".bin", is_written: false });
         fails(&mut writer, "FLUSH ALL", &["No space left on device"]).await;
-        *fixture.stores.0.lock() = None;
+        *fixture.stores.full.lock() = None;
         check(&mut writer, "FLUSH ALL", &["FLUSH ALL"]).await;
     }
     let version = Box::pin(ask(&mut writer, "SELECT version FROM system.tables")).await.unwrap();

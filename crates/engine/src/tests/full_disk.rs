@@ -29,7 +29,7 @@ impl Full {
     fn begin(self, fixture: &Fixture) {
         match self {
             Self::For(extension, is_written) => {
-                *fixture.stores.0.lock() = Some(NoSpaceFor { extension, is_written });
+                *fixture.stores.full.lock() = Some(NoSpaceFor { extension, is_written });
             }
             Self::Catalog => *fixture.commits.lock() = Some(CatalogFailure::DiskIsFull),
             Self::CatalogOrNot => *fixture.commits.lock() = Some(CatalogFailure::AnswersAreLost),
@@ -37,7 +37,7 @@ impl Full {
     }
 
     fn end(fixture: &Fixture) {
-        *fixture.stores.0.lock() = None;
+        *fixture.stores.full.lock() = None;
         *fixture.commits.lock() = None;
     }
 

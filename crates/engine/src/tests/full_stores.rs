@@ -1,8 +1,9 @@
-//! Object stores whose disk is full for some files.
+//! Object stores whose disk is full for some files, and which count reads.
 
 use std::fmt;
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -29,13 +30,18 @@ pub(super) struct NoSpaceFor {
     pub(super) is_written: bool,
 }
 
-/// The stores of the environment, in which there is space for all files but these.
+/// The stores of the environment, in which there is space for all files but some.
 #[derive(Clone, Debug, Default)]
-pub(super) struct FullStores(pub(super) Arc<Mutex<Option<NoSpaceFor>>>);
+pub(super) struct FullStores {
+    /// The files for which there is no space.
+    pub(super) full: Arc<Mutex<Option<NoSpaceFor>>>,
+    /// How often data files were read.
+    pub(super) reads: Arc<AtomicUsize>,
+}
 
 impl Stores for FullStores {
     fn open(&self, location: &Location, durability: Durability) -> Result<Arc<dyn ObjectStore>> {
-        Ok(Arc::new(FullStore { inner: environment().open(location, durability)?, full: self.clone() }))
+        Ok(Arc::new(FullStore { inner: environment().open(location, durability)?, stores: self.clone() }))
     }
 
     fn directory(&self, location: &Location) -> Option<PathBuf> {
@@ -46,13 +52,20 @@ impl Stores for FullStores {
 #[derive(Debug)]
 struct FullStore {
     inner: Arc<dyn ObjectStore>,
-    full: FullStores,
+    stores: FullStores,
 }
 
 impl FullStore {
     /// Whether there is no space for a file.
     fn lacks_space(&self, path: &Path) -> Option<NoSpaceFor> {
-        self.full.0.lock().filter(|files| path.as_ref().ends_with(files.extension))
+        self.stores.full.lock().filter(|files| path.as_ref().ends_with(files.extension))
+    }
+
+    /// Counts a read of a file.
+    fn count_read(&self, path: &Path) {
+        if path.as_ref().ends_with(".parquet") {
+            self.stores.reads.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -91,10 +104,12 @@ impl ObjectStore for FullStore {
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> StoreResult<GetResult> {
+        self.count_read(path);
         self.inner.get_opts(path, options).await
     }
 
     async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
+        self.count_read(path);
         self.inner.get_ranges(path, ranges).await
     }
 

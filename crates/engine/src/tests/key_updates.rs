@@ -168,11 +168,11 @@ async fn a_part_of_a_key_of_several_columns_is_updated() {
             INSERT INTO app.rates VALUES (1, '2024-01-01', 'EUR'), (2, '2024-01-02', 'EUR'), (3, '2024-01-01', 'USD');
             FLUSH ALL; INSERT INTO app.rates VALUES (4, '2024-01-02', 'USD')";
         ask(&mut session, create).await.unwrap();
-        let says = ["a row with ccy = USD, day = 2024-01-01 cannot be inserted into app.rates: a row has this key"];
+        let says = ["a row with ccy = 'USD', day = '2024-01-01' cannot be inserted into app.rates: a row has this key"];
         fails(&mut session, "UPDATE app.rates SET ccy = 'USD' WHERE px = 1", &says).await;
         let by_key = "UPDATE app.rates SET day = '2024-01-01' WHERE ccy = 'USD' AND day = DATE '2024-01-02'";
         fails(&mut session, by_key, &says).await;
-        let twice = ["ccy = ", "day = 2024-01-01", "the statement inserts it twice"];
+        let twice = ["ccy = ", "day = '2024-01-01'", "the statement inserts it twice"];
         fails(&mut session, "UPDATE app.rates SET day = '2024-01-01'", &twice).await;
         fails(&mut session, "UPDATE app.rates SET day = NULL", &["the column \"day\" of app.rates cannot be null"])
             .await;

@@ -78,7 +78,7 @@ async fn a_key_is_inserted_once() {
     )
     .await;
     let again = "INSERT INTO app.rates VALUES ('2024-01-03', 'EUR', 2), ('2024-01-02', 'EUR', 3)";
-    let says = ["ccy = EUR, day = 2024-01-02", "cannot be inserted into app.rates", "has this key"];
+    let says = ["ccy = 'EUR', day = '2024-01-02'", "cannot be inserted into app.rates", "has this key"];
     fails(&mut session, again, &says).await;
     check(&mut session, "FLUSH ALL", &["FLUSH ALL"]).await;
     fails(&mut session, again, &says).await;
@@ -86,7 +86,7 @@ async fn a_key_is_inserted_once() {
     check(&mut session, again, &["INSERT 2"]).await;
     check(&mut session, "SELECT px FROM app.rates", &["1.5", "2.0", "3.0"]).await;
     let twice = "INSERT INTO app.rates VALUES ('2024-02-01', '', 0), ('2024-02-01', '', 1)";
-    fails(&mut session, twice, &["ccy = , day = 2024-02-01", "inserts it twice"]).await;
+    fails(&mut session, twice, &["ccy = '', day = '2024-02-01'", "inserts it twice"]).await;
     check(&mut session, "FLUSH ALL; DELETE FROM app.rates; FLUSH ALL", &["FLUSH ALL", "DELETE 3", "FLUSH ALL"]).await;
     check(&mut session, again, &["INSERT 2"]).await;
     check(&mut fixture.delta_session(), "SELECT count(*) FROM app.rates", &["0"]).await;
