@@ -100,7 +100,7 @@ fn no_directory_is_created_for_a_catalog_that_cannot_be_opened() {
     let place = TestFolder::new();
     for (options, says) in [
         (&["--catalog", "deltasql://sqlite/no/such/dir.db"][..], "needs the folder"),
-        (&["--catalog", "", "--set", "sql.schema=error"], "there is no catalog"),
+        (&["--catalog", "", "--set", "sql.schema=error"][..], "there is no catalog"),
     ] {
         let sql = ["sql", "--data", "new/d", "SELECT 1"];
         check(place.dl(&[options, &sql].concat()), 1, &[says]);
