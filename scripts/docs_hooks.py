@@ -35,7 +35,7 @@ API = {
             "deltalakedb.catalog.connect",
             "deltalakedb.catalog.begin",
             "deltalakedb.catalog.Catalog",
-            "deltalakedb.catalog.TableTransaction",
+            "deltalakedb._table_transaction.TableTransaction",
         ],
     ),
     "table": (

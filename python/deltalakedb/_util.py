@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from contextvars import ContextVar
 from datetime import date, datetime
 from types import FrameType
@@ -108,6 +109,18 @@ def place_text(place: str | os.PathLike[str]) -> str:
     text = os.fspath(place)
     is_bare = not isinstance(place, str) and not {"/", os.sep} & set(text)
     return os.path.join(".", text) if is_bare else text
+
+
+def path_text(location: str | os.PathLike[str] | None) -> str | None:
+    """The location of a new table as Rust expects it."""
+    check_type("location", location, str, os.PathLike, type(None))
+    return None if location is None else os.fspath(location)
+
+
+def column_names(names: Sequence[str] | str | None) -> list[str] | None:
+    """The partition columns of a new table."""
+    check_type("partition_by", names, str, Sequence, type(None))
+    return [names] if isinstance(names, str) else list(names) if names else None
 
 
 #: The line of the program that waits for the current call, which runs in a thread.

@@ -31,6 +31,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from arro3.core import RecordBatch, RecordBatchReader, Schema, Table
 
+from deltalakedb import _table_transaction
 from deltalakedb import catalog as _catalog
 from deltalakedb import table as _table
 from deltalakedb import writer as _writer
@@ -438,7 +439,7 @@ class TableTransaction(_Wrapper[_catalog.TableTransaction]):
             await run(self.sync.__exit__, type(e), e, None)
             raise
         # The thread had only a copy of the context.
-        _catalog.begun.set(self.sync)
+        _table_transaction.begun.set(self.sync)
         return self
 
     async def __aexit__(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deltalakedb_catalog::{Backend, CatalogUri, catalog_in_environment};
-use deltalakedb_engine::own_catalog;
+use deltalakedb_engine::DataDirectory;
 use deltalakedb_log::commit::NewTable;
 use deltalakedb_log::listing::tables;
 use deltalakedb_log::lookup::find_dropped;
@@ -82,15 +82,21 @@ impl RawCatalog {
         let settings = settings.unwrap_or_default();
         let connected = async {
             let configured = if uri.is_none() { catalog_in_environment()? } else { None };
-            let own = data.as_deref().map(own_catalog).transpose()?;
-            let own = own.map(|file| CatalogUri { backend: Backend::Sqlite(file), table: None }.to_string());
+            let data = data.as_deref().map(DataDirectory::create).transpose()?;
+            let own = data.as_ref().map(|data| Backend::Sqlite(data.own_catalog()));
+            let own = own.map(|backend| CatalogUri { backend, table: None }.to_string());
             let uri = uri.or(configured.as_deref()).or(own.as_deref()).ok_or_else(no_catalog_configured)?;
             if let Some(table) = CatalogUri::parse(uri)?.table {
                 return Err(TxnLogError::invalid(format!(
                     "the catalog URI contains the table {table}: remove it from the URI"
                 )));
             }
-            CatalogConnection::connect(uri, create, &settings, data.as_deref()).await
+            let folder = data.as_ref().map(DataDirectory::path);
+            let connection = CatalogConnection::connect(uri, create, &settings, folder).await?;
+            if let Some(data) = data {
+                data.keep();
+            }
+            Ok(connection)
         };
         wait_for(py, async { connected.await.map(Self::of).map_err(|e| CatalogError::new_err(e.to_string())) })
     }

@@ -72,6 +72,28 @@ def test_a_directory_has_one_catalog(data: Path, tmp_path: Path) -> None:
             deltalakedb.connect(other, data=data)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"uri": "deltasql://sqlite//no/such/folder/meta.db"},
+        {"uri": "deltasql://sqlite/meta.db?table=t"},
+        {"create": False},
+        {"settings": {"nosuch": "1"}},
+        {"settings": {"sql.schema": "error"}},
+    ],
+)
+def test_no_directory_is_created_for_a_catalog_that_cannot_be_opened(
+    data: Path, wrong: dict[str, Any]
+) -> None:
+    with pytest.raises(CatalogError):
+        deltalakedb.connect(data=data / "app", **wrong)
+    assert not data.exists()
+    data.mkdir()
+    with pytest.raises(CatalogError):
+        deltalakedb.connect(data=data, **wrong)
+    assert data.exists()
+
+
 CHANGES: dict[str, Callable[[str], Any]] = {
     "append": lambda at: write_deltalake(
         at, pa.table({"id": [2], "body": ["b"], "_seq": [1]}), mode="append"

@@ -82,6 +82,9 @@ pub(crate) enum Command {
         /// Abandon an interrupted import of this location; its name and location become free
         #[arg(long, conflicts_with = "name")]
         abandon: bool,
+        /// Abandon it as the owner of the table, such as rows:/data, if the owning program is no longer installed
+        #[arg(long, requires = "abandon", value_name = "OWNER")]
+        owner: Option<TableOwner>,
     },
     /// Create an empty table
     Create {

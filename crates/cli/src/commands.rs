@@ -10,7 +10,7 @@ use deltalakedb_log::{
     Snapshot, TableName, TableOwner, TableRef, TxnLogError, TxnLogReaderExt, time,
 };
 use deltalakedb_mirror::{Imported, VerifyOptions};
-use deltalakedb_table::{DeltaRs, DeltaTable, Scan, predicate_from_sql};
+use deltalakedb_table::{DeltaRs, DeltaTable, Scan, WriteOptions, predicate_from_sql};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ pub(crate) async fn run(s: &CommandContext, command: Command) -> Result<ExitStat
     }
     match command {
         Command::Init { restored } => init(s, restored).await,
-        Command::Import { location, abandon: true, .. } => abandon_import(s, &location).await,
+        Command::Import { location, abandon: true, owner, .. } => abandon_import(s, &location, owner).await,
         Command::Import { location, name, .. } => import(s, &location, name.as_deref()).await,
         Command::Create { name, location, schema, partition_by, properties } => {
             write::create(s, &name, location.as_deref(), &schema, &partition_by, &properties).await
@@ -213,13 +213,18 @@ async fn keep_theirs(s: &CommandContext, name: &str, yes: bool) -> Result<ExitSt
     Ok(ExitStatus::Success)
 }
 
-async fn abandon_import(s: &CommandContext, place: &str) -> Result<ExitStatus> {
+async fn abandon_import(s: &CommandContext, place: &str, owner: Option<TableOwner>) -> Result<ExitStatus> {
     let location = Location::parse(place)?;
     let catalog = s.catalog(false).await?;
     let Some(load) = catalog.unfinished_load(&location).await? else {
         let message = format!("no import of {location} was interrupted: there is nothing to abandon");
         return Err(TxnLogError::not_found(message));
     };
+    // Without one, the import has ended in the meantime, and `abandon_load` says so.
+    if let Some(table) = catalog.inactive_table(load.table).await? {
+        let committer = WriteOptions { owner, ..s.write_options() }.committer();
+        committer.check(&table.name, table.owner.as_ref())?;
+    }
     catalog.abandon_load(load.table).await?;
     lifecycle::abandoned(s, &load.name, &location)
 }

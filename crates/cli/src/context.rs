@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deltalakedb_catalog::{Backend, CatalogUri, ConnectOptions, SqlCatalog};
-use deltalakedb_engine::own_catalog;
+use deltalakedb_engine::DataDirectory;
 use deltalakedb_log::{
     Catalog, Clock, Location, Result, SystemClock, TableEntry, TableName, TableRef, TxnLogError, require,
 };
@@ -110,13 +110,14 @@ impl CommandContext {
         Ok(Arc::new(self.open(&uri, create).await?))
     }
 
-    /// The catalog of a data directory: the given one, or else one in the directory, which are created.
-    pub(crate) async fn catalog_of_data(&self, data: &Path) -> Result<Arc<dyn Catalog>> {
+    /// The catalog of a data directory: the given one, or else one in the directory. It is created if it does not exist
+    /// and the settings allow it.
+    pub(crate) async fn catalog_of_data(&self, data: &DataDirectory) -> Result<Arc<dyn Catalog>> {
         if self.given_catalog().is_some() {
             return self.catalog(true).await;
         }
-        let file = own_catalog(data)?;
-        Ok(Arc::new(self.open(&CatalogUri { backend: Backend::Sqlite(file), table: None }, true).await?))
+        let uri = CatalogUri { backend: Backend::Sqlite(data.own_catalog()), table: None };
+        Ok(Arc::new(self.open(&uri, self.settings.create_if_missing.unwrap_or(true)).await?))
     }
 
     fn given_catalog(&self) -> Option<&str> {

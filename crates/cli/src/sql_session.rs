@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use deltalakedb_engine::{RowEngine, RowTables};
+use deltalakedb_engine::{DataDirectory, RowEngine, RowTables};
 use deltalakedb_log::commit::Committed;
 use deltalakedb_log::{Catalog, ErrorKind, Result, TableRef, TxnLogError};
 use deltalakedb_table::{CommandComplete, Parameters, SqlOptions, SqlResult, SqlSession};
@@ -55,8 +55,10 @@ impl<'a> SqlRunner<'a> {
             let (session, results) = (SqlSession::new(catalog.clone(), options)?, ResultOptions::default());
             return Ok(Self { s, session, results, catalog, engine: None, params });
         };
-        let catalog = s.catalog_of_data(data).await?;
-        let engine = Arc::new(RowEngine::open(data, catalog.clone(), s.write_options()).await?);
+        let directory = DataDirectory::create(data)?;
+        let catalog = s.catalog_of_data(&directory).await?;
+        let engine = Arc::new(RowEngine::open(directory.path(), catalog.clone(), s.write_options()).await?);
+        directory.keep();
         for table in engine.unpublished() {
             s.publish(&catalog, &TableRef::Id(*table)).await?;
         }

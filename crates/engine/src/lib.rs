@@ -6,6 +6,7 @@
 //! - [`TableDefinition`] is what a row table is: columns, primary key and defaults. The metadata of the [`ColdTable`]
 //!   in the catalog has it.
 //! - [`RowStatement`] is a statement of row tables, parsed from the tokens of a session.
+//! - [`DataDirectory`] is the folder with the hot rows of its tables, which a [`RowEngine`] opens.
 //! - [`DefaultValues`] are the values in new rows of the columns that they do not name.
 
 mod blocking;
@@ -14,6 +15,7 @@ mod cold_table;
 mod column_default;
 mod column_type;
 mod create_table;
+mod data_directory;
 mod defaults;
 mod definition;
 mod dialect;
@@ -40,8 +42,9 @@ mod tests;
 
 pub use cold_table::{ColdTable, is_cold_table};
 pub use column_default::ColumnDefault;
+pub use data_directory::DataDirectory;
 pub use defaults::DefaultValues;
 pub use definition::{ColumnDefinition, ColumnSpec, DELETED_COLUMN, SEQ_COLUMN, TableDefinition, TableKind};
 pub use grammar::RowStatement;
 pub use guest::RowTables;
-pub use row_engine::{RowEngine, own_catalog};
+pub use row_engine::RowEngine;

@@ -3,7 +3,6 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,11 +20,11 @@ use deltalakedb_rows::{RowSnapshot, SeqClock};
 use deltalakedb_table::datafusion::prelude::SessionContext;
 use deltalakedb_table::{DeltaTable, DropOptions, WriteOptions, drop_table, query_session};
 use parking_lot::{Mutex, RwLock};
-use uuid::Uuid;
 
 use crate::blocking::blocking;
 use crate::cold_snapshot::ColdSnapshot;
 use crate::cold_table::is_cold_table;
+use crate::data_directory::DataDirectory;
 use crate::definition::TableDefinition;
 use crate::flush::Flusher;
 use crate::key_lookup::KeyedFiles;
@@ -36,9 +35,6 @@ use crate::table_view::TableView;
 
 /// The folder of the hot rows in a data directory.
 const HOT: &str = "_hot";
-
-/// The file in a data directory with its place and the id of its catalog.
-const PLACE: &str = "_place";
 
 /// This machine's part of each `_seq`.
 const NODE: u16 = 0;
@@ -69,8 +65,8 @@ pub struct RowEngine {
 }
 
 impl RowEngine {
-    /// Opens a data directory, which is created if it does not exist. `catalog` has the cold tables; it is always the
-    /// same one for a directory.
+    /// Opens a [data directory](DataDirectory), which is created if it does not exist. `catalog` has the cold tables; it
+    /// is always the same one for a directory.
     ///
     /// Flushes that a crash interrupted are finished first, or undone.
     ///
@@ -78,17 +74,20 @@ impl RowEngine {
     /// [`ErrorKind::Unavailable`] if another engine has the directory open; [`ErrorKind::Corrupt`] if it is damaged, if
     /// it lacks the hot rows of a table of the catalog, or if it and the catalog are not of the same time.
     pub async fn open(folder: &Path, catalog: Arc<dyn Catalog>, options: WriteOptions) -> Result<Self> {
-        let folder = data_directory(folder)?;
+        let directory = DataDirectory::create(folder)?;
+        let folder = directory.path();
         let hot = folder.join(HOT);
         if !RocksStorage::exists(&hot)
-            && let Some(table) = owned_tables(&catalog, &owner_of(&folder)?).await?.first()
+            && let Some(table) = owned_tables(&catalog, &owner_of(folder)?).await?.first()
         {
-            // Before anything is created.
-            return Err(unknown_table(&table.name, &folder));
+            // Before anything is created in it.
+            return Err(unknown_table(&table.name, folder));
         }
-        check_place(&folder, catalog.identity().await?.0)?;
+        directory.check_place(catalog.identity().await?.0)?;
         let storage = blocking(move || RocksStorage::open(&hot, &RocksOptions::default())).await?;
-        Self::open_storage(&folder, Arc::new(storage), catalog, options).await
+        let engine = Self::open_storage(folder, Arc::new(storage), catalog, options).await?;
+        directory.keep();
+        Ok(engine)
     }
 
     /// Like [`Self::open`], with hot rows elsewhere.
@@ -359,48 +358,7 @@ impl fmt::Debug for RowEngine {
     }
 }
 
-/// The SQLite file of the catalog that a data directory has if no other is given. The directory is created if it does not
-/// exist.
-pub fn own_catalog(folder: &Path) -> Result<PathBuf> {
-    Ok(data_directory(folder)?.join("catalog.db"))
-}
-
 /// The owner of the tables of a data directory.
 fn owner_of(folder: &Path) -> Result<TableOwner> {
     format!("rows:{}", folder.display()).parse()
-}
-
-/// The absolute path of a data directory, which is created if it does not exist.
-fn data_directory(folder: &Path) -> Result<PathBuf> {
-    std::fs::create_dir_all(folder).and_then(|()| folder.canonicalize()).map_err(|e| {
-        let message = format!("the data directory {} cannot be used", folder.display());
-        TxnLogError::invalid(message).with_source(e)
-    })
-}
-
-/// Keeps the place of a data directory and the id of its catalog in a file, and refuses others later: rows that are hot
-/// belong to the tables of this catalog, whose owner is this folder.
-fn check_place(folder: &Path, catalog: Uuid) -> Result<()> {
-    let file = folder.join(PLACE);
-    let unusable = |e| TxnLogError::invalid(format!("{} cannot be used", file.display())).with_source(e);
-    let place = format!("{catalog}\n{}\n", folder.display());
-    let known = match std::fs::read_to_string(&file) {
-        Ok(known) => known,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let mut new = tempfile::NamedTempFile::new_in(folder).map_err(unusable)?;
-            new.write_all(place.as_bytes()).and_then(|()| new.as_file().sync_all()).map_err(unusable)?;
-            new.persist(&file).map_err(|e| unusable(e.error))?;
-            return std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(unusable);
-        }
-        Err(e) => return Err(unusable(e)),
-    };
-    if known == place {
-        return Ok(());
-    }
-    let what = if known.starts_with(&catalog.to_string()) {
-        "was moved, and its tables are known by their old place: move it back"
-    } else {
-        "has its tables in another catalog: open it with that"
-    };
-    Err(TxnLogError::invalid(format!("the data directory {} {what}", folder.display())))
 }

@@ -50,17 +50,19 @@ fn leave_unfinished_import(place: &TestFolder) {
 }
 
 #[test]
-fn an_unfinished_import_is_dropped_in_the_name_of_its_owner() {
+fn an_unfinished_import_is_abandoned_in_the_name_of_its_owner() {
     for database in databases("owners") {
-        let place = TestFolder::on(*database);
-        leave_unfinished_import(&place);
-        for by in [&[][..], &["--owner", "rows:/other"]] {
-            let refused = place.dl(&[&["drop", "t"], by].concat());
-            let says = "default.t is owned by the row engine of /data";
-            assert!(refused.code == Some(1) && refused.err.contains(says), "{by:?}: {refused:?}");
+        for abandon in [&["drop", "t"][..], &["import", "t", "--abandon"]] {
+            let place = TestFolder::on(*database);
+            leave_unfinished_import(&place);
+            for by in [&[][..], &["--owner", "rows:/other"]] {
+                let refused = place.dl(&[abandon, by].concat());
+                let says = "default.t is owned by the row engine of /data";
+                assert!(refused.code == Some(1) && refused.err.contains(says), "{abandon:?} {by:?}: {refused:?}");
+            }
+            let said = place.dl(&[abandon, &["--owner", "rows:/data"]].concat()).good();
+            assert!(said.contains("was abandoned"), "{abandon:?}: {said}");
         }
-        let said = place.dl(&["drop", "t", "--owner", "rows:/data"]).good();
-        assert!(said.contains("was abandoned"), "{said}");
     }
 }
 

@@ -95,6 +95,23 @@ fn a_directory_that_cannot_be_opened_is_refused_in_one_sentence() {
     check(place.dl(&["sql", "--data", "file", "SELECT 1"]), 1, &["file cannot be used"]);
 }
 
+#[test]
+fn no_directory_is_created_for_a_catalog_that_cannot_be_opened() {
+    let place = TestFolder::new();
+    for (options, says) in [
+        (&["--catalog", "deltasql://sqlite/no/such/dir.db"][..], "needs the folder"),
+        (&["--catalog", "", "--set", "sql.schema=error"][..], "there is no catalog"),
+    ] {
+        let sql = ["sql", "--data", "new/d", "SELECT 1"];
+        check(place.dl(&[options, &sql].concat()), 1, &[says]);
+        assert!(!place.path("new").exists(), "{options:?}");
+    }
+    // A directory is created before a catalog.
+    place.write("file", "");
+    check(place.dl(&["sql", "--data", "file/d", "SELECT 1"]), 1, &["file/d cannot be used"]);
+    assert!(!place.path("meta.db").exists());
+}
+
 /// Replaces the SQLite file of the catalog by another one.
 fn restore_catalog(place: &TestFolder, from: &str) {
     for log in ["meta.db-wal", "meta.db-shm"] {
@@ -118,7 +135,7 @@ fn a_directory_that_is_not_there_is_missed_before_the_first_flush() {
     std::fs::rename(place.path("d"), place.path("volume")).unwrap();
     check(place.dl(&select), 1, &says);
     check(place.dl(&["sql", "--data", "d", "INSERT INTO app.t VALUES (1, 'other')"]), 1, &says);
-    std::fs::remove_dir(place.path("d")).unwrap();
+    assert!(!place.path("d").exists());
     std::fs::rename(place.path("volume"), place.path("d")).unwrap();
     assert!(place.dl(&select).good().contains('2'));
 }
