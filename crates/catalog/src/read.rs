@@ -13,7 +13,8 @@ use deltalakedb_log::{
     Version,
 };
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use tracing::Instrument as _;
 
 use crate::bounds::BoundsSlots;
 use crate::codec::{self, ADD_COLUMNS, METADATA_COLUMNS, PROTOCOL_COLUMNS, int, qualified};
@@ -352,37 +353,51 @@ impl SqlTxnLogReader {
 
     /// The rows of a query, in pages: `page` requests a number of rows after a position, and `read` converts a row to
     /// its position and an item. The number of rows of a page follows from its size in bytes and the size of earlier
-    /// rows.
+    /// rows. The next page is requested when the position of the last row is known, so that the database finds it while
+    /// the rows of this one are converted and consumed.
     fn pages<P: Send + 'static, T: Send + 'static>(
         &self,
         first: Option<P>,
         page: impl Fn(P, usize) -> SqlFragment + Send + Sync + 'static,
         read: impl Fn(&mut Row) -> Result<(P, Option<T>)> + Send + Sync + 'static,
     ) -> BoxStream<'static, Result<T>> {
-        let (reader, asks) = (self.clone(), Arc::new((page, read)));
-        let begin = first.map(|first| (first, FIRST_ROWS));
+        let reader = self.clone();
+        let ask = move |after, rows| {
+            let (reader, SqlFragment { text, params }) = (reader.clone(), page(after, rows));
+            async move { reader.db().query(&text, params).await }
+        };
+        let begin = first.map(|first| (ask(first, FIRST_ROWS).boxed(), FIRST_ROWS));
+        let asks = Arc::new((ask, read));
         let pages = futures::stream::try_unfold(begin, move |state| {
-            let (reader, asks) = (reader.clone(), asks.clone());
+            let asks = asks.clone();
             async move {
-                let Some((after, rows)) = state else { return Ok(None) };
-                let SqlFragment { text, params } = (asks.0)(after, rows);
-                let found = reader.db().query(&text, params).await?;
-                let (full, mut bytes, mut last) = (found.len() == rows, 0, None);
-                let mut answers = Vec::with_capacity(found.len());
-                for mut row in found {
-                    bytes += row.size();
-                    let (at, answer) = (asks.1)(&mut row)?;
-                    last = Some(at);
-                    answers.extend(answer.map(Ok));
-                }
-                let fit = PAGE_BYTES / (bytes / rows).max(1);
-                // Increased in steps only, because the next rows may be larger.
-                let next = fit.clamp(1, (rows * 4).min(PAGE_ROWS));
-                Ok::<_, TxnLogError>(Some((futures::stream::iter(answers), last.filter(|_| full).map(|at| (at, next)))))
+                let Some((asked, rows)) = state else { return Ok(None) };
+                let (mut found, (ask, read)): (Vec<Row>, _) = (asked.await?, asks.as_ref());
+                let is_full = found.len() == rows;
+                let bytes: usize = found.iter().map(Row::size).sum();
+                let last = found.pop().map(|mut row| read(&mut row)).transpose()?;
+                let (at, last) = last.unzip();
+                let next = at.filter(|_| is_full).map(|at| {
+                    let fit = PAGE_BYTES / (bytes / rows).max(1);
+                    // Increased in steps only, because the next rows may be larger.
+                    let rows = fit.clamp(1, (rows * 4).min(PAGE_ROWS));
+                    let asked = tokio::spawn(ask(at, rows).in_current_span());
+                    (async move { asked.await.unwrap_or_else(|e| Err(stopped(e))) }.boxed(), rows)
+                });
+                let items = found.into_iter().map(|mut row| Ok(read(&mut row)?.1));
+                let items: Vec<Result<Option<T>>> = items.chain([Ok(last.flatten())]).collect();
+                Ok::<_, TxnLogError>(Some((
+                    futures::stream::iter(items.into_iter().filter_map(Result::transpose)),
+                    next,
+                )))
             }
         });
         pages.try_flatten().boxed()
     }
+}
+
+fn stopped(e: tokio::task::JoinError) -> TxnLogError {
+    TxnLogError::new(ErrorKind::Internal, "the task that reads from the catalog has stopped").with_source(e)
 }
 
 fn summary(mut row: Row) -> Result<CommitSummary> {

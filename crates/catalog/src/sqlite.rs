@@ -13,10 +13,11 @@ use backon::{ConstantBuilder, Retryable};
 use deltalakedb_log::{ErrorKind, Result, TableId, TxnLogError};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use sqlx::error::BoxDynError;
 use sqlx::query::Query;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
+    SqliteSynchronous, SqliteValueRef,
 };
 use sqlx::{
     Arguments, AssertSqlSafe, Column, Connection as _, Decode, Row as _, Sqlite, Transaction, TypeInfo, ValueRef,
@@ -184,9 +185,9 @@ impl Database for SqliteDatabase {
     }
 
     async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
-        let query = bound(sql, params)?;
-        let rows = query.fetch_all(&self.readers).await.map_err(|e| no_reader_free(&self.uri, self.patience, e))?;
-        rows.iter().map(|r| values(r, &self.uri)).collect()
+        let rows = bound(sql, params)?.fetch(&self.readers).map_err(|e| no_reader_free(&self.uri, self.patience, e));
+        // Each is converted when it arrives, while SQLite finds the next ones.
+        rows.map(|row| values(&row?, &self.uri)).try_collect().await
     }
 
     async fn close(&self) {
@@ -231,9 +232,8 @@ struct SqliteTransaction {
 #[async_trait]
 impl DatabaseTransaction for SqliteTransaction {
     async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>> {
-        let rows: Vec<_> =
-            bound(sql, params)?.fetch(&mut *self.tx).try_collect().await.map_err(|e| failed(&self.uri, e))?;
-        rows.iter().map(|r| values(r, &self.uri)).collect()
+        let rows = bound(sql, params)?.fetch(&mut *self.tx).map_err(|e| failed(&self.uri, e));
+        rows.map(|row| values(&row?, &self.uri)).try_collect().await
     }
 
     fn rows<'s>(&'s mut self, sql: String, params: Vec<Value>) -> BoxStream<'s, Result<Row>> {
@@ -339,14 +339,13 @@ fn values(row: &SqliteRow, uri: &str) -> Result<Row> {
         if raw.is_null() {
             return Ok(Value::Null);
         }
-        let kind = raw.type_info().name().to_string();
-        let decoded = match kind.as_str() {
-            "INTEGER" => Decode::<Sqlite>::decode(raw).map(Value::Int),
-            "TEXT" => Decode::<Sqlite>::decode(raw).map(Value::Text),
-            _ => Decode::<Sqlite>::decode(raw).map(Value::Blob),
+        let decode: fn(SqliteValueRef<'_>) -> Result<Value, BoxDynError> = match raw.type_info().name() {
+            "INTEGER" => |raw| Decode::<Sqlite>::decode(raw).map(Value::Int),
+            "TEXT" => |raw| Decode::<Sqlite>::decode(raw).map(Value::Text),
+            _ => |raw| Decode::<Sqlite>::decode(raw).map(Value::Blob),
         };
-        decoded.map_err(|e| {
-            TxnLogError::corrupt(format!("{uri} holds an unreadable {kind} in {}", row.column(i).name())).with_source(e)
+        decode(raw).map_err(|e| {
+            TxnLogError::corrupt(format!("{uri} holds an unreadable value in {}", row.column(i).name())).with_source(e)
         })
     };
     Ok(Row((0..row.len()).map(value).collect::<Result<Vec<_>>>()?.into_iter()))

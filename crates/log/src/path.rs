@@ -1,5 +1,6 @@
 //! The identity of files: writers spell a path in several ways, all of which mean one file.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
@@ -13,14 +14,13 @@ pub struct FileKey(pub [u8; 16]);
 impl FileKey {
     /// The key of the file at the raw `path` of an action, with its deletion vector.
     pub fn new(path: &str, deletion_vector: Option<&DeletionVector>) -> Self {
-        let mut hash = blake3::Hasher::new();
-        hash.update(&canonical_path(path));
-        hash.update(&[0]);
+        let mut name = canonical_path(path);
+        name.push(0);
         if let Some(dv) = deletion_vector {
-            hash.update(dv.unique_id().as_bytes());
+            name.extend_from_slice(dv.unique_id().as_bytes());
         }
         let mut key = [0; 16];
-        hash.finalize_xof().fill(&mut key);
+        key.copy_from_slice(&blake3::hash(&name).as_bytes()[..16]);
         Self(key)
     }
 }
@@ -91,10 +91,10 @@ pub(crate) fn leaves_its_table(raw: &str) -> bool {
 /// file as an absolute one, wherever the table is.
 pub fn canonical_path(raw: &str) -> Vec<u8> {
     let path = match raw.strip_prefix("file:") {
-        Some(rest) => format!("/{}", rest.trim_start_matches('/')),
-        None => raw.to_string(),
+        Some(rest) => Cow::from(format!("/{}", rest.trim_start_matches('/'))),
+        None => Cow::from(raw),
     };
-    percent_decode_str(&path).collect()
+    Cow::from(percent_decode_str(&path)).into_owned()
 }
 
 /// A digest of a *set* of files that can be updated file by file: the sum of two 128-bit halves of every key's hash.
@@ -103,8 +103,8 @@ pub fn canonical_path(raw: &str) -> Vec<u8> {
 pub struct SetHash([u128; 2]);
 
 impl SetHash {
-    fn halves(key: &FileKey) -> [u128; 2] {
-        let hash = blake3::hash(&key.0);
+    fn halves(bytes: &[u8]) -> [u128; 2] {
+        let hash = blake3::hash(bytes);
         let half = |at: usize| {
             let mut bytes = [0; 16];
             bytes.copy_from_slice(&hash.as_bytes()[at..at + 16]);
@@ -115,13 +115,18 @@ impl SetHash {
 
     /// Adds a file.
     pub fn insert(&mut self, key: &FileKey) {
-        let [a, b] = Self::halves(key);
+        self.insert_bytes(&key.0);
+    }
+
+    /// Adds an element that these bytes identify.
+    pub(crate) fn insert_bytes(&mut self, bytes: &[u8]) {
+        let [a, b] = Self::halves(bytes);
         self.0 = [self.0[0].wrapping_add(a), self.0[1].wrapping_add(b)];
     }
 
     /// Removes a file.
     pub fn remove(&mut self, key: &FileKey) {
-        let [a, b] = Self::halves(key);
+        let [a, b] = Self::halves(&key.0);
         self.0 = [self.0[0].wrapping_sub(a), self.0[1].wrapping_sub(b)];
     }
 

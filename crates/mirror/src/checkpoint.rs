@@ -24,7 +24,8 @@ use deltalakedb_log::{
     Artifact, At, CheckpointState, ErrorKind, FileDetails, Object, Result, Snapshot, StoredCheckpoint, TableEntry,
     TableId, TableName, TxnLogError, TxnLogReader, TxnLogReaderExt, Version, features, metric,
 };
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, UpdateVersion};
@@ -35,6 +36,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
 use self::rows::Rows;
+use crate::ahead::ahead;
 use crate::checksum::{configurations, expires, txn_versions};
 use crate::mirror::Mirror;
 use crate::put::{read, read_with_version};
@@ -293,7 +295,7 @@ pub(crate) async fn difference(
     let mut details = FileDetails::default();
     let mut files = reader.files_by_key(expected.version()).await?;
     while let Some(add) = files.try_next().await? {
-        details.insert(&add);
+        details.insert(&add.key(), &add);
     }
     Ok(details_difference(&details, stored, &LEFT_OUT))
 }
@@ -389,22 +391,25 @@ async fn fill(
         file.write(&rows.of_others(some)?).await.map_err(not_written)?;
     }
     let mut details = FileDetails::default();
-    let mut adds = reader.files_by_key(head.version).await?.try_chunks(BATCH);
-    while let Some(adds) = adds.next().await {
-        let mut adds = adds.map_err(|e| e.1)?;
-        adds.iter().for_each(|add| details.insert(add));
+    let mut adds = in_batches(reader.files_by_key(head.version).await?);
+    while let Some(mut adds) = adds.try_next().await? {
+        adds.iter().for_each(|add| details.insert(&add.key(), add));
         // Sorted files have similar neighbours, which compress better.
         adds.sort_by(|a, b| a.path.cmp(&b.path));
         file.write(&rows.of_adds(&adds)?).await.map_err(not_written)?;
         progress();
     }
-    let mut removes = reader.tombstones(head.version, tombstones_since_ms).await?.try_chunks(BATCH);
-    while let Some(removes) = removes.next().await {
-        let removes = removes.map_err(|e| e.1)?;
+    let mut removes = in_batches(reader.tombstones(head.version, tombstones_since_ms).await?);
+    while let Some(removes) = removes.try_next().await? {
         file.write(&rows.of_removes(&removes)?).await.map_err(not_written)?;
         progress();
     }
     Ok(details)
+}
+
+/// These files in batches, read while others are encoded.
+fn in_batches<T: Send + 'static>(files: BoxStream<'static, Result<T>>) -> BoxStream<'static, Result<Vec<T>>> {
+    ahead(files.try_chunks(BATCH).map_err(|e| e.1))
 }
 
 fn not_written(e: ParquetError) -> TxnLogError {

@@ -7,6 +7,7 @@
 //! catalog has all commits of a log. This crate uses [`deltalakedb_log::Catalog`]
 //! and object stores, no SQL.
 
+mod ahead;
 mod behind;
 mod checkpoint;
 mod checksum;

@@ -21,7 +21,7 @@ pub(crate) async fn wrong_row(reader: &dyn TxnLogReader, base: Version, version:
             let path = &row.path;
             return Ok(Some(format!("the catalog has a row for the file {path}, which is not live by its commits")));
         };
-        if let Some(what) = of_commit.difference(&details(&row), &[]) {
+        if let Some(what) = of_commit.difference(&details(&row.key(), &row), &[]) {
             let path = &row.path;
             return Ok(Some(format!("the row of the file {path} in the catalog has other {what} than its commit")));
         }
@@ -47,7 +47,8 @@ pub(crate) fn import_again(table: &TableEntry) -> String {
 type KnownFiles = HashMap<FileKey, (String, FileDetails)>;
 
 fn known(add: &Add) -> (FileKey, (String, FileDetails)) {
-    (add.key(), (add.path.clone(), details(add)))
+    let key = add.key();
+    (key, (add.path.clone(), details(&key, add)))
 }
 
 /// The live files of a version by its commits. Those of a history that begins with a state are believed at its begin.
@@ -78,8 +79,8 @@ async fn files_of_commits(reader: &dyn TxnLogReader, base: Version, version: Ver
     Ok(files)
 }
 
-fn details(add: &Add) -> FileDetails {
+fn details(key: &FileKey, add: &Add) -> FileDetails {
     let mut details = FileDetails::default();
-    details.insert(add);
+    details.insert(key, add);
     details
 }

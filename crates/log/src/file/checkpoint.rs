@@ -22,8 +22,10 @@ use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::basic::{ConvertedType, Type};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use tokio::task::JoinError;
 
 use super::listing::Checkpoint;
+use super::live_files;
 use super::{LOG, TableDir};
 use crate::action::{Action, Commit, Sidecar};
 use crate::error::{ErrorKind, Result, TxnLogError};
@@ -51,26 +53,13 @@ impl StateFilter {
     }
 }
 
-/// The members of an add that [`StateFilter::Details`] keeps.
-const ADD: [&str; 11] = [
-    "path",
-    "partitionValues",
-    "size",
-    "modificationTime",
-    "dataChange",
-    "stats",
-    "tags",
-    "deletionVector",
-    "baseRowId",
-    "defaultRowCommitVersion",
-    "clusteringProvider",
-];
-
 /// The members of a remove that [`StateFilter::Details`] keeps.
 const REMOVE: [&str; 3] = ["path", "deletionVector", "dataChange"];
 
 /// Rows read, parsed and applied at a time.
 const BATCH: usize = 4096;
+/// The number of batches that are parsed while others are read and applied.
+const PARSED_AHEAD: usize = 2;
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -210,7 +199,17 @@ async fn parquet(
     let columns = wanted_columns(builder.metadata(), want);
     let batches =
         builder.with_projection(columns).with_batch_size(BATCH).build().map_err(|e| damaged_file(e.into()))?;
-    Ok(batches.map(move |batch| actions(&batch.map_err(|e| damaged_file(e.into()))?).map_err(&damaged_file)).boxed())
+    let parsed = batches.map(move |batch| {
+        let batch = batch.map_err(|e| damaged_file(e.into()));
+        let damaged_file = damaged_file.clone();
+        let parsed = batch.map(|batch| tokio::task::spawn_blocking(move || actions(&batch).map_err(damaged_file)));
+        async { parsed?.await.unwrap_or_else(|e| Err(stopped(e))) }
+    });
+    Ok(parsed.buffered(PARSED_AHEAD).boxed())
+}
+
+fn stopped(e: JoinError) -> TxnLogError {
+    TxnLogError::new(ErrorKind::Internal, "the thread that parses a checkpoint has stopped").with_source(e)
 }
 
 /// All columns, including unknown ones, except the typed copies of statistics and partition values. The typed copy of
@@ -233,7 +232,7 @@ fn wanted_columns(metadata: &ParquetMetaData, want: StateFilter) -> ProjectionMa
         let path = path(*leaf);
         match (path[0].as_str(), path.get(1).map(String::as_str)) {
             ("add" | "remove", _) if want == StateFilter::Snapshot => false,
-            ("add", Some(member)) if want == StateFilter::Details => ADD.contains(&member),
+            ("add", Some(member)) if want == StateFilter::Details => live_files::ADD.contains(&member),
             ("remove", Some(member)) if want == StateFilter::Details => REMOVE.contains(&member),
             ("add" | "remove", Some("partitionValues_parsed")) => false,
             ("add", Some("stats_parsed")) => !has_stats && !is_binary(*leaf),
@@ -244,10 +243,18 @@ fn wanted_columns(metadata: &ParquetMetaData, want: StateFilter) -> ProjectionMa
     ProjectionMask::leaves(schema, leaves.collect::<Vec<_>>())
 }
 
+/// The actions of a batch.
+fn actions(batch: &RecordBatch) -> Result<Vec<Action>, Cause> {
+    match live_files::of(batch) {
+        Some(adds) => Ok(adds),
+        None => parsed(batch),
+    }
+}
+
 /// The actions of a batch, converted through JSON: the log has one parser, and unknown members are kept.
 ///
 /// Nulls are written explicitly, because a null partition value is not an absent one. A null *column* is absent.
-fn actions(batch: &RecordBatch) -> Result<Vec<Action>, Cause> {
+pub(super) fn parsed(batch: &RecordBatch) -> Result<Vec<Action>, Cause> {
     let mut json = Vec::new();
     let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut json);
     writer.write(&with_plain_zones(batch)?)?;

@@ -28,20 +28,18 @@ impl FileDetails {
     /// May be omitted by other writers.
     pub const CLUSTERING: &str = "clustering providers";
 
-    /// Adds the details of a file.
-    pub fn insert(&mut self, add: &Add) {
-        let key = add.key();
+    /// Adds the details of a file with its key.
+    pub fn insert(&mut self, key: &FileKey, add: &Add) {
+        let mut bytes = Vec::new();
         let mut say = |what, said: &[&[u8]]| {
-            let mut hash = blake3::Hasher::new();
-            hash.update(&key.0);
+            bytes.clear();
+            bytes.extend_from_slice(&key.0);
             for part in said {
                 // The length makes the boundaries between parts unambiguous.
-                hash.update(&(part.len() as u64).to_be_bytes());
-                hash.update(part);
+                bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+                bytes.extend_from_slice(part);
             }
-            let mut of_file = [0; 16];
-            hash.finalize_xof().fill(&mut of_file);
-            self.0.entry(what).or_default().insert(&FileKey(of_file));
+            self.0.entry(what).or_default().insert_bytes(&bytes);
         };
         say(Self::SIZES, &[&add.size.to_be_bytes()]);
         say(Self::MODIFICATION_TIMES, &[&add.modification_time.to_be_bytes()]);
@@ -93,7 +91,7 @@ mod tests {
 
     fn of(adds: &[Add]) -> FileDetails {
         let mut details = FileDetails::default();
-        adds.iter().for_each(|add| details.insert(add));
+        adds.iter().for_each(|add| details.insert(&add.key(), add));
         details
     }
 

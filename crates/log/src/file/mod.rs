@@ -9,6 +9,7 @@
 mod checkpoint;
 mod details;
 mod listing;
+mod live_files;
 mod reader;
 mod stored;
 mod times;

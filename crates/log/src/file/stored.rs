@@ -118,8 +118,9 @@ impl CheckpointState {
             Action::Add(add) => {
                 self.files += 1;
                 self.bytes = self.bytes.saturating_add(add.size);
-                self.set_hash.insert(&add.key());
-                self.details.insert(&add);
+                let key = add.key();
+                self.set_hash.insert(&key);
+                self.details.insert(&key, &add);
             }
             Action::Remove(_) => self.tombstones += 1,
             Action::Protocol(protocol) => self.protocol = Some(protocol),
