@@ -24,8 +24,8 @@ use deltalakedb_log::{
     Artifact, At, CheckpointState, ErrorKind, FileDetails, Object, Result, Snapshot, StoredCheckpoint, TableEntry,
     TableId, TableName, TxnLogError, TxnLogReader, TxnLogReaderExt, Version, features, metric,
 };
-use futures::TryStreamExt;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, UpdateVersion};
@@ -391,7 +391,7 @@ async fn fill(
         file.write(&rows.of_others(some)?).await.map_err(not_written)?;
     }
     let mut details = FileDetails::default();
-    let mut adds = in_batches(reader.files_by_key(head.version).await?);
+    let mut adds = in_batches(reader.files_by_key(head.version).await?).await?;
     while let Some(mut adds) = adds.try_next().await? {
         adds.iter().for_each(|add| details.insert(&add.key(), add));
         // Sorted files have similar neighbours, which compress better.
@@ -399,7 +399,7 @@ async fn fill(
         file.write(&rows.of_adds(&adds)?).await.map_err(not_written)?;
         progress();
     }
-    let mut removes = in_batches(reader.tombstones(head.version, tombstones_since_ms).await?);
+    let mut removes = in_batches(reader.tombstones(head.version, tombstones_since_ms).await?).await?;
     while let Some(removes) = removes.try_next().await? {
         file.write(&rows.of_removes(&removes)?).await.map_err(not_written)?;
         progress();
@@ -407,9 +407,15 @@ async fn fill(
     Ok(details)
 }
 
-/// These files in batches, read while others are encoded.
-fn in_batches<T: Send + 'static>(files: BoxStream<'static, Result<T>>) -> BoxStream<'static, Result<Vec<T>>> {
-    ahead(files.try_chunks(BATCH).map_err(|e| e.1))
+/// These files in batches. If there are several, they are read while others are encoded.
+async fn in_batches<T: Send + 'static>(
+    files: BoxStream<'static, Result<T>>,
+) -> Result<BoxStream<'static, Result<Vec<T>>>> {
+    let mut batches = files.try_chunks(BATCH).map_err(|e| e.1);
+    let first = batches.try_next().await?;
+    let is_full = first.as_ref().is_some_and(|files| files.len() == BATCH);
+    let first = stream::iter(first.map(Ok));
+    Ok(if is_full { first.chain(ahead(batches)).boxed() } else { first.boxed() })
 }
 
 fn not_written(e: ParquetError) -> TxnLogError {

@@ -197,13 +197,19 @@ async fn parquet(
     let opened = ParquetRecordBatchStreamBuilder::new_with_options(file, options).await;
     let builder = opened.map_err(|e| damaged_file(e.into()))?;
     let columns = wanted_columns(builder.metadata(), want);
+    let is_one_batch = builder.metadata().file_metadata().num_rows() <= BATCH as i64;
     let batches =
         builder.with_projection(columns).with_batch_size(BATCH).build().map_err(|e| damaged_file(e.into()))?;
     let parsed = batches.map(move |batch| {
-        let batch = batch.map_err(|e| damaged_file(e.into()));
         let damaged_file = damaged_file.clone();
-        let parsed = batch.map(|batch| tokio::task::spawn_blocking(move || actions(&batch).map_err(damaged_file)));
-        async { parsed?.await.unwrap_or_else(|e| Err(stopped(e))) }
+        async move {
+            let batch = batch.map_err(|e| damaged_file(e.into()))?;
+            let parse = move || actions(&batch).map_err(damaged_file);
+            if is_one_batch {
+                return parse();
+            }
+            tokio::task::spawn_blocking(parse).await.unwrap_or_else(|e| Err(stopped(e)))
+        }
     });
     Ok(parsed.buffered(PARSED_AHEAD).boxed())
 }
