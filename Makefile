@@ -107,7 +107,7 @@ lint: ## words, prose, format, workflows, shell scripts, dependencies, clippy
 	cargo clippy --workspace --all-targets -- -D warnings
 	@# Each by itself: features that other crates ask for are not there for its users.
 	for crate in log mirror catalog; do cargo check --quiet -p "deltalakedb-$$crate" || exit 1; done
-	@# As the wheel of PyPI has it, except that RocksDB is not built from source.
+	@# With the features of the wheel on PyPI, except that RocksDB is not built from source.
 	cargo check --quiet -p deltalakedb-python --no-default-features
 
 doc: ## the API documentation, its warnings are errors

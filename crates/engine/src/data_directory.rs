@@ -33,6 +33,10 @@ impl DataDirectory {
         let created = path.ancestors().take_while(|folder| !folder.exists()).map(PathBuf::from).collect();
         let mut directory = Self { path, created };
         std::fs::create_dir_all(&directory.path).map_err(unusable)?;
+        // A power failure would remove them, with all that is durable in them.
+        for parent in directory.created.iter().filter_map(|folder| folder.parent()) {
+            std::fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(unusable)?;
+        }
         directory.path = directory.path.canonicalize().map_err(unusable)?;
         Ok(directory)
     }

@@ -34,6 +34,20 @@ pub(super) fn check_not_null(table: &RowTable, rows: &RecordBatch) -> Result<()>
     Ok(())
 }
 
+/// An error if the encoded key of a row is too large.
+pub(super) fn check_key(table: &RowTable, key: &[u8]) -> Result<()> {
+    if key.len() <= MAX_KEY {
+        return Ok(());
+    }
+    let columns: Vec<_> = table.definition.key_columns().map(|column| column.name()).collect();
+    Err(TxnLogError::invalid(format!(
+        "a primary key of {} takes {} bytes and may take {MAX_KEY}: shorten the value of {}",
+        table.name(),
+        key.len(),
+        columns.join(" or ")
+    )))
+}
+
 /// Adds new versions of rows, each with its encoded key and the position of the cold row that it replaces. An error if
 /// one is too large.
 pub(super) fn put<'k>(
@@ -44,15 +58,6 @@ pub(super) fn put<'k>(
 ) -> Result<()> {
     let tuples = TupleEncoder::new(&table.tuples, rows)?;
     for (row, (key, replaced)) in keys.enumerate() {
-        if key.len() > MAX_KEY {
-            let columns: Vec<_> = table.definition.key_columns().map(|column| column.name()).collect();
-            return Err(TxnLogError::invalid(format!(
-                "a primary key of {} takes {} bytes and may take {MAX_KEY}: shorten the value of {}",
-                table.name(),
-                key.len(),
-                columns.join(" or ")
-            )));
-        }
         let mut tuple = Vec::new();
         tuples.encode(row, &mut tuple)?;
         if tuple.len() > MAX_ROW {

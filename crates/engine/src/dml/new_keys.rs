@@ -11,7 +11,7 @@ use deltalakedb_rows::CommitRequest;
 use deltalakedb_rows::row_store::ColdPosition;
 use deltalakedb_table::datafusion::prelude::SessionContext;
 
-use super::evaluated::{check_not_null, exists, put};
+use super::evaluated::{check_key, check_not_null, exists, put};
 use crate::row_table::SCOPE;
 use crate::table_view::{TableView, encoded_keys};
 
@@ -19,7 +19,7 @@ use crate::table_view::{TableView, encoded_keys};
 /// the positions of the cold ones. A key that a row had and no row gets is deleted.
 ///
 /// # Errors
-/// If a column is null that may not be, or if two rows would have one key.
+/// If a column is null that may not be, if a key or a row is too large, or if two rows would have one key.
 pub(super) async fn with_keys(
     view: &TableView,
     session: &SessionContext,
@@ -30,7 +30,10 @@ pub(super) async fn with_keys(
     let mut keys = Vec::with_capacity(rows.len());
     for batch in &rows {
         check_not_null(table, batch)?;
-        keys.push(encoded_keys(table, batch)?);
+        let of_batch = encoded_keys(table, batch)?;
+        // Before any message shows a key.
+        of_batch.iter().try_for_each(|key| check_key(table, key))?;
+        keys.push(of_batch);
     }
     let (mut after, mut places, mut others) = (HashSet::new(), Vec::new(), Vec::new());
     for (n, (batch, keys)) in rows.iter().zip(&keys).enumerate() {

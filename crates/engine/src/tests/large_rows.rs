@@ -43,6 +43,7 @@ async fn keys_and_rows_that_are_too_large_are_refused_and_change_nothing() {
         for (statement, says) in [
             (literal.as_str(), &key[..]),
             ("INSERT INTO app.k SELECT repeat('k', 9000), 2, 'x'", &key),
+            ("INSERT INTO app.k SELECT repeat('k', 9000), 2, 'x' FROM (VALUES (1), (2)) AS twice", &key),
             ("UPDATE app.k SET name = repeat('k', 9000)", &key),
             ("INSERT INTO app.k SELECT 'b', 2, repeat('x', 17000000)", &row),
             ("UPDATE app.k SET v = repeat('x', 17000000)", &row),

@@ -29,6 +29,20 @@ const STATEMENTS: usize = 6;
 
 const FLUSH: &str = "FLUSH TABLE t";
 
+#[test]
+fn the_folders_of_a_data_directory_are_synced_before_a_table_in_it_is_acknowledged() {
+    let place = TestFolder::on(Database::Sqlite);
+    let sql = "CREATE SHARED TABLE t (id BIGINT PRIMARY KEY)";
+    let calls = calls_of(&["sql", "--data", "new/data/d", sql], &place, "trace=write,fsync", &[]);
+    let at = |what: &str, f: &dyn Fn(&Call) -> bool| {
+        calls.iter().position(f).unwrap_or_else(|| panic!("no {what} in {:#?}", lines(&calls)))
+    };
+    let said = at("acknowledgement", &|c| c.is("write", "is at version 0"));
+    for folder in ["/new>", "/new/data>", "/new/data/d>"] {
+        assert!(at(folder, &|c| c.is("fsync", folder)) < said, "{folder}: {:#?}", lines(&calls));
+    }
+}
+
 /// A change that succeeds and has an effect, and the rows after it.
 fn random_change(rng: &mut Rng, rows: &Rows) -> (String, Rows) {
     loop {
