@@ -77,6 +77,7 @@ impl HttpServer {
     pub fn request_with(&self, method: &str, path: &str, headers: &str) -> String {
         let ask = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+            stream.set_read_timeout(Some(Duration::from_secs(60)))?;
             let host = format!("127.0.0.1:{}", self.port);
             write!(
                 stream,

@@ -5,7 +5,8 @@ use futures::stream::{self, BoxStream, Stream, StreamExt};
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
-/// The same items in the same order, made by a task of their own, which is one item ahead of the consumer.
+/// The same items in the same order, made by a task of their own: one item waits for the consumer while the task makes
+/// the next one.
 pub(crate) fn ahead<T: Send + 'static>(
     mut items: impl Stream<Item = Result<T>> + Send + Unpin + 'static,
 ) -> BoxStream<'static, Result<T>> {

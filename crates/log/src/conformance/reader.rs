@@ -205,6 +205,30 @@ pub(super) async fn pages_of_files_and_tombstones_are_complete_and_ordered(c: Ar
     refused(reader.set_hash(7).await, ErrorKind::NotFound, &["version 7"]);
 }
 
+pub(super) async fn files_and_tombstones_of_many_pages_are_complete(c: Arc<dyn Catalog>) {
+    let t = TestTable::create(&c, "t").await;
+    // So many that a page ends with the last of them.
+    let files: Vec<Add> = (0..1_000).map(|n| file(&format!("f{n}"), n, n)).collect();
+    t.commit(files.iter().cloned().map(Action::add).collect()).await;
+    let reader = c.reader(t.id);
+    let sorted = |paths: Vec<String>| {
+        let mut paths = paths;
+        paths.sort();
+        paths
+    };
+    let all = sorted(files.iter().map(|f| f.path.clone()).collect());
+    let live = async |version| {
+        let live: Vec<Add> = reader.files_by_key(version).await.unwrap().try_collect().await.unwrap();
+        sorted(live.into_iter().map(|f| f.path).collect())
+    };
+    assert!(live(1).await == all, "the newest version");
+    t.commit(files.iter().map(remove).collect()).await;
+    assert!(live(1).await == all, "an old version");
+    assert_eq!(live(2).await, Vec::<String>::new());
+    let tombstones: Vec<_> = reader.tombstones(2, 4).await.unwrap().try_collect().await.unwrap();
+    assert!(sorted(tombstones.into_iter().map(|r| r.path).collect()) == all, "the tombstones");
+}
+
 /// The log of another reader, without its summaries.
 #[derive(Debug)]
 struct WithoutSummaries(Arc<dyn TxnLogReader>);

@@ -45,6 +45,7 @@ where
         reader::history_is_newest_first_and_by_range,
         reader::data_skipping_keeps_every_matching_file,
         reader::pages_of_files_and_tombstones_are_complete_and_ordered,
+        reader::files_and_tombstones_of_many_pages_are_complete,
         reader::summaries_equal_those_computed_from_files,
         administration::a_new_epoch_is_in_every_commit_after_it,
         administration::a_successor_has_the_id_and_a_later_epoch,
