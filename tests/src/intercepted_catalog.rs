@@ -66,7 +66,7 @@ impl<I: Interceptor> InterceptedCatalog<I> {
     }
 }
 
-/// A table's log whose calls are intercepted.
+/// A table's log whose calls are intercepted. It has no summaries: what they would say is computed from the files.
 #[derive(Debug)]
 pub struct InterceptedReader<I> {
     inner: Arc<dyn TxnLogReader>,
