@@ -27,7 +27,7 @@ const STEPS: usize = 6;
 const MANY_STEPS: usize = 40;
 
 /// In one of this many histories, others also read the newest version as it is before each flush.
-const SAMPLED: u64 = 10;
+const SAMPLED: u64 = 3;
 
 const TABLE: &str = "app.t";
 
@@ -52,7 +52,7 @@ async fn random_histories_of_row_tables_equal_a_model_in_other_readers() {
     assert!(count == 1 || (dropped > count / 10 && restarts > count / 5), "{dropped} drops, {restarts} restarts");
     read_by_spark(AS_TEXT, runs.iter().filter_map(|run| run.newest.last()));
     let before_flushes = sum(|r| r.before_flushes.len());
-    assert!(count == 1 || before_flushes > count / 20, "{before_flushes} copies before flushes");
+    assert!(count == 1 || before_flushes > count / 50, "{before_flushes} copies before flushes");
     let all = runs.into_iter().flat_map(|run| run.versions.into_iter().chain(run.before_flushes));
     read_by(&["duckdb", "delta-rs"], &dir.path().join("tables.json"), all.collect());
 }
