@@ -33,7 +33,7 @@ pub(super) struct NoSpaceFor {
 /// The stores of the environment, in which there is space for all files but some.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FullStores {
-    /// The files for which there is no space.
+    /// The files that cannot grow, as on a full disk.
     pub(super) full: Arc<Mutex<Option<NoSpaceFor>>>,
     /// How often data files were read.
     pub(super) reads: Arc<AtomicUsize>,

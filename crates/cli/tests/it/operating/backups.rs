@@ -59,7 +59,7 @@ fn a_sqlite_catalog_is_backed_up_while_it_is_in_use_and_restored() {
     }
 }
 
-/// The file beside a DuckDB catalog has the commits of a program that was killed.
+/// The write-ahead log of a DuckDB catalog has the commits of a program that was killed.
 #[test]
 fn a_duckdb_catalog_is_backed_up_with_the_file_beside_it_and_restored() {
     assert_eq!(code_of("DuckDB", BACKUP), [".wal"]);
